@@ -1,0 +1,151 @@
+"""What a contract is: the typed promise of one source."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Final
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    BooleanType,
+    DataType,
+    DateType,
+    DecimalType,
+    IntegerType,
+    LongType,
+    StringType,
+    StructField,
+    StructType,
+    TimestampType,
+)
+
+from churn.errors import ContractError, nearest
+
+MICROS_PER_DAY: Final = 86_400_000_000
+"""Microseconds in a day of UTC; the engine's time is whole microseconds."""
+
+_EARLIEST = datetime(1900, 1, 1)
+_TYPES: Mapping[str, DataType] = {
+    kind.simpleString(): kind
+    for kind in (BooleanType(), DateType(), IntegerType(), LongType(), StringType(), TimestampType())
+}
+
+
+def _data_type(ddl: str) -> DataType:
+    """The type a DDL word names, without asking a Spark session (contracts are read before there is one)."""
+    if decimal := re.fullmatch(r"decimal\((\d+),(\d+)\)", ddl):
+        return DecimalType(int(decimal[1]), int(decimal[2]))
+    if ddl not in _TYPES:
+        raise ContractError(f"no type {ddl!r} for a field{nearest(ddl, [*_TYPES, 'decimal(18,4)'])}")
+    return _TYPES[ddl]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One column of a contract. `values`, `minimum` and `maximum` bind only where it is not null."""
+
+    name: str
+    type: str
+    doc: str
+    unit: str | None = None
+    required: bool = False
+    values: tuple[str, ...] | None = None
+    minimum: int | None = None
+    maximum: int | None = None
+
+    @property
+    def data_type(self) -> DataType:
+        return _data_type(self.type)
+
+    def rules(self) -> dict[str, Column]:
+        """What the field forbids: rule name -> true where broken, never null."""
+        value = F.col(self.name)
+        broken: dict[str, Column] = {}
+        if self.required:
+            broken[f"{self.name}_missing"] = value.isNull()
+        if self.values is not None:
+            broken[f"{self.name}_unknown"] = ~value.isin(*self.values)
+        if self.minimum is not None:
+            broken[f"{self.name}_too_small"] = value < self.minimum
+        if self.maximum is not None:
+            broken[f"{self.name}_too_large"] = value > self.maximum
+        return {name: F.coalesce(rule, F.lit(False)) for name, rule in broken.items()}
+
+
+BOOKKEEPING: Final = (
+    Field("superseded_at", "timestamp", "When the next version of the same row became known; null = the current one."),
+    Field("batch", "string", "The batch that first brought this version."),
+)
+"""What an accepted table carries beyond its contract; a plain DataFrame may lack either."""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The typed promise of one source.
+
+    `event` and `known` say what the two times mean in this source; `fields` are those beyond the key, `customer_id`
+    and the two times, which every contract has.
+    """
+
+    name: str
+    doc: str
+    grain: str
+    key: tuple[str, ...]
+    event: str
+    known: str
+    fields: tuple[Field, ...]
+
+    @cached_property
+    def columns(self) -> tuple[Field, ...]:
+        """Every field in the table's order: ids, the two times, the rest."""
+        shared = ("customer_id", "event_time")
+        own_ids = (
+            Field(name, "string", f"The id of {self.grain}.", required=True) for name in self.key if name not in shared
+        )
+        return (
+            *own_ids,
+            Field("customer_id", "string", "The customer.", required=True),
+            Field("event_time", "timestamp", self.event, required=True),
+            Field("known_time", "timestamp", self.known, required=True),
+            *self.fields,
+        )
+
+    @cached_property
+    def schema(self) -> StructType:
+        return StructType([StructField(field.name, field.data_type) for field in self.columns])
+
+    def check(self, df: DataFrame) -> DataFrame:
+        """The same frame, if its columns are those promised, in any order.
+
+        Raises ContractError naming every discrepancy: missing, unexpected, wrong type.
+        """
+        wanted = {field.name: field.data_type for field in self.columns}
+        optional = {field.name: field.data_type for field in BOOKKEEPING}
+        seen = {field.name: field.dataType for field in df.schema}
+        wrong = [
+            f"{name} is {seen[name].simpleString()}, want {kind.simpleString()}"
+            for name, kind in {**wanted, **optional}.items()
+            if name in seen and seen[name] != kind
+        ]
+        missing = [
+            f"{name} is missing, want {kind.simpleString()}" for name, kind in wanted.items() if name not in seen
+        ]
+        unexpected = [f"{name} is not in the contract" for name in seen if name not in wanted and name not in optional]
+        if discrepancies := wrong + missing + unexpected:
+            raise ContractError(
+                f"{self.name}: {'; '.join(discrepancies)}; fix [sources.{self.name}.columns] in churn.toml"
+            )
+        return df
+
+    def rules(self) -> dict[str, Column]:
+        """Everything the contract forbids: rule name -> true where broken, never null."""
+        broken = {name: rule for field in self.columns for name, rule in field.rules().items()}
+        event, known = F.col("event_time"), F.col("known_time")
+        broken["known_before_event"] = F.coalesce(known < event, F.lit(False))
+        broken["before_1900"] = F.coalesce(F.least(event, known) < F.lit(_EARLIEST), F.lit(False))
+        return broken
