@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Final
 
@@ -29,7 +29,7 @@ from churn.errors import ContractError, nearest
 MICROS_PER_DAY: Final = 86_400_000_000
 """Microseconds in a day of UTC; the engine's time is whole microseconds."""
 
-_EARLIEST = datetime(1900, 1, 1)
+_EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 _TYPES: Mapping[str, DataType] = {
     kind.simpleString(): kind
     for kind in (BooleanType(), DateType(), IntegerType(), LongType(), StringType(), TimestampType())

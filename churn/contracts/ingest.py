@@ -1,0 +1,448 @@
+"""Bring a batch of every source into the lake: each row is accepted, a duplicate, or quarantined with its reasons."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from datetime import date, datetime, timedelta
+from functools import reduce
+from typing import Final
+
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, Row, SparkSession, Window
+from pyspark.sql import functions as F
+
+from churn.config import Config, Source
+from churn.contracts.contract import Contract
+from churn.contracts.source import RAW, RULES, Mapped, bound, first_line, map_source, utc
+from churn.errors import BadInputError, ChurnError, ConfigError, HoldError, nearest
+from churn.storage import Lake
+
+CONFLICT: Final = "conflicting_id"
+LEDGER: Final = "ledger"
+QUARANTINE: Final = "quarantine"
+
+_LEDGER_SCHEMA = (
+    "source string, batch string, as_of timestamp, rows_in bigint, accepted bigint, duplicate bigint,"
+    " quarantined bigint, rules map<string,bigint>, first_event timestamp, last_event timestamp"
+)
+_EXAMPLES = 3
+_TOP_RULES = 3
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """What became of the rows of one source in one batch; `rows_in` is the sum of the other three.
+
+    `rules` counts the quarantined rows by rule; one that breaks two rules is in both. `first_event` and `last_event`
+    span the rows that were not quarantined.
+    """
+
+    source: str
+    batch: str
+    as_of: datetime | None
+    rows_in: int
+    accepted: int
+    duplicate: int
+    quarantined: int
+    rules: Mapping[str, int]
+    first_event: datetime | None
+    last_event: datetime | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a first ingest would make of a source: `examples` are up to three raw rows of each rule that was broken.
+
+    `problem` is why ingest would hold or refuse the batch; null = it would not.
+    """
+
+    row: LedgerRow
+    examples: Mapping[str, tuple[str, ...]]
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """One source of a batch, judged but not yet written."""
+
+    mapped: Mapped
+    judged: DataFrame
+    quarantined: DataFrame
+    row: LedgerRow
+    declared: int
+    """Quarantined rows that the owner's own `reject` rules name."""
+    missing_days: tuple[date, ...]
+    touched: tuple[str, ...]
+    """Other batches with a version that one of this batch supersedes, or no longer does."""
+
+
+def validate(
+    spark: SparkSession, config: Config, *, as_of: datetime | None = None, sources: Collection[str] | None = None
+) -> list[Report]:
+    """What a first ingest of each source would do; nothing is written."""
+    reports = []
+    for source in _chosen(config, sources):
+        with _kept() as keep:
+            batch = _judge(spark, source, None, batch="", as_of=as_of, keep=keep)
+            reports.append(Report(batch.row, _examples(batch), _problem(batch)))
+    return reports
+
+
+def ingest(
+    spark: SparkSession,
+    lake: Lake,
+    config: Config,
+    *,
+    batch: str,
+    as_of: datetime | None = None,
+    sources: Collection[str] | None = None,
+) -> list[LedgerRow]:
+    """Write a batch of each source to its accepted table, then the quarantine, then the ledger.
+
+    A version is a row's content from a known time on; the accepted table holds them all. A row that says what the
+    version before it says is a duplicate; one that says something else is a correction and supersedes it. Rows that
+    differ, with nothing to say which came later, are all quarantined. Where known time is not told, what a later batch
+    corrects is known from that batch's as-of on.
+
+    The same batch again replaces what it wrote, so a run that was killed is finished by running it again. Raises
+    HoldError or BadInputError before anything of any source is written.
+    """
+    if not batch:
+        raise ConfigError("a batch needs a name; the day it was delivered is a good one")
+    with _kept() as keep:
+        batches = [
+            _judge(spark, source, lake, batch=batch, as_of=as_of, keep=keep) for source in _chosen(config, sources)
+        ]
+        # A hold first: rows that are still to come may change which share is broken.
+        for refuse in (_hold, _refuse):
+            for one in batches:
+                refuse(one)
+        _write(spark, lake, batches)
+        return [one.row for one in batches]
+
+
+def _chosen(config: Config, names: Collection[str] | None) -> list[Source]:
+    known = {name: source for name, (_, source) in bound(config).items()}
+    if not known:
+        raise ConfigError(f"{config.path.name}: no sources; add one, such as [sources.transactions]")
+    for name in names or ():
+        if name not in known:
+            raise ConfigError(f"{config.path.name}: no source {name!r}{nearest(name, known)}")
+    return [source for name, source in known.items() if names is None or name in names]
+
+
+@contextmanager
+def _kept() -> Iterator[Callable[[DataFrame], DataFrame]]:
+    """Keep frames, in memory or on disk, until the work that needs them is done."""
+    frames: list[DataFrame] = []
+
+    def keep(df: DataFrame) -> DataFrame:
+        frames.append(df.persist())
+        return df
+
+    try:
+        yield keep
+    finally:
+        for df in frames:
+            df.unpersist()
+
+
+# --- judging ----------------------------------------------------------------------------------------------------------
+
+
+def versions(
+    incoming: DataFrame, others: DataFrame | None, contract: Contract, *, known_is_told: bool, as_of: datetime | None
+) -> DataFrame:
+    """Judge each incoming row beside the versions of its key that other batches brought.
+
+    `incoming` has the contract's columns and `_rules`, `_raw`. Adds `_status` (accepted, duplicate, quarantined; null
+    for the others' rows), `superseded_at`, and `_touched`: the batch of another's row whose `superseded_at` changes.
+    One shuffle, by key; broken rows are spread over its partitions, so a million rows without an id are not one task.
+    """
+    content = [name for name in contract.schema.names if name != "known_time"]
+    sound, mine = F.size(RULES) == 0, F.col("_mine")
+    rows = _side_by_side(incoming, others).withColumns(
+        {
+            "_slot": F.when(sound, F.xxhash64(*contract.key)).otherwise(F.xxhash64(RAW)),
+            # A hash passes over nulls; with which are null beside it, a value that moves to another column is a change.
+            "_content": F.xxhash64(*content, *(F.col(name).isNull() for name in content)),
+        }
+    )
+    key = Window.partitionBy("_slot", *contract.key)
+    if others is not None and not known_is_told and as_of is not None:
+        moment = F.lit(utc(as_of))
+        is_later = F.max(~mine & (F.col("known_time") < moment)).over(key)
+        told = F.when(mine & is_later, F.greatest("event_time", moment)).otherwise(F.col("known_time"))
+        rows = rows.withColumn("known_time", told)
+
+    # All windows ask for one order, so rows are sorted once.
+    every = (Window.unboundedPreceding, Window.unboundedFollowing)
+    in_order = key.orderBy("known_time", "_mine")
+    of_key = in_order.rowsBetween(*every)
+    of_moment = Window.partitionBy("_slot", *contract.key, "known_time").orderBy("_mine").rowsBetween(*every)
+    says, mine_says = F.col("_content"), F.when(mine, F.col("_content"))
+    differs = F.min(says).over(of_moment) != F.max(says).over(of_moment)
+    if not known_is_told:
+        # Nothing orders two rows of one batch, and without an as-of not even two batches.
+        rivals = says if as_of is None else mine_says
+        differs |= F.coalesce(F.min(rivals).over(of_key) != F.max(rivals).over(of_key), F.lit(False))
+    rows = rows.withColumn("_conflict", mine & sound & differs)
+
+    before = in_order.rowsBetween(Window.unboundedPreceding, -1)
+    says_again = F.last(F.when(~F.col("_conflict"), says), ignorenulls=True).over(before) == says
+    status = (
+        F.when(mine & (~sound | F.col("_conflict")), "quarantined")
+        .when(mine & F.coalesce(says_again, F.lit(False)), "duplicate")
+        .when(mine, "accepted")
+    )
+    rows = rows.withColumn("_status", status)
+
+    stays = F.when(~mine | (F.col("_status") == "accepted"), F.col("known_time"))
+    by = ", ".join(f"`{name}`" for name in ("_slot", *contract.key))
+    following = F.expr(f"lead(_stays) ignore nulls over (partition by {by} order by known_time, _mine)")
+    rows = rows.withColumn("_stays", stays).withColumn("superseded_at", F.when(F.col("_stays").isNotNull(), following))
+    return rows.select(
+        *contract.schema.names,
+        "superseded_at",
+        "_status",
+        F.when(F.col("_conflict"), F.array(F.lit(CONFLICT))).otherwise(F.col(RULES)).alias(RULES),
+        RAW,
+        F.when(~mine & ~F.col("superseded_at").eqNullSafe(F.col("_was_superseded_at")), F.col("_batch")).alias(
+            "_touched"
+        ),
+    )
+
+
+def _side_by_side(incoming: DataFrame, others: DataFrame | None) -> DataFrame:
+    none = F.lit(None)
+    mine = incoming.withColumns(
+        {"_was_superseded_at": none.cast("timestamp"), "_batch": none.cast("string"), "_mine": F.lit(True)}
+    )
+    if others is None:
+        return mine
+    theirs = others.withColumnsRenamed({"superseded_at": "_was_superseded_at", "batch": "_batch"}).withColumns(
+        {RULES: F.array().cast("array<string>"), RAW: none.cast("string"), "_mine": F.lit(False)}
+    )
+    return mine.unionByName(theirs)
+
+
+def _judge(
+    spark: SparkSession,
+    source: Source,
+    lake: Lake | None,
+    *,
+    batch: str,
+    as_of: datetime | None,
+    keep: Callable[[DataFrame], DataFrame],
+) -> _Batch:
+    if source.expect.days and as_of is None and lake is not None:
+        raise ConfigError(f"{source.section('expect')} days counts back from an as-of; give one, or drop days")
+    mapped = map_source(spark, source, as_of=as_of)
+    incoming = mapped.rows
+    with _explained(source):
+        others = None
+        if lake is not None and _has_others(lake, mapped.contract, batch):
+            incoming = keep(incoming)
+            others = _others(lake, mapped.contract, incoming, batch)
+        judged = keep(versions(incoming, others, mapped.contract, known_is_told=mapped.known_is_told, as_of=as_of))
+        counts = (
+            judged.groupBy("_status", RULES, "_touched")
+            .agg(F.count("*").alias("n"), F.min("event_time").alias("first"), F.max("event_time").alias("last"))
+            .collect()
+        )
+        row = _ledger_row(source, batch, as_of, counts)
+        return _Batch(
+            mapped=mapped,
+            judged=judged,
+            quarantined=_quarantined(spark, mapped, judged, row, as_of, keep),
+            row=row,
+            declared=sum(one["n"] for one in counts if set(one[RULES]) & set(source.reject)),
+            missing_days=_missing_days(judged, source, as_of),
+            touched=tuple(sorted({one["_touched"] for one in counts if one["_touched"] is not None})),
+        )
+
+
+@contextmanager
+def _explained(source: Source) -> Iterator[None]:
+    """Turn what Spark throws on a row or a file that it cannot read into one message."""
+    try:
+        yield
+    except PySparkException as error:
+        condition, state = error.getCondition() or "", error.getSqlState() or ""
+        if not (state.startswith("22") or condition.startswith("FAILED_READ_FILE")):
+            raise
+        raise BadInputError(
+            f"{source.section()} failed on a row: {first_line(error)}; where an expression may meet a bad cell, write"
+            " try_cast(...), try_to_timestamp(...) or try_divide(...)"
+        ) from error
+
+
+def _has_others(lake: Lake, contract: Contract, batch: str) -> bool:
+    if not lake.exists(contract.name):
+        return False
+    return not contract.check(lake.read(contract.name)).where(F.col("batch") != batch).isEmpty()
+
+
+def _others(lake: Lake, contract: Contract, incoming: DataFrame, batch: str) -> DataFrame:
+    """Rows of other batches whose key this batch brings, or brought when it was run before."""
+    table = lake.read(contract.name)
+    keys = incoming.select(*contract.key).unionByName(table.where(F.col("batch") == batch).select(*contract.key))
+    return table.where(F.col("batch") != batch).join(keys, on=list(contract.key), how="left_semi")
+
+
+def _ledger_row(source: Source, batch: str, as_of: datetime | None, counts: list[Row]) -> LedgerRow:
+    n: Counter[str] = Counter()
+    rules: Counter[str] = Counter()
+    firsts, lasts = [], []
+    for one in counts:
+        if one["_status"] is None:
+            continue
+        n[one["_status"]] += one["n"]
+        rules.update(dict.fromkeys(one[RULES], one["n"]))
+        if one["_status"] != "quarantined":
+            firsts.append(one["first"])
+            lasts.append(one["last"])
+    return LedgerRow(
+        source=source.name,
+        batch=batch,
+        as_of=utc(as_of) if as_of else None,
+        rows_in=n.total(),
+        accepted=n["accepted"],
+        duplicate=n["duplicate"],
+        quarantined=n["quarantined"],
+        rules=dict(sorted(rules.items(), key=lambda item: (-item[1], item[0]))),
+        first_event=utc(min(firsts)) if firsts else None,
+        last_event=utc(max(lasts)) if lasts else None,
+    )
+
+
+def _quarantined(
+    spark: SparkSession,
+    mapped: Mapped,
+    judged: DataFrame,
+    row: LedgerRow,
+    as_of: datetime | None,
+    keep: Callable[[DataFrame], DataFrame],
+) -> DataFrame:
+    """The raw rows that are not accepted, with the rules they broke.
+
+    A sound row leaves its raw row behind when it is mapped, so those that turn out to contradict each other are read
+    again; ChurnError if the source has changed since.
+    """
+    broken = judged.where((F.col("_status") == "quarantined") & F.col(RAW).isNotNull()).select(RULES, RAW)
+    if CONFLICT not in row.rules:
+        return broken
+    key = [*mapped.contract.key, *(["known_time"] if mapped.known_is_told else [])]
+    conflicting = judged.where(F.array_contains(RULES, CONFLICT)).select(*key)
+    again = map_source(spark, mapped.source, as_of=as_of, raw=True).rows.where(F.size(RULES) == 0)
+    found = keep(
+        again.join(F.broadcast(conflicting), on=key, how="left_semi").select(F.array(F.lit(CONFLICT)).alias(RULES), RAW)
+    )
+    if found.count() != row.rules[CONFLICT]:
+        raise ChurnError(
+            f"{mapped.source.name}: the source changed while it was read; nothing was written, run it again"
+        )
+    return broken.unionByName(found)
+
+
+def _missing_days(judged: DataFrame, source: Source, as_of: datetime | None) -> tuple[date, ...]:
+    """The days before as-of, of those that are expected, on which nothing usable happened."""
+    if not source.expect.days or as_of is None:
+        return ()
+    wanted = [(utc(as_of) - timedelta(days=back)).date() for back in range(source.expect.days, 0, -1)]
+    usable = judged.where(F.col("_status").isin("accepted", "duplicate") & (F.col("event_time") >= F.lit(wanted[0])))
+    seen = {one["day"] for one in usable.select(F.to_date("event_time").alias("day")).distinct().collect()}
+    return tuple(day for day in wanted if day not in seen)
+
+
+# --- holding, refusing, writing ---------------------------------------------------------------------------------------
+
+
+def _hold(batch: _Batch) -> None:
+    """Raise HoldError if what is expected has not come."""
+    source, row, missing = batch.mapped.source, batch.row, batch.missing_days
+    if row.rows_in < source.expect.rows:
+        raise HoldError(
+            f"{row.source}: {row.rows_in} rows have come, at least {source.expect.rows} are expected; nothing was"
+            " written, try again when the rest has come"
+        )
+    if missing:
+        more = f" and {len(missing) - _EXAMPLES} more days" if len(missing) > _EXAMPLES else ""
+        raise HoldError(
+            f"{row.source}: no rows on {', '.join(map(str, missing[:_EXAMPLES]))}{more}; nothing was written, try again"
+            " when they have come"
+        )
+
+
+def _refuse(batch: _Batch) -> None:
+    """Raise BadInputError if so many rows break the contract that the mapping is to be doubted, not the rows."""
+    source, row = batch.mapped.source, batch.row
+    broken = row.quarantined - batch.declared
+    if broken <= source.max_quarantined * row.rows_in:
+        return
+    examples = _examples(batch)
+    worst = [rule for rule in row.rules if rule not in source.reject][:_TOP_RULES]
+    shown = "; ".join(f"{rule} {row.rules[rule]} times, such as {examples[rule][0]}" for rule in worst)
+    raise BadInputError(
+        f"{row.source}: {broken} of {row.rows_in} rows break the contract, more than max_quarantined ="
+        f" {source.max_quarantined:g}: {shown}; nothing was written; fix {source.section('columns')} or its options,"
+        f" name rows to leave out in [sources.{row.source}.reject], or raise max_quarantined"
+    )
+
+
+def _problem(batch: _Batch) -> str | None:
+    try:
+        _hold(batch)
+        _refuse(batch)
+    except ChurnError as error:
+        return str(error)
+    return None
+
+
+def _examples(batch: _Batch) -> dict[str, tuple[str, ...]]:
+    """The first raw rows of each broken rule, in the order of their text."""
+    if not batch.row.quarantined:
+        return {}
+    each = batch.quarantined.select(F.explode(RULES).alias("rule"), F.col(RAW).alias("raw"))
+    ranked = each.withColumn("place", F.row_number().over(Window.partitionBy("rule").orderBy("raw")))
+    found: dict[str, tuple[str, ...]] = dict.fromkeys(batch.row.rules, ())
+    for one in ranked.where(F.col("place") <= _EXAMPLES).orderBy("rule", "place").collect():
+        found[one["rule"]] += (one["raw"],)
+    return found
+
+
+def _write(spark: SparkSession, lake: Lake, batches: Sequence[_Batch]) -> None:
+    """The accepted rows, a commit a source; then all quarantined rows; then the ledger, which says it is done."""
+    for one in batches:
+        _write_accepted(lake, one)
+    place = {"source": [one.row.source for one in batches], "batch": batches[0].row.batch}
+    quarantined = [
+        one.quarantined.select(
+            F.lit(one.row.source).alias("source"),
+            F.lit(one.row.batch).alias("batch"),
+            F.col(RULES).alias("rules"),
+            F.col(RAW).alias("raw"),
+        )
+        for one in batches
+    ]
+    lake.replace(reduce(DataFrame.unionByName, quarantined), QUARANTINE, place)
+    lake.replace(spark.createDataFrame([astuple(one.row) for one in batches], _LEDGER_SCHEMA), LEDGER, place)
+
+
+def _write_accepted(lake: Lake, batch: _Batch) -> None:
+    contract, row = batch.mapped.contract, batch.row
+    table = contract.name
+    columns = [*contract.schema.names, "superseded_at"]
+    accepted = batch.judged.where(F.col("_status") == "accepted").select(*columns, F.lit(row.batch).alias("batch"))
+    if not batch.touched:
+        lake.replace(accepted, table, {"batch": row.batch})
+        return
+    key = [*contract.key, "known_time", "batch"]
+    touched = batch.judged.where(F.col("_touched").isNotNull()).select(*columns, F.col("_touched").alias("batch"))
+    written = lake.read(table).where(F.col("batch") == row.batch)
+    gone = written.join(accepted, on=key, how="left_anti").withColumn("_gone", F.lit(True))
+    changes = accepted.unionByName(touched).withColumn("_gone", F.lit(False)).unionByName(gone)
+    lake.merge(changes, table, key, delete="_gone", within={"batch": [row.batch, *batch.touched]})

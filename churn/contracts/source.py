@@ -1,0 +1,480 @@
+"""Read a foreign source and say it in its contract's words, row for row, without losing or inventing any."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import reduce
+from operator import or_
+from typing import Any, Final
+
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    BooleanType,
+    DataType,
+    DateType,
+    DecimalType,
+    DoubleType,
+    FloatType,
+    IntegerType,
+    StringType,
+    StructField,
+    StructType,
+    TimestampNTZType,
+    TimestampType,
+)
+
+from churn.config import Config, Source
+from churn.contracts import CONTRACTS
+from churn.contracts.contract import Contract, Field
+from churn.errors import BadInputError, ChurnError, ConfigError, HoldError, nearest
+
+MALFORMED: Final = "malformed_row"
+RULES: Final = "_rules"
+"""Column of `Mapped.rows`: the names of the rules a row breaks; empty = none."""
+RAW: Final = "_raw"
+"""Column of `Mapped.rows`: the row as it came, as JSON; null where no rule is broken, unless all are asked for."""
+
+_UNPARSED = "_unparsed"
+_WHOLE = "_whole"
+_MALFORMED = "_malformed"
+_SPACE = " \t\r\n\u00a0\u2003\u2009\u202f\u3000\ufeff"
+_UNDECODED = "\ufffd"
+_LATEST = timedelta(days=366)
+_DELIMITERS = (";", "\t", "|", ",")
+_HAS_OFFSET = r":\d{1,2}(\.\d*)?\s*[^\d.:\s]"
+_READS_CLOCK = re.compile(r"\bcurrent_(date|timestamp|time)\b|\blocaltimestamp\b|\b(now|curdate)\s*\(", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A source in its contract's words: the contract's columns, `_rules` and `_raw`, one row for every row read."""
+
+    contract: Contract
+    source: Source
+    rows: DataFrame
+    known_is_told: bool
+    """Whether the source says when it knew a row; otherwise known time is event time."""
+
+
+def bound(config: Config) -> Mapping[str, tuple[Contract, Source]]:
+    """Each source of the configuration with its contract, every name in it checked; nothing is read."""
+    for source in config.sources.values():
+        if source.name not in CONTRACTS:
+            place = f"{source.file.name}: [sources.{source.name}]"
+            raise ConfigError(f"{place} is not a contract{nearest(source.name, CONTRACTS)}")
+        contract = CONTRACTS[source.name]
+        known = [field.name for field in contract.columns]
+        for column in source.columns:
+            if column not in known:
+                place = source.section("columns")
+                raise ConfigError(f"{place} {column} is no column of {contract.name}{nearest(column, known)}")
+        rules = {*contract.rules(), *_mapping_rules(contract)}
+        if taken := sorted(rules & set(source.reject)):
+            raise ConfigError(f"{source.section('reject')} {taken[0]} is a rule of the contract; choose another name")
+    return {name: (CONTRACTS[name], source) for name, source in config.sources.items()}
+
+
+def map_source(spark: SparkSession, source: Source, *, as_of: datetime | None = None, raw: bool = False) -> Mapped:
+    """Read one source and map it; `raw` keeps the raw row of sound rows too.
+
+    Text is trimmed and empty text is null. A time without an offset is local time of the source's zone: one that the
+    clock repeats in autumn is the later instant, so that nothing is seen before it happened; one that it skips in
+    spring breaks a rule. A date is its first instant. Raises ConfigError for a mapping that the columns do not bear,
+    BadInputError for a place that cannot be read, HoldError if that place is expected to fill.
+    """
+    contract = CONTRACTS[source.name]
+    frame = _read(spark, source)
+    names = [name for name in frame.columns if name != _UNPARSED]
+    expressions = _expressions(contract, source, names)
+    _check_expressions(frame, source, expressions)
+
+    times = [field.name for field in contract.columns if isinstance(field.data_type, TimestampType)]
+    given = _walls(_given(frame, source, expressions), times, source.zone)
+    readings = {field.name: _reading(field, source, given.schema) for field in contract.columns}
+    known_is_told = "known_time" in expressions
+    if not known_is_told:
+        del readings["known_time"]
+    failures = {rule: failed for reading in readings.values() for rule, failed in reading.failures.items()}
+    rejects = [_reject(name) for name in source.reject]
+    typed = given.select(
+        *(reading.value.alias(name) for name, reading in readings.items()),
+        *(F.coalesce(failed, F.lit(False)).alias(_failed(rule)) for rule, failed in failures.items()),
+        *rejects,
+        _WHOLE,
+        _MALFORMED,
+    ).withColumns({} if known_is_told else {"known_time": F.col("event_time")})
+
+    broken = {rule: F.col(_failed(rule)) for rule in failures}
+    for rule, is_broken in _contract_rules(contract, as_of).items():
+        # What could not be read is not also missing, and a known time that is not told has no rule of its own.
+        if rule == "known_time_missing" and not known_is_told:
+            continue
+        reading = readings.get(rule.removesuffix("_missing"))
+        unread = [F.col(_failed(name)) for name in reading.failures] if reading else []
+        broken[rule] = reduce(lambda rest, failed: rest & ~failed, unread, is_broken)
+    broken |= {name: F.col(_reject(name)) for name in source.reject}
+    # The list and the JSON are made for broken rows only: nearly all rows end at the first test.
+    is_sound = ~F.col(_MALFORMED) & ~reduce(or_, broken.values())
+    listed = F.concat_ws("\n", *(F.when(is_broken, F.lit(name)) for name, is_broken in broken.items()))
+    rules = (
+        F.when(is_sound, F.array().cast("array<string>"))
+        .when(F.col(_MALFORMED), F.array(F.lit(MALFORMED)))
+        .otherwise(F.split(listed, "\n"))
+    )
+    whole = F.to_json(F.col(_WHOLE).dropFields(_UNPARSED), {"ignoreNullFields": "false"})
+    whole = F.when(F.col(_MALFORMED), F.to_json(F.struct(F.col(_WHOLE)[_UNPARSED].alias("line")))).otherwise(whole)
+    rows = typed.select(
+        *contract.schema.names, rules.alias(RULES), (whole if raw else F.when(~is_sound, whole)).alias(RAW)
+    )
+    return Mapped(contract, source, rows, known_is_told)
+
+
+def _given(frame: DataFrame, source: Source, expressions: Mapping[str, str]) -> DataFrame:
+    """What the source says, text trimmed: `_given_X` a column, `_reject_X` a rule, the whole row, and if it was whole."""
+    names = [f"`{name}`" for name in frame.columns if name != _UNPARSED]
+    unparsed = F.col(_UNPARSED) if _UNPARSED in frame.columns else F.lit(None).cast("string").alias(_UNPARSED)
+    found = frame.select(
+        *(F.expr(expression).alias(_said(name)) for name, expression in expressions.items()),
+        *(F.coalesce(F.expr(rule), F.lit(False)).alias(_reject(name)) for name, rule in source.reject.items()),
+        F.struct(*names, unparsed).alias(_WHOLE),
+        unparsed.isNotNull().alias(_MALFORMED),
+    )
+    texts = [_said(name) for name in expressions if found.schema[_said(name)].dataType == StringType()]
+    trimmed = found.withColumns({name: F.btrim(name, F.lit(_SPACE)) for name in texts})
+    return trimmed.withColumns({name: F.when(F.col(name) != "", F.col(name)) for name in texts})
+
+
+# --- expressions ------------------------------------------------------------------------------------------------------
+
+
+def _expressions(contract: Contract, source: Source, names: list[str]) -> dict[str, str]:
+    """The expression of each column: the one given, else the raw column of that name, if there is one."""
+    same_name = {field.name: f"`{field.name}`" for field in contract.columns if field.name in names}
+    chosen = {**same_name, **source.columns}
+    needed = [field.name for field in contract.columns if field.required and field.name != "known_time"]
+    if unmapped := [name for name in needed if name not in chosen]:
+        raise ConfigError(
+            f'{source.section("columns")} lacks {", ".join(unmapped)}; add {unmapped[0]} = "an expression over: '
+            f'{", ".join(names)}"{_delimiter_hint(source, names)}'
+        )
+    return {field.name: chosen[field.name] for field in contract.columns if field.name in chosen}
+
+
+def _check_expressions(frame: DataFrame, source: Source, expressions: Mapping[str, str]) -> None:
+    """Raise one ConfigError with every expression that the raw columns do not bear."""
+    names = [name for name in frame.columns if name != _UNPARSED]
+    problems = [
+        problem
+        for part, rules in (("columns", expressions), ("reject", source.reject))
+        for name, expression in rules.items()
+        if (problem := _problem(frame, names, f"[sources.{source.name}.{part}] {name}", expression, part == "reject"))
+    ]
+    if problems:
+        raise ConfigError(f"{source.file.name}: {'; '.join(problems)}{_delimiter_hint(source, names)}")
+
+
+def _problem(frame: DataFrame, names: list[str], place: str, expression: str, is_rule: bool) -> str | None:
+    said = f"{place} = {expression!r}"
+    if _READS_CLOCK.search(expression):
+        return f"{said} reads the clock, so a rerun would differ; use a column instead"
+    try:
+        column = F.expr(expression).alias("_it")
+        found = frame.select("*", column)
+        kind = found.schema["_it"].dataType
+        # Side by side with the raw columns an aggregate fails; a generator or a window would multiply or mix rows.
+        plan = found._jdf.queryExecution().analyzed()
+        node = plan.toString()
+    except PySparkException as error:
+        return f"{said} {_reason(error, names)}"
+    if re.search(r"^[\s:+|-]*(Generate|Window|Aggregate)\b", node, re.MULTILINE) or not plan.deterministic():
+        return f"{said} is not made of one row alone; say it in the source, or drop it"
+    if is_rule and not isinstance(kind, BooleanType):
+        return f"{said} is {kind.simpleString()}, want boolean: a condition such as \"outcome = 'TEST'\""
+    return None
+
+
+def _reason(error: PySparkException, names: list[str]) -> str:
+    condition, details = error.getCondition() or "", error.getMessageParameters() or {}
+    if condition.startswith("UNRESOLVED_COLUMN"):
+        wanted = details.get("objectName", "").strip("`")
+        return f"names {wanted!r}, which the source does not have{nearest(wanted, names)}"
+    if condition == "PARSE_SYNTAX_ERROR":
+        return f"is not Spark SQL: syntax error at {details.get('error', 'its end')}"
+    first = str(error).strip().splitlines()[0]
+    return f"is not a Spark SQL expression over the source: {first.split(' SQLSTATE')[0]}"
+
+
+def _delimiter_hint(source: Source, names: list[str]) -> str:
+    """A guess where a whole header was read as one column."""
+    if source.format != "csv" or len(names) > 1:
+        return ""
+    now = source.options.get("sep", source.options.get("delimiter", ","))
+    guess = max(_DELIMITERS, key=lambda sep: names[0].count(sep))
+    if guess == now or guess not in names[0]:
+        return ""
+    shown = guess.replace("\t", "\\t")
+    return f'; the file was read as one column, {names[0]!r}: set sep = "{shown}" under [sources.{source.name}.options]'
+
+
+# --- types ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """How one column is read: its value, and the ways that reading it can fail (rule name -> true where it did)."""
+
+    value: Column
+    failures: Mapping[str, Column]
+
+
+def _said(column: str) -> str:
+    return f"_said_{column}"
+
+
+def _reject(rule: str) -> str:
+    return f"_reject_{rule}"
+
+
+def _failed(rule: str) -> str:
+    return f"_failed_{rule}"
+
+
+def _mapping_rules(contract: Contract) -> list[str]:
+    """The rules that reading may add to the contract's own."""
+    ways = ("unreadable", "clock_gap", "undecodable")
+    return [
+        MALFORMED,
+        "in_future",
+        "conflicting_id",
+        *(f"{field.name}_{way}" for field in contract.columns for way in ways),
+    ]
+
+
+def _contract_rules(contract: Contract, as_of: datetime | None) -> dict[str, Column]:
+    rules = contract.rules()
+    if as_of is not None:
+        latest = F.lit(utc(as_of) + _LATEST)
+        rules["in_future"] = F.coalesce(F.greatest("event_time", "known_time") > latest, F.lit(False))
+    return rules
+
+
+def _reading(field: Field, source: Source, given: StructType) -> _Reading:
+    said = _said(field.name)
+    if said not in given.names:
+        return _Reading(F.lit(None).cast(field.data_type), {})
+    kind, value = given[said].dataType, F.col(said)
+    if isinstance(field.data_type, TimestampType):
+        return _time(field, source, value, kind)
+    if isinstance(field.data_type, StringType):
+        is_text = isinstance(kind, StringType)
+        undecoded = {f"{field.name}_undecodable": F.contains(value, F.lit(_UNDECODED))} if is_text else {}
+        return _Reading(value.cast("string"), undecoded)
+    read = value.try_cast(field.data_type)
+    if isinstance(field.data_type, IntegerType) and isinstance(kind, FloatType | DoubleType | DecimalType):
+        read = F.when(read == value, read)
+    return _Reading(read, {f"{field.name}_unreadable": value.isNotNull() & read.isNull()})
+
+
+def _time(field: Field, source: Source, value: Column, kind: DataType) -> _Reading:
+    """An instant as it is; local time and dates by the source's zone."""
+    name, place = field.name, source.section("columns")
+    if isinstance(kind, TimestampType):
+        expression = source.columns.get(name, name)
+        if source.zone != "UTC" and not re.fullmatch(r"`[^`]+`|[\w.]+", expression):
+            raise ConfigError(
+                f"{place} {name} = {expression!r} is a TIMESTAMP, an instant already, so zone {source.zone!r} cannot"
+                f" apply; for local time write cast({expression} as timestamp_ntz), for instants set zone = 'UTC'"
+            )
+        return _Reading(value, {})
+    if not isinstance(kind, StringType | TimestampNTZType | DateType):
+        raise ConfigError(
+            f"{place} {name} is {kind.simpleString()}, want a time; for seconds since 1970 write"
+            " timestamp_seconds(...), for milliseconds timestamp_millis(...)"
+        )
+    wall, read, failures = F.col(f"_wall_{name}"), F.col(f"_wall_{name}"), {}
+    if source.zone != "UTC":
+        first, second = F.col(f"_first_{name}"), F.col(f"_second_{name}")
+        is_repeated = (second > first) & (F.from_utc_timestamp(second, source.zone) == wall)
+        in_gap = F.from_utc_timestamp(first, source.zone) != wall
+        if not isinstance(kind, TimestampNTZType):
+            # A date is its first instant, also where the clock skips midnight.
+            in_gap &= value.cast("string").contains(":")
+        read, failures = F.when(is_repeated, second).when(~in_gap, first), {f"{name}_clock_gap": in_gap}
+    if isinstance(kind, StringType):
+        has_offset, instant = value.rlike(_HAS_OFFSET), value.try_cast(TimestampType())
+        read = F.when(has_offset, instant).otherwise(read)
+        unread = value.isNotNull() & F.when(has_offset, instant.isNull()).otherwise(wall.isNull())
+        failures = {rule: ~has_offset & gap for rule, gap in failures.items()} | {f"{name}_unreadable": unread}
+    return _Reading(read, failures)
+
+
+def _walls(given: DataFrame, times: list[str], zone: str) -> DataFrame:
+    """Add what local times need: the wall clock's time, and the first and the second instant it may mean.
+
+    The second is read with the zone's offset of a day later; the two differ only around a change of the clock.
+    """
+    local = (StringType, TimestampNTZType, DateType)
+    names = [
+        name for name in times if _said(name) in given.columns and isinstance(given.schema[_said(name)].dataType, local)
+    ]
+    walls = {f"_wall_{name}": F.col(_said(name)).try_cast(TimestampNTZType()).cast("timestamp") for name in names}
+    if zone == "UTC":
+        return given.withColumns(walls)
+    day = F.expr("interval 1 day")
+    first = {f"_first_{name}": F.to_utc_timestamp(f"_wall_{name}", zone) for name in names}
+    second = {f"_second_{name}": F.to_utc_timestamp(F.col(f"_wall_{name}") + day, zone) - day for name in names}
+    return given.withColumns(walls).withColumns(first | second)
+
+
+def utc(moment: datetime) -> datetime:
+    """The moment with its zone, UTC unless it says another."""
+    return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def _read(spark: SparkSession, source: Source) -> DataFrame:
+    """The raw rows: text as text, with `_unparsed` where a line of csv or json does not fit its header or syntax."""
+    readers = {"csv": _read_csv, "json": _read_json}
+    try:
+        if source.format in readers:
+            return readers[source.format](spark, source)
+        reader = spark.read.format(source.format).options(**source.options)
+        if source.format == "parquet":
+            reader = reader.option("mergeSchema", source.options.get("mergeSchema", "true"))
+        if source.format == "jdbc":
+            return reader.load()
+        _files(spark, source)
+        return reader.load(source.path)
+    except ChurnError:
+        raise
+    except Exception as error:  # Spark wraps what a driver or a codec throws in many types.
+        raise BadInputError(f"{source.section()} cannot be read as {source.format}: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """What went wrong, without the stack traces that Spark puts behind it."""
+    java = getattr(error, "java_exception", None)
+    text = str(java.getMessage() or java) if java is not None else str(error)
+    return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+
+
+def _read_json(spark: SparkSession, source: Source) -> DataFrame:
+    """Every value as text; the first pass finds the names, since a name may first occur in the last row."""
+    files = _nonempty(spark, source)
+    options = {"primitivesAsString": "true", **source.options, "columnNameOfCorruptRecord": _UNPARSED}
+    reader = spark.read.options(**options)
+    found = reader.json(files).schema
+    schema = StructType([field for field in found if field.name != _UNPARSED] + [StructField(_UNPARSED, StringType())])
+    if schema.names == [_UNPARSED]:
+        raise BadInputError(
+            f"{source.section()} holds no JSON objects; want one object a line, or set multiLine = true"
+        )
+    return spark.read.options(**options).schema(schema).json(files)
+
+
+def _read_csv(spark: SparkSession, source: Source) -> DataFrame:
+    """Files are grouped by their header, so that columns in another order cannot fill the wrong places."""
+    options = {"header": "true", "sep": source.options.get("delimiter", ","), **source.options}
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for file in _nonempty(spark, source):
+        groups.setdefault(_header(spark, source, file, options), []).append(file)
+    text = StringType()
+    frames = [
+        spark.read.options(
+            **options,
+            mode="PERMISSIVE",
+            columnNameOfCorruptRecord=_UNPARSED,
+            columnPruning="false",
+            enforceSchema="true",
+        )
+        .schema(StructType([StructField(name, text) for name in (*names, _UNPARSED)]))
+        .csv(files)
+        for names, files in groups.items()
+    ]
+    return reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), frames)
+
+
+def _header(spark: SparkSession, source: Source, file: str, options: Mapping[str, str]) -> tuple[str, ...]:
+    line = _first_line(spark, file, options.get("encoding", options.get("charset", "UTF-8")))
+    sep, quote = options["sep"], options.get("quote", '"') or None
+    if len(sep) == 1:
+        reader = csv.reader(
+            [line], delimiter=sep, quotechar=quote, quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
+        )
+        cells = next(reader)
+    else:
+        cells = line.split(sep)
+    if options["header"].lower() != "true":
+        return tuple(f"_c{number}" for number in range(len(cells)))
+    names = tuple(cell.strip(_SPACE) or f"_c{number}" for number, cell in enumerate(cells))
+    lowered = [name.lower() for name in names]
+    if twice := [name for name in names if lowered.count(name.lower()) > 1]:
+        raise BadInputError(f"{source.section()} {file} has two columns named {twice[0]!r}; rename one in the file")
+    return names
+
+
+def _first_line(spark: SparkSession, file: str, encoding: str) -> str:
+    """The first line that is not blank, of a file that may be compressed."""
+    jvm: Any = spark.sparkContext._jvm
+    conf = spark._jsparkSession.sessionState().newHadoopConf()
+    path = jvm.org.apache.hadoop.fs.Path(file)
+    stream = path.getFileSystem(conf).open(path)
+    try:
+        codec = jvm.org.apache.hadoop.io.compress.CompressionCodecFactory(conf).getCodec(path)
+        plain = codec.createInputStream(stream) if codec is not None else stream
+        reader = jvm.java.io.BufferedReader(jvm.java.io.InputStreamReader(plain, encoding))
+        while (line := reader.readLine()) is not None:
+            if text := str(line).strip(_SPACE):
+                return text
+        return ""
+    finally:
+        stream.close()
+
+
+def _nonempty(spark: SparkSession, source: Source) -> list[str]:
+    """The files that hold at least one line; an empty one among others holds no rows."""
+    encoding = source.options.get("encoding", source.options.get("charset", "UTF-8"))
+    files = [name for name, size in _files(spark, source) if size and _first_line(spark, name, encoding)]
+    if not files:
+        raise _absent(source, "is empty: no rows and no header")
+    return files
+
+
+def _files(spark: SparkSession, source: Source) -> list[tuple[str, int]]:
+    """The files of a path, a folder or a pattern with their sizes, in the order of their names."""
+    jvm: Any = spark.sparkContext._jvm
+    place = jvm.org.apache.hadoop.fs.Path(source.path)
+    system = place.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
+
+    def walk(status: Any) -> Iterator[tuple[str, int]]:
+        hidden = status.getPath().getName().startswith(("_", "."))
+        if status.isFile():
+            yield from () if hidden else [(status.getPath().toString(), status.getLen())]
+        elif not hidden:
+            for inner in system.listStatus(status.getPath()):
+                yield from walk(inner)
+
+    found = system.globStatus(place)
+    if not found:
+        raise _absent(source, "does not exist")
+    files = sorted(file for status in found for file in walk(status))
+    if not files:
+        raise _absent(source, "holds no files")
+    return files
+
+
+def _absent(source: Source, problem: str) -> ChurnError:
+    """A mistake of whoever wrote the path, unless the source is declared to fill: then it is not there yet."""
+    if source.expect:
+        return HoldError(
+            f"{source.name}: {source.path} {problem}; rows are expected there, so try again when it has come"
+        )
+    return BadInputError(f"{source.section()} path {source.path} {problem}; fix the path, or drop the section")

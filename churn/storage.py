@@ -1,0 +1,121 @@
+"""Where tables live: Delta Lake under one root, local or on any Hadoop file system."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+from delta.tables import DeltaTable
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from churn.errors import BadInputError
+
+
+class Lake:
+    """Named Delta tables under `root`; every write is one commit, so a reader sees all of it or none."""
+
+    def __init__(self, spark: SparkSession, root: str) -> None:
+        self.spark = spark
+        self.root = root.rstrip("/")
+
+    def path(self, name: str) -> str:
+        return f"{self.root}/{name}"
+
+    def exists(self, name: str) -> bool:
+        """Whether the table was ever written. Raises BadInputError if something else is in its place."""
+        path = self.path(name)
+        if DeltaTable.isDeltaTable(self.spark, path):
+            return True
+        # What a first write that was killed leaves is a folder of files without a log: not a table yet, and not a loss.
+        files = [entry.getPath().getName() for entry in self._entries(path) if entry.isFile()]
+        if any(not file.startswith(".") and not file.endswith(".parquet") for file in files):
+            raise BadInputError(
+                f"{path} is not a Delta table, but there are files; move them, or choose another [storage] root"
+            )
+        return False
+
+    def read(self, name: str, version: int | None = None) -> DataFrame:
+        """The table as it is, or as it was at a version."""
+        if not self.exists(name):
+            raise BadInputError(f"no table {name!r} at {self.path(name)}; write it first, or fix [storage] root")
+        reader = self.spark.read.format("delta")
+        if version is None:
+            return reader.load(self.path(name))
+        if not 0 <= version <= (latest := self.version(name) or 0):
+            raise BadInputError(f"table {name!r} has versions 0 to {latest}, not {version}")
+        return reader.option("versionAsOf", version).load(self.path(name))
+
+    def version(self, name: str) -> int | None:
+        """The newest version, null before the first write."""
+        if not self.exists(name):
+            return None
+        newest = DeltaTable.forPath(self.spark, self.path(name)).history(1).select("version").head()
+        return int(newest["version"]) if newest is not None else None
+
+    def replace(self, df: DataFrame, name: str, where: Mapping[str, object]) -> None:
+        """Put `df` in the place of the rows whose columns have these values; an empty `where` is the whole table.
+
+        A list means any of its values. Every row of `df` must have the values. A new table is partitioned by the columns of `where`.
+        """
+        writer = df.write.format("delta").mode("overwrite")
+        if where:
+            writer = writer.option("replaceWhere", " AND ".join(_among(*pair) for pair in where.items()))
+        if not self.exists(name):
+            writer = writer.partitionBy(*where)
+        writer.save(self.path(name))
+
+    def merge(
+        self,
+        df: DataFrame,
+        name: str,
+        key: Sequence[str],
+        *,
+        delete: str | None = None,
+        within: Mapping[str, Sequence[object]] | None = None,
+    ) -> None:
+        """Update the rows that have the same key, insert the others.
+
+        Rows whose flag `delete` is true remove their match instead. `within` says which values of partition columns
+        are concerned; no other file is read. The key must be unique in `df` and never null.
+        """
+        flag = F.col(f"new.{delete}") if delete else F.lit(False)
+        same = [f"old.`{column}` = new.`{column}`" for column in key]
+        pruned = [f"old.{_among(column, values)}" for column, values in (within or {}).items()]
+        columns: dict[str, str | Column] = {column: F.col(f"new.{column}") for column in df.columns if column != delete}
+        (
+            DeltaTable.forPath(self.spark, self.path(name))
+            .alias("old")
+            .merge(df.alias("new"), " AND ".join(pruned + same))
+            .whenMatchedDelete(flag)
+            .whenMatchedUpdate(~flag, columns)
+            .whenNotMatchedInsert(~flag, columns)
+            .execute()
+        )
+
+    def _entries(self, path: str) -> list[Any]:
+        jvm: Any = self.spark.sparkContext._jvm
+        place = jvm.org.apache.hadoop.fs.Path(path)
+        files = place.getFileSystem(self.spark._jsparkSession.sessionState().newHadoopConf())
+        return list(files.listStatus(place)) if files.exists(place) else []
+
+
+def _among(column: str, values: object) -> str:
+    """The condition that a column has the value, or one of the values of a list."""
+    several = values if isinstance(values, list | tuple) else [values]
+    return f"`{column}` IN ({', '.join(map(_sql, several))})"
+
+
+def _sql(value: object) -> str:
+    """A value as a SQL literal; times are UTC."""
+    if isinstance(value, bool | int):
+        return str(value).lower()
+    if isinstance(value, datetime):
+        instant = value.replace(tzinfo=value.tzinfo or UTC).astimezone(UTC)
+        return f"TIMESTAMP '{instant:%Y-%m-%d %H:%M:%S.%f}Z'"
+    if isinstance(value, date):
+        return f"DATE '{value}'"
+    if isinstance(value, str):
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    raise TypeError(f"cannot compare a column with {value!r}; want text, a whole number, a date or a time")
