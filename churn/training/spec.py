@@ -1,0 +1,174 @@
+"""What a model is: everything that distinguishes one from another, in one frozen declaration."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import timedelta
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, get_type_hints
+
+from pyspark.ml.classification import (
+    GBTClassifier,
+    LogisticRegression,
+    RandomForestClassifier,
+)
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from churn.errors import BadInputError, ConfigError, LeakageError, nearest
+from churn.labels import LABELS
+from churn.labels.window import LabelWindow
+
+ALGORITHMS: Mapping[str, type] = MappingProxyType(
+    {cls.__name__: cls for cls in (LogisticRegression, RandomForestClassifier, GBTClassifier)}
+)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One MLlib classifier and its parameters, in MLlib's names: `Candidate("GBTClassifier", maxIter=60)`."""
+
+    algorithm: str
+    params: Mapping[str, Any]
+
+    def __init__(self, algorithm: str, **params: Any) -> None:
+        if algorithm not in ALGORITHMS:
+            raise ConfigError(f"no algorithm {algorithm!r}{nearest(algorithm, ALGORITHMS)}")
+        object.__setattr__(self, "algorithm", algorithm)
+        object.__setattr__(self, "params", MappingProxyType(params))
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model: what it predicts, for whom, from what, and how it is chosen. Times are whole days.
+
+    `churn.toml` may set any field of a plain type in `[model.<name>]`; candidates, gates and costs are Python's.
+    """
+
+    name: str
+    candidates: Mapping[str, Candidate]
+    label: str = "closure"
+    kinds: tuple[str, ...] = ("voluntary",)
+    """Of closures: which kinds are churn."""
+    lead: int = 7
+    horizon: int = 30
+    maturity: int = 0
+    cohort: str = "open"
+    active_days: int = 180
+    activity: tuple[str, ...] = ("purchase",)
+    """Of transactions: which kinds show that a customer is active."""
+    features: tuple[str, ...] = ("calls", "spending", "account", "crossover")
+    """Families or single features; those of a source that is not there are left out, and named in the report."""
+    exclude: tuple[str, ...] = ()
+    windows: tuple[int, ...] = (30, 90, 180)
+    rule_of_thumb: str = "days_since_purchase"
+    """The feature a person would rank by: the higher, the likelier. The model has to beat it."""
+    split: str = "time"
+    every: int = 15
+    """Days between training as-ofs."""
+    history: int = 60
+    """Days of data that must precede the first as-of."""
+    dates: int = 24
+    """The most as-ofs to learn from, newest first."""
+    calibrate_dates: int = 3
+    test_dates: int = 3
+    test_every: int = 30
+    refit: bool = True
+    """Fit the candidates again on every ripe as-of once they are weighed; the weighing keeps its gap either way."""
+    resamples: int = 200
+    seed: int = 17
+    costs: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._one_of("label", LABELS)
+        self._one_of("cohort", ("open", "active"))
+        if self.split != "time":
+            raise LeakageError(
+                f"model {self.name}: split = {self.split!r} puts one customer, days apart, into train and test, and lets "
+                "labels overlap features; only split = 'time' is offered"
+            )
+        for name in ("horizon", "active_days", "every", "dates", "calibrate_dates", "test_dates", "test_every"):
+            self._at_least(name, 1)
+        for name in ("lead", "maturity", "history"):
+            self._at_least(name, 0)
+        if not self.candidates or not self.windows or min(self.windows) < 1:
+            raise ConfigError(f"model {self.name}: want at least one candidate, and windows of whole days from 1")
+
+    def _one_of(self, name: str, known: Any) -> None:
+        value = getattr(self, name)
+        if value not in known:
+            raise ConfigError(f"model {self.name}: no {name} {value!r}{nearest(value, known)}")
+
+    def _at_least(self, name: str, least: int) -> None:
+        if getattr(self, name) < least:
+            raise ConfigError(f"model {self.name}: {name} is {getattr(self, name)} days, want {least} or more")
+
+    @property
+    def window(self) -> LabelWindow:
+        return LabelWindow(lead=self.lead, horizon=self.horizon, maturity=self.maturity)
+
+    @property
+    def is_active(self) -> Column:
+        """Over transactions: one that shows the customer is active."""
+        approved = F.col("status").isNull() | (F.col("status") == "approved")
+        return F.col("kind").isin(*self.activity) & approved
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """The sources without which label or cohort cannot be told."""
+        return frozenset({LABELS[self.label], *(("transactions",) if self.cohort == "active" else ())})
+
+    @property
+    def test_step(self) -> timedelta:
+        return timedelta(days=self.test_every)
+
+    def override(self, values: Mapping[str, object], *, where: str) -> ModelSpec:
+        """The same model with a user's settings. Raises ConfigError for an unknown name or a value of another type."""
+        hints = get_type_hints(ModelSpec)
+        plain = {f.name for f in fields(self)} - {"name", "candidates"}
+        changed: dict[str, object] = {}
+        for name, value in values.items():
+            if name not in plain:
+                raise ConfigError(f"{where}: unknown key {name!r} in [model.{self.name}]{nearest(name, plain)}")
+            changed[name] = _typed(value, hints[name], f"{where}: [model.{self.name}] {name}")
+        return replace(self, **changed)  # type: ignore[arg-type]
+
+
+def _typed(value: object, wanted: Any, where: str) -> object:
+    if wanted in (int, str, bool):
+        if type(value) is wanted:
+            return value
+    elif wanted in (tuple[str, ...], tuple[int, ...]):
+        item = wanted.__args__[0]
+        if isinstance(value, list) and all(type(v) is item for v in value):
+            return tuple(value)
+    elif isinstance(value, Mapping) and all(isinstance(v, int | float) for v in value.values()):
+        return MappingProxyType({str(k): float(v) for k, v in value.items()})
+    raise ConfigError(f"{where} is {value!r}, want {getattr(wanted, '__name__', wanted)}")
+
+
+def load_spec(path: str | Path) -> ModelSpec:
+    """The `SPEC` of a model file, wherever it is.
+
+    Raises BadInputError where the file is missing, cannot be run, or holds no SPEC.
+    """
+    place = Path(path)
+    if not place.is_file():
+        raise BadInputError(f"no model file {place}; models are files such as models/churn.py that hold SPEC = ModelSpec(...)")
+    found = importlib.util.spec_from_file_location(f"churn_model_{place.stem}", place)
+    if found is None or found.loader is None:
+        raise BadInputError(f"{place} is not a Python file; want one that holds SPEC = ModelSpec(...)")
+    module = importlib.util.module_from_spec(found)
+    try:
+        found.loader.exec_module(module)
+    except BadInputError:
+        raise
+    except Exception as error:
+        raise BadInputError(f"{place} cannot be run: {type(error).__name__}: {error}") from error
+    spec = getattr(module, "SPEC", None)
+    if not isinstance(spec, ModelSpec):
+        raise BadInputError(f"{place} holds no SPEC = ModelSpec(...)")
+    return spec
