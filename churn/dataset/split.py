@@ -23,15 +23,19 @@ def schedule(newest: datetime, *, since: datetime, every: int, history: int, mos
 
 @dataclass(frozen=True)
 class Split:
-    """As-ofs of each slice. Models are fitted on `train`, weighed and calibrated on `calibrate`, judged on `test`."""
+    """As-ofs of each slice. Models are fitted on `train`, weighed and calibrated on `calibrate`, judged on `test`.
+
+    `ripe` are all whose labels were complete before the first test: train, calibrate, and those between.
+    """
 
     train: tuple[datetime, ...]
     calibrate: tuple[datetime, ...]
     test: tuple[datetime, ...]
+    ripe: tuple[datetime, ...]
     window: LabelWindow
 
     def __post_init__(self) -> None:
-        for earlier_name, later_name in (("train", "calibrate"), ("calibrate", "test"), ("train", "test")):
+        for earlier_name, later_name in (("train", "calibrate"), ("calibrate", "test"), ("ripe", "test")):
             earlier, later = getattr(self, earlier_name), getattr(self, later_name)
             if earlier and later:
                 self._check_gap(earlier_name, max(earlier), later_name, min(later))
@@ -45,25 +49,25 @@ class Split:
             )
 
 
-def split_in_time(as_ofs: Sequence[datetime], *, window: LabelWindow, calibrate: int, test: int) -> Split:
-    """The last `test` as-ofs to test on, the last `calibrate` that were ripe by then, and all that were ripe before those.
+def split_in_time(
+    as_ofs: Sequence[datetime], *, test: Sequence[datetime], window: LabelWindow, calibrate: int
+) -> Split:
+    """Of the as-ofs ripe by the first of `test`: the last `calibrate` to calibrate, and those ripe by then to train.
 
-    Raises BadInputError where no as-of is left to train on; the message says how much more history is needed.
+    Raises BadInputError where none is left to train on.
     """
-    ordered = sorted(set(as_ofs))
-    tested = tuple(ordered[-test:]) if test else ()
-    before = [a for a in ordered if not tested or window.ripe_at(a) <= tested[0]]
-    if test and tested:
-        before = [a for a in before if a not in tested]
-    calibrated = tuple(before[-calibrate:])
-    trained = tuple(a for a in before if calibrated and window.ripe_at(a) <= calibrated[0])
-    if not trained:
-        raise BadInputError(
-            f"{len(ordered)} as-ofs ({_range(ordered)}) leave none to train on: {test} to test, {calibrate} to calibrate, and "
-            f"{window.reach.days} days between each slice; bring earlier data, or set fewer test_dates, a smaller every, "
-            "or a shorter horizon in [model.<name>]"
-        )
-    return Split(train=trained, calibrate=calibrated, test=tested, window=window)
+    ripe = tuple(sorted({a for a in as_ofs if window.ripe_at(a) <= min(test)}))
+    # Fewer dates to calibrate on are better than none to train on.
+    for kept in range(min(calibrate, len(ripe)), 0, -1):
+        later = ripe[-kept:]
+        train = tuple(a for a in ripe if window.ripe_at(a) <= later[0])
+        if train:
+            return Split(train=train, calibrate=later, test=tuple(sorted(test)), ripe=ripe, window=window)
+    raise BadInputError(
+        f"{len(ripe)} as-ofs ({_range(ripe)}) have complete labels by {min(test):%Y-%m-%d}, and none of them can be trained on: "
+        f"training and calibration need as-ofs {window.reach.days} days apart (lead + horizon + maturity); bring earlier data, "
+        "or set a shorter horizon or history in [model.<name>]"
+    )
 
 
 def _range(as_ofs: Sequence[datetime]) -> str:

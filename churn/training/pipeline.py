@@ -1,0 +1,145 @@
+"""The MLlib pipeline: columns made ready, candidates side by side, one weighing that gives a probability.
+
+Every stage is fitted on training rows alone and saved inside the model, its columns pinned by name. Candidates read the
+same vector: signed logarithms of the features, imputed by the median, and one-hot categories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyspark.ml import Estimator, Model, Pipeline, PipelineModel
+from pyspark.ml.classification import LogisticRegression
+from pyspark.ml.feature import Imputer, OneHotEncoder, SQLTransformer, StringIndexer, VectorAssembler, VectorSlicer
+from pyspark.ml.linalg import Matrices
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import NumericType, StringType
+
+from churn.errors import BadInputError
+from churn.training.spec import ALGORITHMS, Candidate
+
+VECTOR = "vector"
+MARGINS = "margins"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The feature columns a model reads. `patchy` are the numeric ones that may be null."""
+
+    numeric: tuple[str, ...]
+    patchy: tuple[str, ...]
+    text: tuple[str, ...]
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return self.numeric + self.text
+
+
+def informative(train: DataFrame, features: Sequence[str]) -> Columns:
+    """The features that vary on the training rows; one that never does carries nothing and would stop an imputer.
+
+    Raises BadInputError if none varies.
+    """
+    types = {field.name: field.dataType for field in train.schema if field.name in features}
+    asked = [
+        measure
+        for name in types
+        for measure in (
+            F.count(name).alias(f"n {name}"),
+            F.min(name).alias(f"min {name}"),
+            F.max(name).alias(f"max {name}"),
+        )
+    ]
+    seen = train.agg(F.count(F.lit(1)).alias("n"), *asked).collect()[0]
+    varies = [name for name in types if seen[f"min {name}"] != seen[f"max {name}"]]
+    if not varies:
+        raise BadInputError(
+            f"none of {len(types)} features varies on {seen['n']} training rows; is there more than one customer, and are "
+            "there rows before the training as-ofs?"
+        )
+    numeric = tuple(name for name in varies if isinstance(types[name], NumericType))
+    return Columns(
+        numeric=numeric,
+        patchy=tuple(name for name in numeric if seen[f"n {name}"] < seen["n"]),
+        text=tuple(name for name in varies if isinstance(types[name], StringType)),
+    )
+
+
+def preparation(columns: Columns) -> list[Estimator | Model]:
+    """The stages that turn feature columns into one vector."""
+    ready = [f"signum(`{name}`) * ln(1 + abs(`{name}`)) AS `{_log(name)}`" for name in columns.numeric]
+    gaps = [f"CAST(`{name}` IS NULL AS DOUBLE) AS `{_gap(name)}`" for name in columns.patchy]
+    stages: list[Estimator | Model] = [SQLTransformer(statement=f"SELECT *, {', '.join(ready + gaps)} FROM __THIS__")]
+    inputs = [_log(name) for name in columns.numeric] + [_gap(name) for name in columns.patchy]
+    if columns.patchy:
+        logs = [_log(name) for name in columns.patchy]
+        stages.append(Imputer(strategy="median", inputCols=logs, outputCols=[f"{name} filled" for name in logs]))
+        inputs = [f"{name} filled" if name in logs else name for name in inputs]
+    if columns.text:
+        codes = [f"{name} code" for name in columns.text]
+        hot = [f"{name} is" for name in columns.text]
+        stages += [
+            StringIndexer(
+                inputCols=list(columns.text),
+                outputCols=codes,
+                handleInvalid="keep",
+                stringOrderType="alphabetAsc",
+            ),
+            OneHotEncoder(inputCols=codes, outputCols=hot, dropLast=False, handleInvalid="keep"),
+        ]
+        inputs += hot
+    return [*stages, VectorAssembler(inputCols=inputs, outputCol=VECTOR)]
+
+
+def _log(name: str) -> str:
+    return f"{name} log"
+
+
+def _gap(name: str) -> str:
+    return f"{name} missing"
+
+
+def candidate_stages(name: str, candidate: Candidate, *, seed: int) -> list[Estimator | Model]:
+    """The classifier, and the slice of its output that grows with the odds of the label."""
+    algorithm = ALGORITHMS[candidate.algorithm]
+    raw, probability = f"{name} raw", f"{name} probability"
+    estimator = algorithm(
+        featuresCol=VECTOR,
+        labelCol="label",
+        predictionCol=f"{name} prediction",
+        probabilityCol=probability,
+        rawPredictionCol=raw,
+        **candidate.params,
+    )
+    if estimator.hasParam("seed"):
+        estimator.setSeed(seed)
+    # A forest's raw output counts votes; its share of votes is closer to the scale of the others' log-odds.
+    source = probability if candidate.algorithm == "RandomForestClassifier" else raw
+    return [estimator, VectorSlicer(inputCol=source, outputCol=margin(name), indices=[1])]
+
+
+def margin(name: str) -> str:
+    return f"{name} margin"
+
+
+def weighing(names: Sequence[str]) -> list[Estimator | Model]:
+    """Non-negative stacking: a logistic regression over the candidates' margins, fitted on later rows than they were.
+
+    It selects (a weight of 0 drops a candidate), blends and calibrates in one; with one candidate it is Platt scaling.
+    Wolpert 1992, Neural Networks 5:241; Breiman 1996, Machine Learning 24:49 (why the weights must not be negative);
+    Platt 1999, Advances in Large Margin Classifiers, ch. 5.
+    """
+    weights = LogisticRegression(
+        featuresCol=MARGINS,
+        labelCol="label",
+        regParam=1e-3,
+        maxIter=200,
+        lowerBoundsOnCoefficients=Matrices.dense(1, len(names), [0.0] * len(names)),
+    )
+    return [VectorAssembler(inputCols=[margin(name) for name in names], outputCol=MARGINS), weights]
+
+
+def fitted(stages: Sequence[Estimator | Model], train: DataFrame) -> PipelineModel:
+    return Pipeline(stages=list(stages)).fit(train)
