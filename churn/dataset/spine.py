@@ -72,19 +72,31 @@ def coverage(sources: Mapping[str, DataFrame], *, known_until: datetime | None =
 
     A label window that ends later was cut by the end of the data. `known_until` bounds which rows count.
     """
-    ends = []
-    for rows in sources.values():
-        visible = rows if known_until is None else rows.where(F.col("known_time") <= F.lit(known_until))
-        ends.append(visible.agg(F.max("event_time").alias("last")))
-    last = reduce(DataFrame.unionByName, ends).agg(F.max("last")).first()
-    if last is None or last[0] is None:
-        raise BadInputError(
-            "no rows are known"
-            + (f" by {known_until:%Y-%m-%d %H:%M}; use a later as-of" if known_until else "; ingest the sources first")
-        )
-    end = datetime(last[0].year, last[0].month, last[0].day) + timedelta(days=1)
+    last = max(_edge(sources, F.max("event_time"), known_until))
+    end = datetime(last.year, last.month, last.day) + timedelta(days=1)
     return end if known_until is None else min(end, known_until)
 
 
-COHORTS = ("open", "active")
-"""Who belongs on the spine: every open account, or who was active in the last `active_days`."""
+def first_event(sources: Mapping[str, DataFrame]) -> datetime:
+    """When the first row happened."""
+    return min(_edge(sources, F.min("event_time"), None))
+
+
+def _edge(sources: Mapping[str, DataFrame], edge: Column, known_until: datetime | None) -> list[datetime]:
+    """The least or greatest event time of each source of activity, calls and transactions; of all there are where neither is."""
+    flows = {name: rows for name, rows in sources.items() if name in ("calls", "transactions")} or sources
+    ends = [
+        (rows if known_until is None else rows.where(F.greatest("event_time", "known_time") < F.lit(known_until)))
+        .agg(edge.alias("moment"))
+        for rows in flows.values()
+    ]
+    found = [row["moment"] for row in reduce(DataFrame.unionByName, ends).collect() if row["moment"]]
+    if not found:
+        raise BadInputError(
+            f"no call or transaction is known before {known_until:%Y-%m-%d %H:%M}; use a later as-of"
+            if known_until
+            else "no call or transaction was accepted; ingest the sources first, then look at the quarantine table"
+        )
+    return found
+
+

@@ -76,6 +76,8 @@ class ModelSpec:
     calibrate_dates: int = 3
     test_dates: int = 3
     test_every: int = 30
+    stale_after: int = 35
+    """Days that as-of may lie after the last row known, before scoring on it is refused."""
     refit: bool = True
     """Fit the candidates again on every ripe as-of once they are weighed; the weighing keeps its gap either way."""
     resamples: int = 200

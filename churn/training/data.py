@@ -1,0 +1,141 @@
+"""The rows of a model: which as-ofs, who belongs on each, what was known of them, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from churn.contracts import CONTRACTS
+from churn.dataset.spine import active, as_of_frame, coverage, first_event, open_accounts
+from churn.dataset.split import Split, schedule, split_in_time
+from churn.errors import BadInputError
+from churn.features import Feature, features, panel
+from churn.labels import closure, inactivity
+from churn.storage import Lake
+from churn.training.spec import ModelSpec
+
+Sources = Mapping[str, DataFrame]
+
+
+def accepted(lake: Lake) -> Sources:
+    """Every accepted table there is, by the name of its contract."""
+    return {name: lake.read(name) for name in CONTRACTS if lake.exists(name)}
+
+
+def check_sources(spec: ModelSpec, sources: Sources) -> None:
+    """Raises BadInputError where the model's label or cohort cannot be told from the sources there are."""
+    if missing := sorted(spec.requires - set(sources)):
+        raise BadInputError(
+            f"model {spec.name}: label = {spec.label!r} with cohort = {spec.cohort!r} needs {', '.join(missing)}, and there are "
+            f"only {', '.join(sorted(sources)) or 'none'}; map [sources.{missing[0]}] in churn.toml, or choose another label "
+            f"in [model.{spec.name}]"
+        )
+
+
+def usable_features(spec: ModelSpec, sources: Sources) -> tuple[tuple[Feature, ...], tuple[Feature, ...]]:
+    """The model's features whose sources are there, and those left out because one is not."""
+    excluded = {feature.name for feature in features(*spec.exclude)} if spec.exclude else set()
+    asked = [feature for feature in features(*spec.features) if feature.name not in excluded]
+    there = tuple(feature for feature in asked if feature.sources <= set(sources))
+    if not there:
+        raise BadInputError(f"model {spec.name}: none of its features can be made from {', '.join(sorted(sources))}")
+    return there, tuple(feature for feature in asked if feature not in there)
+
+
+def columns(spec: ModelSpec, chosen: Sequence[Feature]) -> list[str]:
+    """The feature columns of a model, in order."""
+    return [column for feature in chosen for column in feature.columns(spec.windows)]
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """The as-ofs of a run: those to learn from, those to judge by, and the one to score."""
+
+    learn: tuple[datetime, ...]
+    test: tuple[datetime, ...]
+    score: datetime
+
+    @property
+    def labelled(self) -> list[datetime]:
+        return sorted({*self.learn, *self.test})
+
+
+def calendar(spec: ModelSpec, sources: Sources, as_of: datetime) -> Calendar:
+    """A run at `as_of`: the newest ripe as-ofs are held out to judge the model that the earlier ones made.
+
+    Raises BadInputError where no row is known before as-of, or as-of lies far behind the data.
+    """
+    known_until = coverage(sources, known_until=as_of)
+    if as_of - known_until > timedelta(days=spec.stale_after):
+        raise BadInputError(
+            f"as-of {as_of:%Y-%m-%d} lies {(as_of - known_until).days} days after the last row known ({known_until:%Y-%m-%d}); "
+            f"ingest what came since, or use an as-of until {known_until:%Y-%m-%d}"
+        )
+    newest = _midnight(known_until - spec.window.reach)
+    test = tuple(newest - spec.test_step * step for step in range(spec.test_dates))[::-1]
+    return Calendar(learn=tuple(_learn(spec, sources, test[0])), test=test, score=as_of)
+
+
+def backtest_calendar(spec: ModelSpec, sources: Sources, as_of: datetime) -> Calendar:
+    """A stand at `as_of`: learn from what was ripe by then, judge by what came after."""
+    coverage(sources, known_until=as_of)
+    spec.window.check_ripe([as_of], coverage(sources))
+    return Calendar(learn=tuple(_learn(spec, sources, as_of)), test=(as_of,), score=as_of)
+
+
+def _learn(spec: ModelSpec, sources: Sources, stand: datetime) -> list[datetime]:
+    newest = _midnight(coverage(sources, known_until=stand) - spec.window.reach)
+    since = _midnight(first_event(sources))
+    found = schedule(newest, since=since, every=spec.every, history=spec.history, most=spec.dates)
+    if not found:
+        raise BadInputError(
+            f"model {spec.name}: no as-of to learn from by {stand:%Y-%m-%d}: the data begin {since:%Y-%m-%d}, the newest as-of "
+            f"with complete labels is {newest:%Y-%m-%d}, and {spec.history} days must precede it; use a later as-of, or a "
+            f"shorter horizon or history in [model.{spec.name}]"
+        )
+    return found
+
+
+def _midnight(moment: datetime) -> datetime:
+    return datetime(moment.year, moment.month, moment.day)
+
+
+def split(spec: ModelSpec, dates: Calendar) -> Split:
+    return split_in_time(dates.learn, test=dates.test, window=spec.window, calibrate=spec.calibrate_dates)
+
+
+def spine(spark: SparkSession, spec: ModelSpec, sources: Sources, as_ofs: Sequence[datetime]) -> DataFrame:
+    """Who belongs at each as-of: (customer_id, as_of)."""
+    moments = as_of_frame(spark, as_ofs)
+    if spec.cohort == "active":
+        return active(sources["transactions"], moments, days=spec.active_days, activity=spec.is_active)
+    return open_accounts(sources, moments)
+
+
+def feature_rows(
+    spark: SparkSession, spec: ModelSpec, sources: Sources, chosen: Sequence[Feature], as_ofs: Sequence[datetime]
+) -> DataFrame:
+    """One row per customer of the cohort and as-of: (customer_id, as_of, the model's feature columns)."""
+    rows = spine(spark, spec, sources, as_ofs)
+    used = {name: sources[name] for feature in chosen for name in feature.sources}
+    return panel(rows, used, chosen, windows=spec.windows, as_ofs=as_ofs)
+
+
+def labels(spec: ModelSpec, sources: Sources, cohort: DataFrame, *, known_until: datetime | None = None) -> DataFrame:
+    """(customer_id, as_of, label) of a cohort, told by the rows known until a moment (null = all there are)."""
+    rows = sources[next(iter(spec.requires & {"closures"}), "transactions")]
+    if known_until is not None:
+        rows = rows.where(F.col("known_time") <= F.lit(known_until))
+    if spec.label == "closure":
+        return closure(cohort, rows, window=spec.window, kinds=spec.kinds)
+    return inactivity(cohort, rows, window=spec.window, active=spec.is_active)
+
+
+def labelled(spec: ModelSpec, sources: Sources, rows: DataFrame, *, known_until: datetime | None = None) -> DataFrame:
+    """Feature rows with their labels; rows that cannot be judged are left out."""
+    told = labels(spec, sources, rows.select("customer_id", "as_of"), known_until=known_until)
+    return rows.join(told, on=["customer_id", "as_of"], how="inner")
