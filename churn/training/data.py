@@ -139,3 +139,29 @@ def labelled(spec: ModelSpec, sources: Sources, rows: DataFrame, *, known_until:
     """Feature rows with their labels; rows that cannot be judged are left out."""
     told = labels(spec, sources, rows.select("customer_id", "as_of"), known_until=known_until)
     return rows.join(told, on=["customer_id", "as_of"], how="inner")
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build wrote: the table, its feature columns and as-ofs, and the features that lack a source."""
+
+    table: str
+    columns: tuple[str, ...]
+    as_ofs: tuple[datetime, ...]
+    left_out: tuple[Feature, ...]
+
+
+def feature_table(spec: ModelSpec) -> str:
+    return f"features_{spec.name}"
+
+
+def build_features(
+    spark: SparkSession, lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, *, only: bool = False
+) -> Built:
+    """Write the features of every as-of a run at `as_of` needs (`only`: of as_of itself), replacing those as-ofs."""
+    dates = calendar(spec, sources, as_of)
+    as_ofs = (as_of,) if only else tuple(sorted({*dates.labelled, as_of}))
+    chosen, left_out = usable_features(spec, sources)
+    rows = feature_rows(spark, spec, sources, chosen, as_ofs)
+    lake.replace(rows, feature_table(spec), {"as_of": list(as_ofs)})
+    return Built(feature_table(spec), tuple(columns(spec, chosen)), as_ofs, left_out)

@@ -1,0 +1,203 @@
+"""The `churn` command. It starts jobs and prints what came of them; what they do is in the library."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Sequence
+from functools import wraps
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from churn.errors import BadInputError, ChurnError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+out, err = Console(), Console(stderr=True, soft_wrap=True)
+
+ConfigFile = Annotated[Path, typer.Option("--config", help="The company's churn.toml.")]
+ModelFile = Annotated[Path, typer.Option("--model", help="A file that holds SPEC = ModelSpec(...).")]
+Master = Annotated[str | None, typer.Option(help="Where Spark runs, as of spark-submit; default: local.")]
+Conf = Annotated[list[str] | None, typer.Option("--conf", help="A Spark setting KEY=VALUE; may be repeated.")]
+
+
+def explained(command: Callable[..., None]) -> Callable[..., None]:
+    """An error that the library can explain becomes one message and its exit code."""
+
+    @wraps(command)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except ChurnError as error:
+            err.print(f"[bold red]{'hold' if error.exit_code == 3 else 'error'}:[/] ", end="")
+            err.print(str(error), markup=False, highlight=False)
+            raise typer.Exit(error.exit_code) from None
+
+    return guarded
+
+
+def _submit(job: str, *args: str, master: str | None, conf: Sequence[str] | None) -> None:
+    """Run a script of jobs/ by spark-submit; its exit code, if not 0, becomes this command's."""
+    from churn.session import environment, submit
+
+    script = _jobs() / f"{job}.py"
+    settings = dict(_setting(text) for text in conf or ())
+    done = subprocess.run(submit(script, args, master=master, conf=settings), env=environment(), check=False)
+    if done.returncode:
+        raise typer.Exit(done.returncode if done.returncode > 0 else 1)
+
+
+def _setting(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise BadInputError(f"--conf {text!r} is not a setting; want KEY=VALUE")
+    return key, value
+
+
+def _jobs() -> Path:
+    """The folder of jobs: of this checkout, or of the current folder."""
+    for place in (Path(__file__).parents[1] / "jobs", Path.cwd() / "jobs"):
+        if place.is_dir():
+            return place
+    raise BadInputError("no folder jobs/ beside the library or in this folder; run churn in a checkout of the project")
+
+
+@app.command()
+@explained
+def init(folder: Annotated[Path, typer.Argument(help="Where to put it; made if it is not there.")]) -> None:
+    """Write a commented churn.toml to start from."""
+    target = folder / "churn.toml"
+    if target.exists():
+        raise BadInputError(f"{target} is there already; edit it, or name another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    target.write_text((files("churn") / "templates" / "churn.toml").read_text("utf-8"), "utf-8")
+    out.print(f"{target}: map your sources in it, then try: churn validate --config {target}")
+
+
+@app.command()
+@explained
+def features(as_json: Annotated[bool, typer.Option("--json", help="As JSON, one object a feature.")] = False) -> None:
+    """The catalogue of features: columns, unit, source, windows, fill, after-intent mark, doc."""
+    from churn.features import catalogue
+
+    rows = catalogue()
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    table = Table("feature", "columns", "unit", "source", "fill", "doc", show_lines=False)
+    for row in rows:
+        name = f"{row['name']} (after intent)" if row["after_intent"] else row["name"]
+        fill = "null" if row["fill"] is None else str(row["fill"])
+        table.add_row(name, ", ".join(row["columns"]), row["unit"], ", ".join(row["sources"]), fill, row["doc"])
+    out.print(table)
+
+
+@app.command()
+@explained
+def simulate(
+    customers: Annotated[int, typer.Option(help="How many customers.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="The folder to write.")],
+) -> None:
+    """Make a company with ground truth: customers, calls, transactions, closures, frauds, contacts."""
+    from churn.session import session
+    from churn.simulation import simulate as make
+
+    spark = session("churn simulate")
+    make(spark, customers=customers, seed=seed, out=out_dir)
+    spark.stop()
+    out.print(f"{out_dir}: {customers:,} customers")
+
+
+@app.command()
+@explained
+def validate(
+    config: ConfigFile,
+    as_of: Annotated[str | None, typer.Option(help="Rows more than a year after it are called in_future.")] = None,
+) -> None:
+    """Read every source through its mapping and say what ingest would do; nothing is written."""
+    from churn.config import load
+    from churn.contracts.ingest import validate as judge
+    from churn.job import moment
+    from churn.session import session
+
+    settings = load(config)
+    spark = session("churn validate", conf=settings.spark)
+    reports = judge(spark, settings, as_of=moment(as_of) if as_of else None)
+    spark.stop()
+    table = Table("source", "rows in", "accepted", "duplicate", "quarantined", "from", "to")
+    for report in reports:
+        row = report.row
+        span = [f"{end:%Y-%m-%d %H:%M}" if end else "" for end in (row.first_event, row.last_event)]
+        counts = (row.rows_in, row.accepted, row.duplicate, row.quarantined)
+        table.add_row(row.source, *(f"{count:,}" for count in counts), *span)
+    out.print(table)
+    for report in reports:
+        for rule, count in sorted(report.row.rules.items(), key=lambda item: -item[1]):
+            out.print(f"{report.row.source}: {rule}: {count:,} rows", style="bold", markup=False)
+            for example in report.examples.get(rule, ()):
+                out.print(f"    {example}", markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
+    problems = [report.problem for report in reports if report.problem]
+    if problems:
+        raise BadInputError("; ".join(problems))
+
+
+@app.command()
+@explained
+def run(
+    config: ConfigFile,
+    as_of: Annotated[str, typer.Option(help="The moment to speak for, UTC: 2026-10-01.")],
+    model: ModelFile = Path("models/churn.py"),
+    master: Master = None,
+    conf: Conf = None,
+) -> None:
+    """The chain, each step by spark-submit: ingest, features, train, evaluate, score; then a summary."""
+    _check(config, model, as_of)
+    where = ("--config", str(config), "--as-of", as_of)
+    steps = ("ingest", "build_features", "train", "evaluate", "score")
+    for number, job in enumerate(steps, start=1):
+        out.rule(f"{number}/{len(steps)} {job.replace('_', ' ')}", align="left")
+        of_model = () if job == "ingest" else ("--model", str(model))
+        _submit(job, *where, *of_model, master=master, conf=conf)
+    out.rule("summary", align="left")
+
+
+def _check(config: Path, model: Path, *as_ofs: str) -> None:
+    """What can be told before Spark starts is told before Spark starts."""
+    from churn.config import load
+    from churn.job import moment
+    from churn.training.spec import load_spec
+
+    settings, spec = load(config), load_spec(model)
+    spec.override(settings.models.get(spec.name, {}), where=settings.path.name)
+    for as_of in as_ofs:
+        moment(as_of)
+
+
+@app.command()
+@explained
+def backtest(
+    config: ConfigFile,
+    as_of: Annotated[list[str], typer.Option(help="A moment to stand at, UTC; may be repeated.")],
+    out_file: Annotated[Path, typer.Option("--out", help="Where to write the metrics, as JSON.")],
+    model: ModelFile = Path("models/churn.py"),
+    master: Master = None,
+    conf: Conf = None,
+) -> None:
+    """Stand at each as-of: learn from what was known, score its cohort, judge by what came after."""
+    _check(config, model, *as_of)
+    dates = [part for date in as_of for part in ("--as-of", date)]
+    files_ = ("--config", str(config), "--model", str(model), "--out", str(out_file.absolute()))
+    _submit("backtest", *files_, *dates, master=master, conf=conf)
+
+
+def main() -> None:
+    app(prog_name="churn")
+
+
+if __name__ == "__main__":
+    main()
