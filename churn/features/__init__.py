@@ -1,0 +1,27 @@
+"""The features: one file a family, found by itself. A family declares with `windowed`, `followed` and `derived`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from churn.features.declare import (
+    EVER,
+    Derived,
+    Feature,
+    Windowed,
+    check_derived,
+    derived,
+    features,
+    followed,
+    windowed,
+)
+
+__all__ = ["EVER", "Derived", "Feature", "Windowed", "derived", "features", "followed", "windowed"]
+
+_MACHINERY = frozenset({"aggregate", "declare", "kernel", "pack", "panel", "reference"})
+
+for _module in sorted(module.name for module in iter_modules(__path__)):
+    if _module not in _MACHINERY:
+        import_module(f"{__name__}.{_module}")
+check_derived()

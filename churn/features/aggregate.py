@@ -1,0 +1,326 @@
+"""The aggregations: what may be asked of a customer's rows. numpy alone, so that every engine can use them.
+
+Two ways to compute them. A *mergeable* one is made of parts (a count, a total, a least value) that add up over any
+split of the rows; it adds whole numbers only, so no order of rows can show in its bits. An *ordered* one reads a
+window's rows sorted by customer, event time and value, and adds fractions in that order only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from inspect import signature
+from math import inf
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+DAY: Final = 86_400_000_000
+"""Microseconds in a day of UTC; all times here are whole microseconds."""
+
+Array = npt.NDArray[Any]
+Grouped = tuple[Array, Array]
+"""Customers, each once, and the result of each; customers without a result are left out."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one measure that are visible at `as_of` and not null, sorted by customer, event time and value.
+
+    `since` is where the window begins; rows before it are there for the aggregations that look back.
+    """
+
+    customer: Array
+    event: Array
+    value: Array
+    as_of: int
+    since: int
+
+    def where(self, kept: Array) -> Rows:
+        return replace(self, customer=self.customer[kept], event=self.event[kept], value=self.value[kept])
+
+    @cached_property
+    def inside(self) -> Rows:
+        """The rows of the window alone."""
+        return self.where(self.event >= self.since)
+
+    def after(self, causes: Rows, within_days: float) -> Rows:
+        """The rows that have a cause of the same customer in the `within_days` before them, strictly earlier."""
+        customer = np.concatenate((self.customer, causes.customer))
+        event = np.concatenate((self.event, causes.event))
+        is_cause = np.arange(len(customer)) >= len(self.customer)
+        order = np.lexsort((is_cause, event, customer))
+        customer, event, is_cause = customer[order], event[order], is_cause[order]
+        cause = np.maximum.accumulate(np.where(is_cause, np.arange(len(order)), -1))
+        caused = (cause >= 0) & (customer[cause] == customer) & (event - event[cause] <= within_days * DAY)
+        kept = np.zeros(len(order), dtype=bool)
+        kept[order] = caused & ~is_cause
+        return self.where(kept[: len(self.customer)])
+
+
+def heads(*keys: Array) -> Array:
+    """Where each run of equal keys begins."""
+    new = np.ones(len(keys[0]), dtype=bool)
+    new[1:] = np.any([key[1:] != key[:-1] for key in keys], axis=0)
+    return np.flatnonzero(new)
+
+
+def _sizes(starts: Array, rows: int) -> Array:
+    return np.diff(starts, append=rows)
+
+
+def _tally(customer: Array) -> Grouped:
+    starts = heads(customer)
+    return customer[starts], _sizes(starts, len(customer))
+
+
+def _add(values: Array, starts: Array) -> Array:
+    """Totals of runs, added in the order of the rows."""
+    return np.add.reduceat(values, starts) if len(starts) else np.zeros(0)
+
+
+# ---------------------------------------------------------------- ordered
+
+
+def _sum(rows: Rows) -> Grouped:
+    starts = heads(rows.inside.customer)
+    return rows.inside.customer[starts], _add(rows.inside.value.astype(float), starts)
+
+
+def _mean(rows: Rows) -> Grouped:
+    customer, total = _sum(rows)
+    return customer, total / _tally(rows.inside.customer)[1]
+
+
+def _std(rows: Rows) -> Grouped:
+    customer, mean = _mean(rows)
+    starts = heads(rows.inside.customer)
+    sizes = _sizes(starts, len(rows.inside.customer))
+    squares = _add((rows.inside.value - np.repeat(mean, sizes)) ** 2, starts)
+    several = sizes > 1
+    return customer[several], np.sqrt(squares[several] / (sizes[several] - 1))
+
+
+def _first(rows: Rows) -> Grouped:
+    starts = heads(rows.inside.customer)
+    return rows.inside.customer[starts], rows.inside.value[starts]
+
+
+def _last(rows: Rows) -> Grouped:
+    return _nth_last(rows, rows.inside.value, 1)
+
+
+def _age_of_last(rows: Rows, k: float) -> Grouped:
+    customer, event = _nth_last(rows, rows.inside.event, int(k))
+    return customer, (rows.as_of - event) / DAY
+
+
+def _nth_last(rows: Rows, values: Array, n: int) -> Grouped:
+    starts = heads(rows.inside.customer)
+    sizes = _sizes(starts, len(values))
+    enough = sizes >= n
+    at = (starts + sizes - n)[enough]
+    return rows.inside.customer[at], values[at]
+
+
+def _distinct(rows: Rows) -> Grouped:
+    return _tally(_values(rows)[0])
+
+
+def _entropy(rows: Rows) -> Grouped:
+    customer, count = _values(rows)
+    starts = heads(customer)
+    share = count / np.repeat(_add(count, starts), _sizes(starts, len(customer)))
+    return customer[starts], np.abs(_add(-share * np.log2(share), starts))
+
+
+def _values(rows: Rows) -> Grouped:
+    """Each customer's distinct values in the window: the customer, and how often it occurs."""
+    order = np.lexsort((rows.inside.value, rows.inside.customer))
+    customer, value = rows.inside.customer[order], rows.inside.value[order]
+    starts = heads(customer, value)
+    return customer[starts], _sizes(starts, len(customer))
+
+
+def _active_days(rows: Rows) -> Grouped:
+    return _tally(_days(rows).customer)
+
+
+def _days(rows: Rows) -> Rows:
+    """One row for each customer and active day of the window; its value is the day's number."""
+    day = rows.inside.event // DAY
+    return replace(rows.inside, value=day).where(heads(rows.inside.customer, day))
+
+
+def _gaps(rows: Rows) -> Rows:
+    """One row for each two neighbouring active days of the window; its value is the days between them."""
+    days = _days(rows)
+    gap = np.diff(days.value, prepend=0)
+    follows = np.ones(len(gap), dtype=bool)
+    follows[heads(days.customer)] = False
+    return replace(days, value=gap).where(follows)
+
+
+def _gap_mean(rows: Rows) -> Grouped:
+    return _mean(_gaps(rows))
+
+
+def _gap_std(rows: Rows) -> Grouped:
+    return _std(_gaps(rows))
+
+
+def _gap_last(rows: Rows) -> Grouped:
+    return _last(_gaps(rows))
+
+
+def _gap_max(rows: Rows) -> Grouped:
+    gaps = _gaps(rows)
+    starts = heads(gaps.customer)
+    longest = np.maximum.reduceat(gaps.value, starts) if len(starts) else gaps.value
+    return gaps.customer[starts], longest
+
+
+def _occupied(rows: Rows, stretch_days: float) -> Grouped:
+    stretch = int(stretch_days * DAY)
+    stretches = max(1, (rows.as_of - rows.since) // stretch)
+    number = (rows.as_of - 1 - rows.inside.event) // stretch
+    numbered = replace(rows.inside, value=number).where(number < stretches)
+    customer, occupied = _tally(numbered.customer[heads(numbered.customer, numbered.value)])
+    return customer, occupied / stretches
+
+
+def _repeat(rows: Rows, within_days: float) -> Grouped:
+    return _tally(rows.after(rows, within_days).inside.customer)
+
+
+def _changes(rows: Rows) -> Grouped:
+    changed = np.zeros(len(rows.value), dtype=bool)
+    changed[1:] = (rows.value[1:] != rows.value[:-1]) & (rows.customer[1:] == rows.customer[:-1])
+    return _tally(rows.where(changed).inside.customer)
+
+
+def _slope(rows: Rows) -> Grouped:
+    days = replace(rows.inside, value=(rows.inside.event - rows.as_of) / DAY, since=rows.since)
+    customer, mean_day = _mean(days)
+    _, mean_value = _mean(rows)
+    starts = heads(days.customer)
+    sizes = _sizes(starts, len(days.customer))
+    day = days.value - np.repeat(mean_day, sizes)
+    across, along = _add(day * (rows.inside.value - np.repeat(mean_value, sizes)), starts), _add(day * day, starts)
+    several = days.event[starts] < days.event[starts + sizes - 1]
+    return customer[several], across[several] / along[several]
+
+
+def _discounted(rows: Rows, tau_days: float) -> Grouped:
+    weight = np.exp((rows.inside.event - rows.as_of) / (tau_days * DAY))
+    return _sum(replace(rows.inside, value=rows.inside.value * weight))
+
+
+# ---------------------------------------------------------------- mergeable
+
+
+@dataclass(frozen=True)
+class Part:
+    """A number that adds up: how two of them merge, what an empty one holds, and what one row brings."""
+
+    merge: np.ufunc
+    empty: float
+    of: Callable[[Array, Array], Array | int]
+
+
+_LIMB: Final = 26
+_LOW: Final = (1 << _LIMB) - 1
+_LEAST: Final = np.iinfo(np.int64).min
+_GREATEST: Final = np.iinfo(np.int64).max
+
+PARTS: Final[Mapping[str, Part]] = {
+    "count": Part(np.add, 0, lambda value, event: 1),
+    "total": Part(np.add, 0, lambda value, event: value),
+    # A square is kept in three limbs, so that adding up squares of values below 2**52 stays exact.
+    "high": Part(np.add, 0, lambda value, event: (value >> _LIMB) ** 2),
+    "middle": Part(np.add, 0, lambda value, event: (value >> _LIMB) * (value & _LOW)),
+    "low": Part(np.add, 0, lambda value, event: (value & _LOW) ** 2),
+    "least": Part(np.minimum, _GREATEST, lambda value, event: value),
+    "greatest": Part(np.maximum, _LEAST, lambda value, event: value),
+    "earliest": Part(np.minimum, _GREATEST, lambda value, event: event),
+    "latest": Part(np.maximum, _LEAST, lambda value, event: event),
+}
+
+Parts = Mapping[str, Array]
+
+
+def _exact_std(parts: Parts, as_of: int) -> Array:
+    """The deviation from exact sums: n * sum of squares - square of the sum, over n * (n - 1).
+
+    That difference is a small one of large numbers. It is exact in 64 bits, where overflow wraps around, as soon as
+    the fractions say that it is small enough to fit.
+    """
+    count, total = parts["count"], parts["total"]
+    high, middle, low = parts["high"], parts["middle"], parts["low"]
+    wrapped = count * ((high << 2 * _LIMB) + (middle << _LIMB + 1) + low) - total * total
+    squares = np.ldexp(high.astype(float), 2 * _LIMB) + np.ldexp(middle.astype(float), _LIMB + 1) + low
+    rough = count * squares - total.astype(float) ** 2
+    difference = np.where(count * squares < 2.0**90, np.where(rough < 2.0**60, wrapped, rough), rough)
+    return np.sqrt(difference / np.where(count > 1, count * (count - 1.0), np.nan))
+
+
+# ---------------------------------------------------------------- the list
+
+
+@dataclass(frozen=True)
+class Aggregation:
+    """One thing to ask of a window's rows.
+
+    `result`: "count" is a whole number, "number" has no unit of the measure's, "measure" is in the measure's unit and
+    a fraction, "same" is one of the measure's values. `wants`: what the measure must be. `reach`: how many days before
+    the window it has to see. With both `parts` and `ordered`, parts serve whole numbers and `ordered` fractions.
+    """
+
+    result: Literal["count", "number", "measure", "same"]
+    wants: Literal["anything", "number", "order"] = "anything"
+    parts: tuple[str, ...] = ()
+    finish: Callable[[Parts, int], Array] | None = None
+    ordered: Callable[..., Grouped] | None = None
+    reach: Callable[[Mapping[str, float]], float] = lambda parameters: 0.0
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        return frozenset(signature(self.ordered).parameters) - {"rows"} if self.ordered else frozenset()
+
+
+AGGREGATIONS: Final[Mapping[str, Aggregation]] = {
+    "count": Aggregation("count", parts=("count",), finish=lambda parts, as_of: parts["count"]),
+    "sum": Aggregation(
+        "measure", "number", ("count", "total"), lambda parts, as_of: parts["total"].astype(float), _sum
+    ),
+    "mean": Aggregation(
+        "measure", "number", ("count", "total"), lambda parts, as_of: parts["total"] / parts["count"], _mean
+    ),
+    "std": Aggregation("measure", "number", ("count", "total", "high", "middle", "low"), _exact_std, _std),
+    "min": Aggregation("same", "order", ("count", "least"), lambda parts, as_of: parts["least"]),
+    "max": Aggregation("same", "order", ("count", "greatest"), lambda parts, as_of: parts["greatest"]),
+    "days_since_first": Aggregation(
+        "number", parts=("count", "earliest"), finish=lambda parts, as_of: (as_of - parts["earliest"]) / DAY
+    ),
+    "days_since_last": Aggregation(
+        "number", parts=("count", "latest"), finish=lambda parts, as_of: (as_of - parts["latest"]) / DAY
+    ),
+    "first": Aggregation("same", ordered=_first),
+    "last": Aggregation("same", ordered=_last),
+    "distinct": Aggregation("count", ordered=_distinct),
+    "entropy": Aggregation("number", ordered=_entropy),
+    "active_days": Aggregation("count", ordered=_active_days),
+    "gap_mean": Aggregation("number", ordered=_gap_mean),
+    "gap_std": Aggregation("number", ordered=_gap_std),
+    "gap_max": Aggregation("number", ordered=_gap_max),
+    "gap_last": Aggregation("number", ordered=_gap_last),
+    "age_of_last": Aggregation("number", ordered=_age_of_last),
+    "occupied": Aggregation("number", ordered=_occupied),
+    "repeat": Aggregation("count", ordered=_repeat, reach=lambda parameters: parameters["within_days"]),
+    "changes": Aggregation("count", ordered=_changes, reach=lambda parameters: inf),
+    "slope": Aggregation("measure", "number", ordered=_slope),
+    "discounted": Aggregation("measure", "number", ordered=_discounted),
+}
+"""What `agg` may be. Null rows count nowhere; a customer without rows in the window gets the feature's fill."""
