@@ -10,7 +10,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from churn.errors import BadInputError
-from churn.features import known_by
+from churn.features.visible import known_by
 
 
 def as_of_frame(spark: SparkSession, as_ofs: Sequence[datetime]) -> DataFrame:

@@ -113,7 +113,8 @@ def _last(rows: Rows) -> Grouped:
 
 
 def _age_of_last(rows: Rows, k: float) -> Grouped:
-    customer, event = _nth_last(rows, rows.inside.event, int(k))
+    days = _days(rows)
+    customer, event = _nth_last(days, days.event, int(k))
     return customer, (rows.as_of - event) / DAY
 
 
@@ -184,11 +185,8 @@ def _gap_max(rows: Rows) -> Grouped:
 
 def _occupied(rows: Rows, stretch_days: float) -> Grouped:
     stretch = int(stretch_days * DAY)
-    stretches = max(1, (rows.as_of - rows.since) // stretch)
     number = (rows.as_of - 1 - rows.inside.event) // stretch
-    numbered = replace(rows.inside, value=number).where(number < stretches)
-    customer, occupied = _tally(numbered.customer[heads(numbered.customer, numbered.value)])
-    return customer, occupied / stretches
+    return _tally(rows.inside.customer[heads(rows.inside.customer, number)])
 
 
 def _repeat(rows: Rows, within_days: float) -> Grouped:
@@ -317,7 +315,7 @@ AGGREGATIONS: Final[Mapping[str, Aggregation]] = {
     "gap_max": Aggregation("number", ordered=_gap_max),
     "gap_last": Aggregation("number", ordered=_gap_last),
     "age_of_last": Aggregation("number", ordered=_age_of_last),
-    "occupied": Aggregation("number", ordered=_occupied),
+    "occupied": Aggregation("count", ordered=_occupied),
     "repeat": Aggregation("count", ordered=_repeat, reach=lambda parameters: parameters["within_days"]),
     "changes": Aggregation("count", ordered=_changes, reach=lambda parameters: inf),
     "slope": Aggregation("measure", "number", ordered=_slope),

@@ -259,8 +259,6 @@ def _check_aggregation(name: str, agg: str, days: Sequence[int] | None, paramete
         raise BadInputError(f"{name}: {agg} takes {sorted(wanted)}, got {sorted(parameters)}")
     if any(not 0 < value < inf for value in parameters.values()):
         raise BadInputError(f"{name}: the parameters of {agg} must be positive, got {dict(parameters)}")
-    if agg == "occupied" and days is None:
-        raise BadInputError(f"{name}: occupied is a share of a window; declare days")
 
 
 def _register(feature: _Declared) -> _Declared:

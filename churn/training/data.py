@@ -14,6 +14,7 @@ from churn.dataset.spine import active, as_of_frame, coverage, first_event, open
 from churn.dataset.split import Split, schedule, split_in_time
 from churn.errors import BadInputError
 from churn.features import Feature, features, panel
+from churn.features.visible import known_by
 from churn.labels import closure, inactivity
 from churn.storage import Lake
 from churn.training.spec import ModelSpec
@@ -128,8 +129,7 @@ def feature_rows(
 def labels(spec: ModelSpec, sources: Sources, cohort: DataFrame, *, known_until: datetime | None = None) -> DataFrame:
     """(customer_id, as_of, label) of a cohort, told by the rows known until a moment (null = all there are)."""
     rows = sources[next(iter(spec.requires & {"closures"}), "transactions")]
-    if known_until is not None:
-        rows = rows.where(F.col("known_time") <= F.lit(known_until))
+    rows = rows.where(F.col("superseded_at").isNull() if known_until is None else known_by(F.lit(known_until)))
     if spec.label == "closure":
         return closure(cohort, rows, window=spec.window, kinds=spec.kinds)
     return inactivity(cohort, rows, window=spec.window, active=spec.is_active)
