@@ -119,9 +119,8 @@ class _Section:
         """A section of texts; numbers and truth values are written as such, except where SQL is meant."""
         inner = self.section(key)
         values: dict[str, str] = {}
-        for name, value in inner.left.items():
-            if isinstance(value, bool | int | float) and not expressions:
-                value = str(value).lower()
+        for name, given in inner.left.items():
+            value = str(given).lower() if isinstance(given, bool | int | float) and not expressions else given
             if not isinstance(value, str) or not value.strip():
                 wanted = 'a Spark SQL expression in quotes, such as "other_name"' if expressions else "text"
                 raise inner.error(f"{name} is {value!r}, want {wanted}")

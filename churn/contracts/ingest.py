@@ -28,6 +28,7 @@ _LEDGER_SCHEMA = (
     "source string, batch string, as_of timestamp, rows_in bigint, accepted bigint, duplicate bigint,"
     " quarantined bigint, rules map<string,bigint>, first_event timestamp, last_event timestamp"
 )
+_SLOT = "_slot"
 _EXAMPLES = 3
 _TOP_RULES = 3
 
@@ -156,63 +157,54 @@ def _kept() -> Iterator[Callable[[DataFrame], DataFrame]]:
 def versions(
     incoming: DataFrame, others: DataFrame | None, contract: Contract, *, known_is_told: bool, as_of: datetime | None
 ) -> DataFrame:
-    """Judge each incoming row beside the versions of its key that other batches brought.
+    """Judge rows of one batch beside each other and beside the versions of their keys that other batches brought.
 
-    `incoming` has the contract's columns and `_rules`, `_raw`. Adds `_status` (accepted, duplicate, quarantined; null
-    for the others' rows), `superseded_at`, and `_touched`: the batch of another's row whose `superseded_at` changes.
-    One shuffle, by key; broken rows are spread over its partitions, so a million rows without an id are not one task.
+    Adds `_status` (accepted, duplicate, quarantined; null for the others' rows), `_rules`, `superseded_at`, and
+    `_touched`: the batch of another's row whose `superseded_at` changes.
     """
     content = [name for name in contract.schema.names if name != "known_time"]
-    sound, mine = F.size(RULES) == 0, F.col("_mine")
-    rows = _side_by_side(incoming, others).withColumns(
-        {
-            "_slot": F.when(sound, F.xxhash64(*contract.key)).otherwise(F.xxhash64(RAW)),
-            # A hash passes over nulls; with which are null beside it, a value that moves to another column is a change.
-            "_content": F.xxhash64(*content, *(F.col(name).isNull() for name in content)),
-        }
-    )
-    key = Window.partitionBy("_slot", *contract.key)
+    mine = F.col("_mine")
+    # A hash passes over nulls; with which are null beside it, a value that moves to another column is a change.
+    says = F.xxhash64(*content, *(F.col(name).isNull() for name in content)).alias("_says")
+    rows = _side_by_side(incoming, others).select("*", says)
+    key = Window.partitionBy(*contract.key)
     if others is not None and not known_is_told and as_of is not None:
         moment = F.lit(utc(as_of))
         is_later = F.max(~mine & (F.col("known_time") < moment)).over(key)
-        told = F.when(mine & is_later, F.greatest("event_time", moment)).otherwise(F.col("known_time"))
-        rows = rows.withColumn("known_time", told)
+        known = F.when(mine & is_later, F.greatest("event_time", moment)).otherwise(F.col("known_time"))
+        rows = rows.withColumn("known_time", known)
 
     # All windows ask for one order, so rows are sorted once.
     every = (Window.unboundedPreceding, Window.unboundedFollowing)
     in_order = key.orderBy("known_time", "_mine")
-    of_key = in_order.rowsBetween(*every)
-    of_moment = Window.partitionBy("_slot", *contract.key, "known_time").orderBy("_mine").rowsBetween(*every)
-    says, mine_says = F.col("_content"), F.when(mine, F.col("_content"))
-    differs = F.min(says).over(of_moment) != F.max(says).over(of_moment)
+    of_moment = Window.partitionBy(*contract.key, "known_time").orderBy("_mine").rowsBetween(*every)
+    differs = F.min("_says").over(of_moment) != F.max("_says").over(of_moment)
     if not known_is_told:
         # Nothing orders two rows of one batch, and without an as-of not even two batches.
-        rivals = says if as_of is None else mine_says
+        rivals = F.col("_says") if as_of is None else F.when(mine, F.col("_says"))
+        of_key = in_order.rowsBetween(*every)
         differs |= F.coalesce(F.min(rivals).over(of_key) != F.max(rivals).over(of_key), F.lit(False))
-    rows = rows.withColumn("_conflict", mine & sound & differs)
+    rows = rows.withColumn("_conflict", mine & differs)
 
     before = in_order.rowsBetween(Window.unboundedPreceding, -1)
-    says_again = F.last(F.when(~F.col("_conflict"), says), ignorenulls=True).over(before) == says
-    status = (
-        F.when(mine & (~sound | F.col("_conflict")), "quarantined")
-        .when(mine & F.coalesce(says_again, F.lit(False)), "duplicate")
-        .when(mine, "accepted")
+    said_before = F.last(F.when(~F.col("_conflict"), F.col("_says")), ignorenulls=True).over(before)
+    rows = rows.withColumn(
+        "_status",
+        F.when(F.col("_conflict"), "quarantined")
+        .when(mine & F.coalesce(said_before == F.col("_says"), F.lit(False)), "duplicate")
+        .when(mine, "accepted"),
     )
-    rows = rows.withColumn("_status", status)
-
-    stays = F.when(~mine | (F.col("_status") == "accepted"), F.col("known_time"))
-    by = ", ".join(f"`{name}`" for name in ("_slot", *contract.key))
+    by = ", ".join(f"`{name}`" for name in contract.key)
     following = F.expr(f"lead(_stays) ignore nulls over (partition by {by} order by known_time, _mine)")
-    rows = rows.withColumn("_stays", stays).withColumn("superseded_at", F.when(F.col("_stays").isNotNull(), following))
+    rows = rows.withColumn("_stays", F.when(~mine | (F.col("_status") == "accepted"), F.col("known_time")))
+    rows = rows.withColumn("superseded_at", F.when(F.col("_stays").isNotNull(), following))
+    is_touched = ~mine & ~F.col("superseded_at").eqNullSafe(F.col("_was_superseded_at"))
     return rows.select(
         *contract.schema.names,
         "superseded_at",
         "_status",
-        F.when(F.col("_conflict"), F.array(F.lit(CONFLICT))).otherwise(F.col(RULES)).alias(RULES),
-        RAW,
-        F.when(~mine & ~F.col("superseded_at").eqNullSafe(F.col("_was_superseded_at")), F.col("_batch")).alias(
-            "_touched"
-        ),
+        F.when(F.col("_conflict"), F.array(F.lit(CONFLICT))).otherwise(F.array()).cast("array<string>").alias(RULES),
+        F.when(is_touched, F.col("_batch")).alias("_touched"),
     )
 
 
@@ -223,10 +215,48 @@ def _side_by_side(incoming: DataFrame, others: DataFrame | None) -> DataFrame:
     )
     if others is None:
         return mine
-    theirs = others.withColumnsRenamed({"superseded_at": "_was_superseded_at", "batch": "_batch"}).withColumns(
-        {RULES: F.array().cast("array<string>"), RAW: none.cast("string"), "_mine": F.lit(False)}
+    renamed = others.withColumnsRenamed({"superseded_at": "_was_superseded_at", "batch": "_batch"})
+    return mine.unionByName(renamed.withColumn("_mine", F.lit(False)))
+
+
+def _judged(
+    lake: Lake | None, mapped: Mapped, *, batch: str, as_of: datetime | None, keep: Callable[[DataFrame], DataFrame]
+) -> DataFrame:
+    """Every row with what becomes of it, and the rows of other batches that stand beside one.
+
+    Nearly all rows share their key with no other and are sorted where they lie: only hashes of keys are shuffled to
+    find the rest, and only the rest is.
+    """
+    contract = mapped.contract
+    slot = F.xxhash64(*contract.key).alias(_SLOT)
+    # Read once: the frame below serves the search, the counts and every write.
+    rows = keep(mapped.rows.withColumn(_SLOT, F.when(F.size(RULES) == 0, slot)))
+    crowded = rows.groupBy(_SLOT).count().where(F.col(_SLOT).isNotNull() & (F.col("count") > 1)).select(_SLOT)
+    others = None
+    if lake is not None and _has_others(lake, contract, batch):
+        table = lake.read(contract.name).select("*", slot)
+        concerned = rows.select(_SLOT).unionByName(table.where(F.col("batch") == batch).select(_SLOT))
+        others = keep(table.where(F.col("batch") != batch).join(concerned, on=_SLOT, how="left_semi"))
+        crowded = crowded.unionByName(others.select(_SLOT)).distinct()
+        others = others.drop(_SLOT)
+    crowded = keep(crowded)
+    together = rows.join(crowded, on=_SLOT, how="left_semi").select(*contract.schema.names)
+    sorted_out = versions(together, others, contract, known_is_told=mapped.known_is_told, as_of=as_of)
+    alone = rows.join(crowded, on=_SLOT, how="left_anti").select(
+        *contract.schema.names,
+        F.lit(None).cast("timestamp").alias("superseded_at"),
+        F.when(F.col(_SLOT).isNull(), "quarantined").otherwise("accepted").alias("_status"),
+        RULES,
+        F.lit(None).cast("string").alias("_touched"),
+        RAW,
     )
-    return mine.unionByName(theirs)
+    return alone.unionByName(keep(sorted_out).withColumn(RAW, F.lit(None).cast("string")))
+
+
+def _has_others(lake: Lake, contract: Contract, batch: str) -> bool:
+    if not lake.exists(contract.name):
+        return False
+    return not contract.check(lake.read(contract.name)).where(F.col("batch") != batch).isEmpty()
 
 
 def _judge(
@@ -241,13 +271,8 @@ def _judge(
     if source.expect.days and as_of is None and lake is not None:
         raise ConfigError(f"{source.section('expect')} days counts back from an as-of; give one, or drop days")
     mapped = map_source(spark, source, as_of=as_of)
-    incoming = mapped.rows
     with _explained(source):
-        others = None
-        if lake is not None and _has_others(lake, mapped.contract, batch):
-            incoming = keep(incoming)
-            others = _others(lake, mapped.contract, incoming, batch)
-        judged = keep(versions(incoming, others, mapped.contract, known_is_told=mapped.known_is_told, as_of=as_of))
+        judged = _judged(lake, mapped, batch=batch, as_of=as_of, keep=keep)
         counts = (
             judged.groupBy("_status", RULES, "_touched")
             .agg(F.count("*").alias("n"), F.min("event_time").alias("first"), F.max("event_time").alias("last"))
@@ -257,7 +282,7 @@ def _judge(
         return _Batch(
             mapped=mapped,
             judged=judged,
-            quarantined=_quarantined(spark, mapped, judged, row, as_of, keep),
+            quarantined=_quarantined(spark, mapped, judged, row, as_of=as_of, keep=keep),
             row=row,
             declared=sum(one["n"] for one in counts if set(one[RULES]) & set(source.reject)),
             missing_days=_missing_days(judged, source, as_of),
@@ -278,19 +303,6 @@ def _explained(source: Source) -> Iterator[None]:
             f"{source.section()} failed on a row: {first_line(error)}; where an expression may meet a bad cell, write"
             " try_cast(...), try_to_timestamp(...) or try_divide(...)"
         ) from error
-
-
-def _has_others(lake: Lake, contract: Contract, batch: str) -> bool:
-    if not lake.exists(contract.name):
-        return False
-    return not contract.check(lake.read(contract.name)).where(F.col("batch") != batch).isEmpty()
-
-
-def _others(lake: Lake, contract: Contract, incoming: DataFrame, batch: str) -> DataFrame:
-    """Rows of other batches whose key this batch brings, or brought when it was run before."""
-    table = lake.read(contract.name)
-    keys = incoming.select(*contract.key).unionByName(table.where(F.col("batch") == batch).select(*contract.key))
-    return table.where(F.col("batch") != batch).join(keys, on=list(contract.key), how="left_semi")
 
 
 def _ledger_row(source: Source, batch: str, as_of: datetime | None, counts: list[Row]) -> LedgerRow:
@@ -324,6 +336,7 @@ def _quarantined(
     mapped: Mapped,
     judged: DataFrame,
     row: LedgerRow,
+    *,
     as_of: datetime | None,
     keep: Callable[[DataFrame], DataFrame],
 ) -> DataFrame:

@@ -136,7 +136,7 @@ def map_source(spark: SparkSession, source: Source, *, as_of: datetime | None = 
 
 
 def _given(frame: DataFrame, source: Source, expressions: Mapping[str, str]) -> DataFrame:
-    """What the source says, text trimmed: `_given_X` a column, `_reject_X` a rule, the whole row, and if it was whole."""
+    """What the source says, its text trimmed: columns, the owner's rules, the whole row, and whether it is whole."""
     names = [f"`{name}`" for name in frame.columns if name != _UNPARSED]
     unparsed = F.col(_UNPARSED) if _UNPARSED in frame.columns else F.lit(None).cast("string").alias(_UNPARSED)
     found = frame.select(
@@ -215,7 +215,7 @@ def _delimiter_hint(source: Source, names: list[str]) -> str:
     if source.format != "csv" or len(names) > 1:
         return ""
     now = source.options.get("sep", source.options.get("delimiter", ","))
-    guess = max(_DELIMITERS, key=lambda sep: names[0].count(sep))
+    guess = max(_DELIMITERS, key=names[0].count)
     if guess == now or guess not in names[0]:
         return ""
     shown = guess.replace("\t", "\\t")
