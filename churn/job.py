@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 
 from pyspark.sql import SparkSession
 
@@ -49,6 +50,13 @@ class Job:
         found = accepted(self.lake)
         check_sources(self.spec, found)
         return found
+
+    @staticmethod
+    def require_folder(file: str) -> None:
+        """Raises BadInputError where a file could not be written in the end."""
+        folder = Path(file).absolute().parent
+        if not folder.is_dir():
+            raise BadInputError(f"no folder {folder} to write {Path(file).name} in; make it, or name another")
 
 
 def moment(text: str) -> datetime:

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from pyspark.ml import Transformer
-from pyspark.ml.functions import vector_to_array
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-SCORES = "scores"
-
-
-def probability() -> Column:
-    """The model's probability of a 1, from its output column."""
-    return vector_to_array(F.col("probability"))[1]
+from churn.training.fit import probability
 
 
 def scored(model: Transformer, rows: DataFrame, *, version: str) -> DataFrame:
@@ -21,11 +15,15 @@ def scored(model: Transformer, rows: DataFrame, *, version: str) -> DataFrame:
     `score` is a probability; rank 1 and decile 1 are the likeliest of an as-of, ties in the order of customer_id.
     """
     likeliest_first = Window.partitionBy("as_of").orderBy(F.desc("score"), "customer_id")
-    cohort = Window.partitionBy("as_of")
     rank = F.row_number().over(likeliest_first)
+    cohort = F.count("*").over(Window.partitionBy("as_of"))
     return (
         model.transform(rows)
         .select("customer_id", "as_of", probability().alias("score"))
-        .select("*", rank.alias("rank"), F.ceil(10 * rank / F.count("*").over(cohort)).cast("int").alias("decile"))
-        .withColumn("model_version", F.lit(version))
+        .select(
+            "*",
+            rank.alias("rank"),
+            F.ceil(10 * rank / cohort).cast("int").alias("decile"),
+            F.lit(version).alias("model_version"),
+        )
     )

@@ -1,0 +1,48 @@
+"""Judge a fitted model by what came after, per as-of, beside the rule of thumb."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import fmean
+from typing import Any
+
+import pandas as pd
+from pyspark.ml import Transformer
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from churn.evaluation.metrics import evaluate
+from churn.training.fit import probability
+from churn.training.spec import ModelSpec
+
+RULE = "rule_of_thumb"
+WORSE_IS_MORE = frozenset({"brier", "log_loss", "calibration_error"})
+
+
+def scored_rows(spec: ModelSpec, model: Transformer, labelled: DataFrame, *extra: str) -> pd.DataFrame:
+    """(customer_id, as_of, label, score, rule_of_thumb) and any `extra` columns, collected, in order.
+
+    The rule of thumb ranks by one feature; a customer without a value of it has never done the thing: last of all.
+    """
+    rule = F.coalesce(F.col(spec.rule_of_thumb).cast("double"), F.lit(1e9)).alias(RULE)
+    chosen = model.transform(labelled).select(
+        "customer_id", "as_of", "label", probability().alias("score"), rule, *extra
+    )
+    return chosen.toPandas().sort_values(["as_of", "customer_id"], ignore_index=True)
+
+
+def judge(spec: ModelSpec, rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Per as-of the metrics of the model with their intervals, and under `rule_of_thumb` those of the rule."""
+    judged = {}
+    for as_of, part in rows.groupby("as_of", sort=True):
+        common = {"seed": spec.seed, "resamples": spec.resamples, "key": part["customer_id"], "as_of": as_of}
+        model = evaluate(part["label"], part["score"], **common)
+        rule = evaluate(part["label"], part[RULE], probability=False, **common)
+        judged[f"{as_of:%Y-%m-%d}"] = {**model, RULE: {"feature": spec.rule_of_thumb, **rule}}
+    return judged
+
+
+def mean_and_worst(judged: Mapping[str, Mapping[str, Any]], metric: str) -> tuple[float, float]:
+    """A metric over the dates: its mean, and its worst."""
+    values = [float(metrics[metric]) for metrics in judged.values()]
+    return fmean(values), (max if metric in WORSE_IS_MORE else min)(values)
