@@ -10,16 +10,31 @@ from churn.features.declare import (
     Derived,
     Feature,
     Windowed,
+    catalogue,
     check_derived,
     derived,
     features,
     followed,
     windowed,
 )
+from churn.features.panel import panel
+from churn.features.visible import known_by
 
-__all__ = ["EVER", "Derived", "Feature", "Windowed", "derived", "features", "followed", "windowed"]
+__all__ = [
+    "EVER",
+    "Derived",
+    "Feature",
+    "Windowed",
+    "catalogue",
+    "derived",
+    "features",
+    "followed",
+    "known_by",
+    "panel",
+    "windowed",
+]
 
-_MACHINERY = frozenset({"aggregate", "declare", "kernel", "pack", "panel", "reference"})
+_MACHINERY = frozenset({"aggregate", "declare", "kernel", "pack", "panel", "plan", "visible", "reference"})
 
 for _module in sorted(module.name for module in iter_modules(__path__)):
     if _module not in _MACHINERY:

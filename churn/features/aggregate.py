@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from inspect import signature
-from math import inf
+from math import inf, isinf
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -225,13 +225,18 @@ class Part:
 
     merge: np.ufunc
     empty: float
-    of: Callable[[Array, Array], Array | int]
+    of: Callable[[Any, Any], Any]
+
+    def nothing(self, size: int, brought: Array | int) -> Array:
+        """So many empty ones, of the type of what the rows bring."""
+        dtype = np.asarray(brought).dtype
+        if isinf(self.empty) and dtype.kind == "i":
+            return np.full(size, np.iinfo(dtype).max if self.empty > 0 else np.iinfo(dtype).min)
+        return np.full(size, self.empty, dtype)
 
 
 _LIMB: Final = 26
 _LOW: Final = (1 << _LIMB) - 1
-_LEAST: Final = np.iinfo(np.int64).min
-_GREATEST: Final = np.iinfo(np.int64).max
 
 PARTS: Final[Mapping[str, Part]] = {
     "count": Part(np.add, 0, lambda value, event: 1),
@@ -240,10 +245,10 @@ PARTS: Final[Mapping[str, Part]] = {
     "high": Part(np.add, 0, lambda value, event: (value >> _LIMB) ** 2),
     "middle": Part(np.add, 0, lambda value, event: (value >> _LIMB) * (value & _LOW)),
     "low": Part(np.add, 0, lambda value, event: (value & _LOW) ** 2),
-    "least": Part(np.minimum, _GREATEST, lambda value, event: value),
-    "greatest": Part(np.maximum, _LEAST, lambda value, event: value),
-    "earliest": Part(np.minimum, _GREATEST, lambda value, event: event),
-    "latest": Part(np.maximum, _LEAST, lambda value, event: event),
+    "least": Part(np.minimum, inf, lambda value, event: value),
+    "greatest": Part(np.maximum, -inf, lambda value, event: value),
+    "earliest": Part(np.minimum, inf, lambda value, event: event),
+    "latest": Part(np.maximum, -inf, lambda value, event: event),
 }
 
 Parts = Mapping[str, Array]
@@ -272,12 +277,13 @@ class Aggregation:
     """One thing to ask of a window's rows.
 
     `result`: "count" is a whole number, "number" has no unit of the measure's, "measure" is in the measure's unit and
-    a fraction, "same" is one of the measure's values. `wants`: what the measure must be. `reach`: how many days before
-    the window it has to see. With both `parts` and `ordered`, parts serve whole numbers and `ordered` fractions.
+    a fraction, "same" is one of the measure's values. `wants`: what the measure must be, where "row" asks only whether
+    the row counts, and "order" for a number or a time. `reach`: how many days before the window it has to see. With
+    both `parts` and `ordered`, parts serve whole numbers and `ordered` fractions.
     """
 
     result: Literal["count", "number", "measure", "same"]
-    wants: Literal["anything", "number", "order"] = "anything"
+    wants: Literal["row", "value", "order", "number"] = "row"
     parts: tuple[str, ...] = ()
     finish: Callable[[Parts, int], Array] | None = None
     ordered: Callable[..., Grouped] | None = None
@@ -305,10 +311,10 @@ AGGREGATIONS: Final[Mapping[str, Aggregation]] = {
     "days_since_last": Aggregation(
         "number", parts=("count", "latest"), finish=lambda parts, as_of: (as_of - parts["latest"]) / DAY
     ),
-    "first": Aggregation("same", ordered=_first),
-    "last": Aggregation("same", ordered=_last),
-    "distinct": Aggregation("count", ordered=_distinct),
-    "entropy": Aggregation("number", ordered=_entropy),
+    "first": Aggregation("same", "value", ordered=_first),
+    "last": Aggregation("same", "value", ordered=_last),
+    "distinct": Aggregation("count", "value", ordered=_distinct),
+    "entropy": Aggregation("number", "value", ordered=_entropy),
     "active_days": Aggregation("count", ordered=_active_days),
     "gap_mean": Aggregation("number", ordered=_gap_mean),
     "gap_std": Aggregation("number", ordered=_gap_std),
@@ -317,7 +323,7 @@ AGGREGATIONS: Final[Mapping[str, Aggregation]] = {
     "age_of_last": Aggregation("number", ordered=_age_of_last),
     "occupied": Aggregation("count", ordered=_occupied),
     "repeat": Aggregation("count", ordered=_repeat, reach=lambda parameters: parameters["within_days"]),
-    "changes": Aggregation("count", ordered=_changes, reach=lambda parameters: inf),
+    "changes": Aggregation("count", "value", ordered=_changes, reach=lambda parameters: inf),
     "slope": Aggregation("measure", "number", ordered=_slope),
     "discounted": Aggregation("measure", "number", ordered=_discounted),
 }

@@ -222,6 +222,24 @@ def features(*names: str) -> tuple[Feature, ...]:
     return tuple(feature for feature in public if not names or {feature.name, feature.family} & set(names))
 
 
+def catalogue() -> list[dict[str, Any]]:
+    """Every feature as plain values: name, family, columns, unit, sources, days, fill, after_intent, doc."""
+    return [
+        {
+            "name": feature.name,
+            "family": feature.family,
+            "columns": list(feature.columns()),
+            "unit": feature.unit,
+            "sources": sorted(feature.sources),
+            "days": feature.days and list(feature.days),
+            "fill": feature.fill,
+            "after_intent": feature.after_intent,
+            "doc": feature.doc,
+        }
+        for feature in features()
+    ]
+
+
 def check_derived() -> None:
     """Raise BadInputError if an input of a derived feature is not there; asked once every family is loaded."""
     for feature in _REGISTRY.values():
