@@ -57,7 +57,7 @@ class Lake:
     def replace(self, df: DataFrame, name: str, where: Mapping[str, object]) -> None:
         """Put `df` in the place of the rows whose columns have these values; an empty `where` is the whole table.
 
-        A list means any of its values. Every row of `df` must have the values. A new table is partitioned by the columns
+        A list means any of its values. Every row of `df` must have them. A new table is partitioned by the columns
         of `where`.
         """
         writer = df.write.format("delta").mode("overwrite")

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from churn.errors import BadInputError
+from churn.storage import Lake
+
+SCHEMA = "as_of timestamp, id string, score int"
+MAY, JUNE = datetime(2026, 5, 1), datetime(2026, 6, 1)
+
+
+def rows(lake: Lake, name: str, version: int | None = None) -> list[tuple[object, ...]]:
+    return sorted(tuple(row) for row in lake.read(name, version).collect())
+
+
+def test_a_part_is_replaced_in_one_commit_and_older_versions_stay_readable(spark: SparkSession, tmp_path: Path) -> None:
+    lake = Lake(spark, str(tmp_path))
+    assert not lake.exists("scores")
+    assert lake.version("scores") is None
+
+    lake.replace(spark.createDataFrame([(MAY, "a", 1), (MAY, "b", 2)], SCHEMA), "scores", {"as_of": MAY})
+    lake.replace(spark.createDataFrame([(JUNE, "a", 3)], SCHEMA), "scores", {"as_of": JUNE})
+    lake.replace(spark.createDataFrame([(MAY, "a", 9)], SCHEMA), "scores", {"as_of": MAY})
+
+    assert lake.version("scores") == 2
+    assert rows(lake, "scores") == [(MAY, "a", 9), (JUNE, "a", 3)]
+    assert rows(lake, "scores", version=0) == [(MAY, "a", 1), (MAY, "b", 2)]
+    with pytest.raises(BadInputError, match="table 'scores' has versions 0 to 2, not 7"):
+        lake.read("scores", version=7)
+
+
+def test_a_list_replaces_several_parts_and_quotes_are_only_text(spark: SparkSession, tmp_path: Path) -> None:
+    lake = Lake(spark, str(tmp_path))
+    everyone = spark.createDataFrame([(MAY, "o'neil", 1), (MAY, "b\\", 2), (MAY, "c", 3)], SCHEMA)
+    lake.replace(everyone, "scores", {"id": ["o'neil", "b\\", "c"]})
+
+    lake.replace(spark.createDataFrame([(MAY, "o'neil", 9)], SCHEMA), "scores", {"id": ["o'neil", "b\\"]})
+
+    assert rows(lake, "scores") == [(MAY, "c", 3), (MAY, "o'neil", 9)]
+
+
+def test_merge_updates_inserts_and_deletes_by_key(spark: SparkSession, tmp_path: Path) -> None:
+    lake = Lake(spark, str(tmp_path))
+    lake.replace(spark.createDataFrame([(MAY, "a", 1), (MAY, "b", 2), (MAY, "c", 3)], SCHEMA), "scores", {"as_of": MAY})
+
+    changes = [
+        (MAY, "a", 9, False),  # there: updated
+        (MAY, "d", 4, False),  # not there: inserted
+        (MAY, "b", 0, True),  # there and flagged: deleted
+        (MAY, "e", 0, True),  # not there and flagged: nothing to delete
+    ]
+    df = spark.createDataFrame(changes, f"{SCHEMA}, gone boolean")
+    lake.merge(df, "scores", ["as_of", "id"], delete="gone", within={"as_of": [MAY]})
+
+    assert rows(lake, "scores") == [(MAY, "a", 9), (MAY, "c", 3), (MAY, "d", 4)]
+    assert lake.version("scores") == 1
+
+
+def test_what_is_not_a_table_is_said_to_be_none(spark: SparkSession, tmp_path: Path) -> None:
+    lake = Lake(spark, str(tmp_path))
+    with pytest.raises(BadInputError, match=f"no table 'calls' at {tmp_path}/calls; write it first"):
+        lake.read("calls")
+
+    (tmp_path / "calls").mkdir()
+    (tmp_path / "calls" / "export.csv").write_text("id\n1\n")
+    with pytest.raises(BadInputError, match="calls is not a Delta table, but there are files; move them"):
+        lake.exists("calls")
+
+
+def test_what_a_killed_first_write_leaves_is_not_in_the_way(spark: SparkSession, tmp_path: Path) -> None:
+    lake = Lake(spark, str(tmp_path))
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "scores" / "part-0.snappy.parquet").write_bytes(b"half a file")
+    (tmp_path / "scores" / ".part-0.snappy.parquet.crc").write_bytes(b"")
+
+    lake.replace(spark.createDataFrame([(MAY, "a", 1)], SCHEMA), "scores", {"as_of": MAY})
+
+    assert rows(lake, "scores") == [(MAY, "a", 1)]
