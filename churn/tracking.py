@@ -1,0 +1,301 @@
+"""Runs and models in MLflow: what was tried, on which data, how good it was, and which model came of it.
+
+The only module that imports mlflow, which takes a second or two: import it where a job needs it, not sooner.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version as installed
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # a server that is away is said at once, not in minutes
+
+import mlflow
+import mlflow.spark
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus
+from mlflow.exceptions import MlflowException
+from mlflow.models import infer_signature
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+from pyspark.ml import PipelineModel
+from pyspark.sql import DataFrame
+
+from churn.errors import BadInputError, ChurnError
+
+CHALLENGER: Final = "challenger"
+CHAMPION: Final = "champion"
+RUN_KEY: Final = "run_key"
+"""The tag that names the work of a run, such as "train churn 2026-10-01": a rerun has the same."""
+
+_LONGEST_VALUE = 6000
+_METRICS_PER_CALL = 1000
+_PARAMS_PER_CALL = 100
+_SQLITE = "sqlite:///"
+_REQUIREMENTS = ("pyspark", "mlflow")
+
+for noisy in ("mlflow", "alembic"):
+    logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run under way: what is logged to it. Every name may hold slashes, by which MLflow's pages are grouped."""
+
+    id: str
+    key: str
+    client: MlflowClient
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Settings, nested ones under dotted names; what MLflow would refuse as too long is cut short."""
+        flat = [Param(name, _shortened(str(value))) for name, value in flatten(values, separator=".").items()]
+        for start in range(0, len(flat), _PARAMS_PER_CALL):
+            self.client.log_batch(self.id, params=flat[start : start + _PARAMS_PER_CALL])
+
+    def metrics(self, prefix: str, values: Mapping[str, Any], *, as_of: datetime | None = None) -> None:
+        """Metrics as `prefix/name`, nested ones as `prefix/lift/0.1`; null is left out.
+
+        With `as_of` a metric has one point for each date: its step reads 20261001, its time is that date's.
+        """
+        step = int(f"{as_of:%Y%m%d}") if as_of else 0
+        at = int(as_of.timestamp() * 1000) if as_of else self.client.get_run(self.id).info.start_time
+        flat = [
+            Metric(f"{prefix}/{name}", float(value), at, step)
+            for name, value in flatten(values, separator="/").items()
+            if value is not None
+        ]
+        for start in range(0, len(flat), _METRICS_PER_CALL):
+            self.client.log_batch(self.id, metrics=flat[start : start + _METRICS_PER_CALL])
+
+    def table(self, name: str, *, path: str, version: int, context: str = "training") -> None:
+        """A Delta table that was read: as the parameter `table.<name>.version`, and among the run's data sets."""
+        self.client.log_param(self.id, f"table.{name}.version", version)
+        source = json.dumps({"path": path, "delta_table_version": version})
+        read = Dataset(name=name, digest=f"v{version}", source_type="delta_table", source=source)
+        self.client.log_inputs(self.id, [DatasetInput(read, [InputTag(MLFLOW_DATASET_CONTEXT, context)])])
+
+    def figure(self, figure: Figure, path: str) -> None:
+        """A plot as an artifact; the ending of `path` says in which format."""
+        self.client.log_figure(self.id, figure, path)
+
+    def text(self, text: str, path: str) -> None:
+        """A text artifact: a report, a settings file."""
+        self.client.log_text(self.id, text, path)
+
+    def json(self, values: Mapping[str, Any], path: str) -> None:
+        """Values as a JSON artifact."""
+        self.client.log_dict(self.id, dict(values), path)
+
+    def model(self, model: PipelineModel, *, inputs: DataFrame, outputs: DataFrame, name: str = "model") -> None:
+        """The model with its signature: the columns of `inputs` and `outputs`, whose schemas alone are read."""
+        mlflow.spark.log_model(
+            model,
+            artifact_path=name,
+            signature=infer_signature(inputs, outputs),
+            # Named, or MLflow would load the model in another process to see what it imports.
+            pip_requirements=[f"{package}=={installed(package)}" for package in _REQUIREMENTS],
+            dfs_tmpdir=_scratch(),
+        )
+
+    def register(self, model: str, *, alias: str = CHALLENGER, name: str = "model") -> str:
+        """The logged model as the next version of a registered one, under an alias; its version.
+
+        A rerun replaces what an earlier run of the same key registered, unless another alias (champion) holds on to it.
+        """
+        with _unless_there():
+            self.client.create_registered_model(model)
+        source = f"{self.client.get_run(self.id).info.artifact_uri}/{name}"
+        created = self.client.create_model_version(model, source, self.id, tags={RUN_KEY: self.key})
+        self.client.set_registered_model_alias(model, alias, created.version)
+        in_use = {str(held) for held in self.client.get_registered_model(model).aliases.values()}
+        for earlier in self.client.search_model_versions(f"name = '{model}'"):
+            if earlier.tags.get(RUN_KEY) == self.key and str(earlier.version) not in in_use:
+                self.client.delete_model_version(model, earlier.version)
+        return str(created.version)
+
+
+@contextmanager
+def run(
+    tracking_uri: str, experiment: str, name: str, *, key: str, tags: Mapping[str, str] | None = None
+) -> Iterator[Run]:
+    """A run that ends FINISHED, or FAILED where anything is raised, SIGTERM included (which raises SystemExit(143)).
+
+    A run of the same key that is still RUNNING was killed before it could say so: it is ended as FAILED first.
+    Raises ChurnError where the store cannot be reached.
+    """
+    with _raising_on_sigterm() as raise_if_terminated:
+        client = _connect(tracking_uri)
+        try:
+            experiment_id = _experiment(client, tracking_uri, experiment)
+            _end_killed(client, experiment_id, key)
+            started = mlflow.start_run(
+                experiment_id=experiment_id,
+                run_name=name,
+                tags={**(tags or {}), RUN_KEY: key},
+                log_system_metrics=False,
+            )
+        except MlflowException as error:
+            raise ChurnError(
+                f"cannot track runs at {tracking_uri}: {error}; check [tracking] uri in churn.toml"
+            ) from error
+        try:
+            yield Run(started.info.run_id, key, client)
+            raise_if_terminated()
+        except BaseException as error:
+            with suppress(MlflowException):  # what went wrong matters more than that it could not be noted
+                client.set_tag(started.info.run_id, "error", _shortened(f"{type(error).__name__}: {error}"))
+                mlflow.end_run(RunStatus.to_string(RunStatus.FAILED))
+            raise
+        mlflow.end_run(RunStatus.to_string(RunStatus.FINISHED))
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A model out of the registry."""
+
+    model: PipelineModel
+    version: str
+    run_id: str
+
+
+def load_model(tracking_uri: str, model: str, alias_or_version: str = CHALLENGER) -> Registered:
+    """A version of a registered model, by its number or its alias; needs a Spark session.
+
+    Raises BadInputError where there is none, and says which there are.
+    """
+    client = _connect(tracking_uri)
+    try:
+        if alias_or_version.isdigit():
+            found = client.get_model_version(model, alias_or_version)
+        else:
+            found = client.get_model_version_by_alias(model, alias_or_version)
+    except MlflowException as error:
+        raise BadInputError(_no_model(client, tracking_uri, model, alias_or_version)) from error
+    with tempfile.TemporaryDirectory() as scratch:
+        # The files are read here and now, so that the copies MLflow makes can go.
+        loaded = mlflow.spark.load_model(f"models:/{model}/{found.version}", dfs_tmpdir=scratch, dst_path=scratch)
+    return Registered(loaded, str(found.version), str(found.run_id))
+
+
+def flatten(values: Mapping[str, Any], *, separator: str) -> dict[str, Any]:
+    """Nested mappings as one, the names joined; a pair of numbers is an interval, from low to high.
+
+    >>> flatten({"lift": {"0.1": 3.1}, "intervals": {"auc": [0.7, 0.8]}}, separator="/")
+    {'lift/0.1': 3.1, 'intervals/auc/low': 0.7, 'intervals/auc/high': 0.8}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = value
+        if isinstance(value, list) and len(value) == 2 and all(isinstance(bound, float) for bound in value):
+            inner = dict(zip(("low", "high"), value, strict=True))
+        if isinstance(inner, Mapping):
+            nested = flatten(inner, separator=separator)
+            flat.update({f"{name}{separator}{below}": leaf for below, leaf in nested.items()})
+        else:
+            flat[name] = inner
+    return flat
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
+
+
+def _scratch() -> str:
+    """Where Spark writes a model on its way to the store: MLflow's own setting, else a folder of this user's."""
+    return os.environ.get("MLFLOW_DFS_TMP") or f"{tempfile.gettempdir()}/mlflow-{os.getuid()}"
+
+
+def _connect(tracking_uri: str) -> MlflowClient:
+    try:
+        if store := _sqlite_file(tracking_uri):
+            store.parent.mkdir(parents=True, exist_ok=True)
+        mlflow.set_tracking_uri(tracking_uri)
+        return MlflowClient(tracking_uri)
+    except (MlflowException, OSError) as error:
+        raise ChurnError(f"cannot track runs at {tracking_uri}: {error}; check [tracking] uri in churn.toml") from error
+
+
+def _sqlite_file(tracking_uri: str) -> Path | None:
+    return Path(tracking_uri.removeprefix(_SQLITE)).resolve() if tracking_uri.startswith(_SQLITE) else None
+
+
+@contextmanager
+def _unless_there() -> Iterator[None]:
+    """Creates what may be there already, by an earlier run or by one a moment quicker."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _experiment(client: MlflowClient, tracking_uri: str, name: str) -> str:
+    """The experiment's id; a new one in a local SQLite store keeps its files in `mlruns` beside the store."""
+    store = _sqlite_file(tracking_uri)
+    if client.get_experiment_by_name(name) is None:
+        with _unless_there():
+            client.create_experiment(name, artifact_location=(store.parent / "mlruns").as_uri() if store else None)
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        raise ChurnError(f"the experiment {name!r} at {tracking_uri} vanished while this run began; try again")
+    if found.lifecycle_stage == "deleted":
+        raise BadInputError(
+            f"the experiment {name!r} at {tracking_uri} was deleted; restore it (mlflow experiments restore "
+            f"--experiment-id {found.experiment_id}) or set another [tracking] experiment in churn.toml"
+        )
+    return str(found.experiment_id)
+
+
+def _end_killed(client: MlflowClient, experiment_id: str, key: str) -> None:
+    for stale in client.search_runs([experiment_id], f"tags.{RUN_KEY} = '{key}' and attributes.status = 'RUNNING'"):
+        client.set_tag(stale.info.run_id, "ended", "killed; found so by the run that came after it")
+        client.set_terminated(stale.info.run_id, RunStatus.to_string(RunStatus.FAILED))
+
+
+@contextmanager
+def _raising_on_sigterm() -> Iterator[Callable[[], None]]:
+    """SIGTERM as SystemExit(143), so that everything that is open is closed; only the main thread can do that.
+
+    Yields what raises it once more, for the exception may have been swallowed, as Python does in a destructor.
+    """
+    terminated = threading.Event()
+
+    def raise_if_terminated() -> None:
+        if terminated.is_set():
+            raise SystemExit(128 + signal.SIGTERM)
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: a second one must not break the closing
+        terminated.set()
+        raise_if_terminated()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield raise_if_terminated
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield raise_if_terminated
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _no_model(client: MlflowClient, tracking_uri: str, model: str, alias_or_version: str) -> str:
+    try:
+        aliases = client.get_registered_model(model).aliases
+    except MlflowException:
+        return f"no model {model!r} is registered at {tracking_uri}; train one first: churn run --as-of DATE"
+    known = ", ".join(f"{alias} = version {number}" for alias, number in sorted(aliases.items())) or "no alias is set"
+    return f"model {model!r} has no version or alias {alias_or_version!r} at {tracking_uri}; known: {known}"
