@@ -1,0 +1,111 @@
+"""What a challenger has to show before it may become champion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from churn.errors import ConfigError, nearest
+from churn.evaluation.leaks import LeakEvidence
+from churn.evaluation.metrics import Metrics
+
+NAMES = {
+    "auc": "AUC",
+    "average_precision": "average precision",
+    "brier": "Brier score",
+    "log_loss": "log loss",
+    "calibration_error": "calibration error",
+}
+"""Metrics by the name they have in a sentence."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the gates look at: later dates, the same for all, that the model was not trained, chosen or calibrated on.
+
+    `dates` holds the challenger's metrics per date. `against` holds what `compare` said of the challenger and its
+    opponents; an opponent that does not exist yet is left out.
+    """
+
+    dates: Mapping[str, Metrics]
+    against: Mapping[str, Mapping[str, Any]]
+    leaks: LeakEvidence
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a gate found: what was wanted, what was seen, and whether that will do. Sentences without a full stop."""
+
+    gate: str
+    passed: bool
+    wanted: str
+    seen: str
+
+
+class Gate(Protocol):
+    """A demand on a challenger; a frozen declaration that a model file may list."""
+
+    def judge(self, evidence: Evidence) -> Verdict: ...
+
+
+@dataclass(frozen=True)
+class Beats:
+    """Better than an opponent on the same customers and dates, by more than the noise: the interval lies above 0."""
+
+    opponent: Literal["rule of thumb", "champion"]
+    metric: str = "average_precision"
+
+    def judge(self, evidence: Evidence) -> Verdict:
+        gate, name = f"beats the {self.opponent}", NAMES.get(self.metric, self.metric)
+        wanted = f"a higher {name} than the {self.opponent}, the 95 % interval of the difference above 0"
+        if self.opponent not in evidence.against:
+            return Verdict(gate, True, wanted, f"there is no {self.opponent} yet")
+        compared = evidence.against[self.opponent]
+        if self.metric not in compared:
+            raise ConfigError(f"gate {gate!r}: no metric {self.metric!r} to compare{nearest(self.metric, compared)}")
+        difference, interval = compared[self.metric]["difference"], compared[self.metric]["interval"]
+        if interval is None:
+            return Verdict(gate, False, wanted, "too few customers of both classes for an interval")
+        low, high = interval
+        return Verdict(gate, low > 0, wanted, f"{difference:+.3f} [{low:+.3f} to {high:+.3f}]")
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """An error that is no greater than `limit`, on the mean of the dates."""
+
+    limit: float
+    metric: str = "calibration_error"
+
+    def judge(self, evidence: Evidence) -> Verdict:
+        seen = float(np.mean([metrics[self.metric] for metrics in evidence.dates.values()]))
+        name = NAMES.get(self.metric, self.metric)
+        gate = "calibrated" if self.metric == "calibration_error" else f"{name} in bounds"
+        return Verdict(gate, seen <= self.limit, f"a mean {name} of {self.limit:g} or less", f"{seen:.3f}")
+
+
+@dataclass(frozen=True)
+class NoLeak:
+    """No feature that tells the outcome alone."""
+
+    def judge(self, evidence: Evidence) -> Verdict:
+        leaks = evidence.leaks
+        wanted = f"no feature with an AUC of {leaks.limit:g} or more by itself"
+        strongest = next(iter(leaks.alone.items()), None)
+        if leaks.suspects:
+            seen = ", ".join(f"{name} {auc:.3f}" for name, auc in leaks.suspects.items())
+        else:
+            seen = f"the strongest is {strongest[0]} with {strongest[1]:.3f}" if strongest else "no features to look at"
+        return Verdict("no leak", leaks.green and strongest is not None, wanted, seen)
+
+
+GATES: tuple[Gate, ...] = (Beats("rule of thumb"), Beats("champion"), AtMost(0.05), NoLeak())
+"""The gates of a model that names none of its own."""
+
+
+def judge(evidence: Evidence, gates: Sequence[Gate] = GATES) -> tuple[Verdict, ...]:
+    """The verdict of every gate, in their order; a challenger may be promoted if all have passed."""
+    return tuple(gate.judge(evidence) for gate in gates)

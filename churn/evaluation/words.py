@@ -1,0 +1,31 @@
+"""What an outcome is called, so that tables, plots and errors speak of customers and leavers, not of rows and ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of one kind of model, as they stand in a sentence: "all 57 customers stayed", "call the top 10 %"."""
+
+    entity: str
+    entities: str
+    positive: str
+    positives: str
+    happened: str
+    absent: str
+    act: str
+    acted: str
+
+
+CHURN = Words(
+    entity="customer",
+    entities="customers",
+    positive="leaver",
+    positives="leavers",
+    happened="left",
+    absent="stayed",
+    act="call",
+    acted="called",
+)
