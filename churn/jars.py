@@ -1,0 +1,91 @@
+"""The jars that Spark needs beside its own. `python -m churn.jars` resolves and keeps them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import pyspark
+
+from churn.errors import ChurnError, ConfigError
+from churn.java import KEPT, java_home
+
+SPARK_HOME = Path(pyspark.__file__).parent
+
+# One entry adds a connector; all are resolved together, so that they agree on what they share.
+COORDINATES = {
+    "delta": f"io.delta:delta-spark_4.2_2.13:{version('delta-spark')}",
+    "postgresql": "org.postgresql:postgresql:42.7.7",
+}
+
+# Which Spark has under another name, or no code path here needs.
+SUPERFLUOUS = (
+    "com.fasterxml.jackson.datatype:jackson-datatype-jdk8",
+    "commons-logging:commons-logging",
+    "javax.annotation:javax.annotation-api",
+    "org.checkerframework:checker-qual",
+)
+
+
+def folder() -> Path:
+    """CHURN_JARS, else where set-up keeps them."""
+    return Path(os.environ.get("CHURN_JARS") or KEPT / "jars")
+
+
+def jars() -> list[Path]:
+    """Every jar to put beside Spark's own, Delta's among them."""
+    found = sorted(folder().glob("*.jar"))
+    if not any("delta-spark" in jar.name for jar in found):
+        raise ConfigError(
+            f"no Delta jars in {folder()}: run `make setup` (or `python -m churn.jars`), "
+            "or set CHURN_JARS to a folder that has them; see docs/install.md"
+        )
+    return found
+
+
+def resolve(into: Path) -> list[Path]:
+    """Fetch COORDINATES by Spark's own resolver, without second copies of what Spark has.
+
+    CHURN_IVY_SETTINGS names an Ivy settings file where Maven Central is not to be reached.
+    """
+    spark_has = sorted({re.sub(r"-\d.*$", "", jar.stem) for jar in (SPARK_HOME / "jars").glob("*.jar")})
+    with tempfile.TemporaryDirectory() as scratch:
+        nothing = Path(scratch, "nothing.py")
+        nothing.touch()
+        settings = {
+            "spark.jars.ivy": scratch,
+            "spark.jars.packages": ",".join(COORDINATES.values()),
+            "spark.jars.excludes": ",".join([*SUPERFLUOUS, *(f"*:{artifact}" for artifact in spark_has)]),
+        }
+        if ivy := os.environ.get("CHURN_IVY_SETTINGS"):
+            settings["spark.jars.ivySettings"] = ivy
+        options = [part for key, value in settings.items() for part in ("--conf", f"{key}={value}")]
+        environment = os.environ | {"JAVA_HOME": str(java_home()), "PYSPARK_PYTHON": sys.executable}
+        environment.pop("SPARK_HOME", None)  # another Spark has other jars
+        done = subprocess.run(
+            [SPARK_HOME / "bin" / "spark-submit", "--master", "local[1]", *options, nothing],
+            env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        found = sorted(Path(scratch, "jars").glob("*.jar"))
+        if done.returncode or not found:
+            raise ChurnError(
+                f"the jars {', '.join(COORDINATES.values())} could not be resolved; behind a mirror or offline "
+                f"set CHURN_IVY_SETTINGS or CHURN_JARS, see docs/install.md\n{done.stderr[-4000:]}"
+            )
+        shutil.rmtree(into, ignore_errors=True)
+        into.mkdir(parents=True)
+        return [Path(shutil.copy(jar, into)) for jar in found]
+
+
+if __name__ == "__main__":
+    try:
+        kept = jars() if os.environ.get("CHURN_JARS") else resolve(folder())
+        print(f"{len(kept)} jars in {folder()}")  # noqa: T201
+    except ChurnError as error:
+        sys.exit(str(error))
