@@ -18,14 +18,13 @@ from datetime import datetime
 from importlib.metadata import version as installed
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # a server that is away is said at once, not in minutes
 
 import mlflow
 import mlflow.spark
-from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus
 from mlflow.exceptions import MlflowException
@@ -35,6 +34,9 @@ from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame
 
 from churn.errors import BadInputError, ChurnError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure  # half a second that most jobs do not need
 
 CHALLENGER: Final = "challenger"
 CHAMPION: Final = "champion"

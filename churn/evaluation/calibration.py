@@ -12,6 +12,8 @@ from churn.evaluation.ranked import Floats, Ints, Ranked
 BINS = 10
 Z_95 = 1.959963984540054
 LEAST_PROBABILITY = 1e-15
+_NEWTON_STEPS = 50
+_CONVERGED = 1e-9
 
 
 def calibration_error(ranked: Ranked, starts: Ints, weight: Ints | None = None) -> float:
@@ -61,10 +63,18 @@ def wilson(share: ArrayLike, n: ArrayLike) -> tuple[Floats, Floats]:
 def slope_and_intercept(label: ArrayLike, score: ArrayLike) -> tuple[float, float]:
     """The line through log odds said and log odds seen; 1 and 0 where the score is calibrated (Cox 1958).
 
-    A slope below 1 says that the scores are too extreme, an intercept below 0 that they are too high.
+    A slope below 1 says that the scores are too extreme, an intercept below 0 that they are too high. NaN where the
+    scores part the classes without a flaw, or say all the same: no one line fits best.
     """
-    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - a second to import, and seldom needed
-
     p = np.clip(np.asarray(score, dtype=np.float64), LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
-    fitted = LogisticRegression(C=np.inf).fit(np.log(p / (1 - p)).reshape(-1, 1), np.asarray(label))
-    return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+    log_odds = np.log(p / (1 - p))
+    inputs = np.stack((np.ones_like(log_odds), log_odds))
+    line = np.array([0.0, 1.0])
+    for _ in range(_NEWTON_STEPS if np.ptp(log_odds) else 0):
+        fitted = 1 / (1 + np.exp(-(line @ inputs)))
+        gradient = inputs @ (np.asarray(label) - fitted)
+        step = np.linalg.lstsq((inputs * fitted * (1 - fitted)) @ inputs.T, gradient)[0]
+        line += step
+        if np.abs(step).max() < _CONVERGED:
+            return float(line[1]), float(line[0])
+    return np.nan, np.nan

@@ -44,16 +44,10 @@ def top(label: ArrayLike, score: ArrayLike, *, shares: Sequence[float] = tuple(S
 
 
 def gains(label: ArrayLike, score: ArrayLike, *, points: int = POINTS) -> tuple[Floats, Floats]:
-    """The gains curve: the top share of rows, from 0 to 1, and the share of all positives that it reaches."""
+    """The gains curve: the top share of rows, from 0 to 1, and the share of all positives that it reaches.
+
+    Lift is the second over the first, recall is the second, and precision is lift times the share of positives.
+    """
     steps = Ranked.of(np.asarray(label), np.asarray(score)).steps()
     share = np.linspace(0, 1, points + 1)
-    reached = np.interp(share, steps.rows / steps.rows[-1], steps.positives / steps.positives[-1])
-    return share, reached
-
-
-def precision_recall(label: ArrayLike, score: ArrayLike, *, points: int = POINTS) -> tuple[Floats, Floats]:
-    """Recall and precision after each of about `points` steps down the ranking."""
-    steps = Ranked.of(np.asarray(label), np.asarray(score)).steps()
-    rows, positives = steps.rows[1:], steps.positives[1:]
-    kept = np.unique(np.linspace(0, len(rows) - 1, min(points, len(rows))).round().astype(np.int64))
-    return positives[kept] / positives[-1], positives[kept] / rows[kept]
+    return share, np.interp(share, steps.rows / steps.rows[-1], steps.positives / steps.positives[-1])

@@ -127,6 +127,32 @@ def compare(
     return _nested({name: {"difference": seen[name], "interval": intervals[name]} for name in seen})
 
 
+def by_segment(
+    label: ArrayLike,
+    score: ArrayLike,
+    segment: ArrayLike,
+    *,
+    seed: int,
+    resamples: int = 200,
+    key: ArrayLike | None = None,
+) -> dict[str, Metrics]:
+    """`evaluate` of each segment by itself; just `n` and `positives` where only one class is there."""
+    labels, scores, names = np.asarray(label), np.asarray(score), np.asarray(segment).astype(str)
+    keys = None if key is None else np.asarray(key)
+    judged: dict[str, Metrics] = {}
+    for name in np.unique(names):
+        rows = names == name
+        n, positives = int(rows.sum()), int(labels[rows].sum())
+        judged[str(name)] = (
+            evaluate(
+                labels[rows], scores[rows], seed=seed, resamples=resamples, key=None if keys is None else keys[rows]
+            )
+            if 0 < positives < n
+            else {"n": n, "positives": positives}
+        )
+    return judged
+
+
 @dataclass(frozen=True)
 class _Judged:
     """A score ready to be judged any number of times: sorted, binned, its losses taken."""

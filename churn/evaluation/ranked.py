@@ -80,7 +80,7 @@ class Ranked:
     def of(cls, label: NDArray[np.generic], score: NDArray[np.generic]) -> Ranked:
         order = np.lexsort((label, -score.astype(np.float64))).astype(np.int64)
         ordered = score[order].astype(np.float64)
-        ends = np.append(np.flatnonzero(np.diff(ordered)) + 1, len(ordered)).astype(np.int64)
+        ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1, len(ordered)).astype(np.int64)
         return cls(order, label[order].astype(np.int64), ordered, ends)
 
     def steps(self, weight: Ints | None = None) -> Steps:
