@@ -40,8 +40,8 @@ def backtest(
         fitted = fit(spec, labelled(spec, sources, past, known_until=dates.score), slices, columns(spec, chosen))
         say(
             f"{dates.score:%Y-%m-%d}: learnt from {len(slices.ripe)} as-ofs, {slices.ripe[0]:%Y-%m-%d} to "
-            f"{slices.ripe[-1]:%Y-%m-%d}; weights "
-            + ", ".join(f"{name} {weight:.2f}" for name, weight in fitted.weights.items())
+            f"{slices.ripe[-1]:%Y-%m-%d}; chose {fitted.chosen} of "
+            + ", ".join(f"{name} (log loss {tried.log_loss:.4f})" for name, tried in fitted.trials.items())
         )
         future = labelled(spec, sources, rows.where(F.col("as_of") == F.lit(dates.score)))
         yield from judge(spec, scored_rows(spec, fitted.model, future)).items()

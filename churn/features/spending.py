@@ -8,7 +8,10 @@ from pyspark.sql import functions as F
 from churn.contracts.transactions import TRANSACTIONS
 from churn.features.declare import derived, windowed
 
-WINDOWS = (7, 30, 90, 180, 365)
+WINDOWS = (7, 30, 60, 90, 180, 365)
+
+NEVER = 730
+"""Days that stand for a pause that has not ended: longer than any that is seen, and the same for every customer."""
 
 
 def _approved(kind: str) -> Column:
@@ -63,33 +66,39 @@ def purchase_largest() -> Column:
 # ---------------------------------------------------------------- how lately
 
 
-@windowed(TRANSACTIONS, agg="days_since_last", unit="days", fill=None)
+@windowed(TRANSACTIONS, agg="days_since_last", unit="days", fill=NEVER)
 def days_since_purchase() -> Column:
-    """Days since the last purchase; null = never bought."""
+    """Days since the last purchase; 730 = never bought."""
     return _purchase()
 
 
-@windowed(TRANSACTIONS, agg="days_since_first", unit="days", fill=None)
+@windowed(TRANSACTIONS, agg="days_since_first", unit="days", fill=NEVER)
 def days_since_first_purchase() -> Column:
-    """Days since the first purchase; null = never bought."""
+    """Days since the first purchase; 730 = never bought."""
     return _purchase()
 
 
-@windowed(TRANSACTIONS, agg="age_of_last", unit="days", fill=None, k=2)
+@windowed(TRANSACTIONS, agg="age_of_last", unit="days", fill=NEVER, k=2)
 def days_since_2nd_last_purchase() -> Column:
-    """Days since the last purchase day but one; null = fewer than two."""
+    """Days since the last purchase day but one; 730 = fewer than two."""
     return _purchase()
 
 
-@windowed(TRANSACTIONS, agg="age_of_last", unit="days", fill=None, k=3)
+@windowed(TRANSACTIONS, agg="age_of_last", unit="days", fill=NEVER, k=3)
 def days_since_3rd_last_purchase() -> Column:
-    """Days since the third last purchase day; null = fewer than three."""
+    """Days since the third last purchase day; 730 = fewer than three."""
     return _purchase()
 
 
-@windowed(TRANSACTIONS, agg="age_of_last", unit="days", fill=None, k=5)
+@windowed(TRANSACTIONS, agg="age_of_last", unit="days", fill=NEVER, k=4)
+def days_since_4th_last_purchase() -> Column:
+    """Days since the fourth last purchase day; 730 = fewer than four."""
+    return _purchase()
+
+
+@windowed(TRANSACTIONS, agg="age_of_last", unit="days", fill=NEVER, k=5)
 def days_since_5th_last_purchase() -> Column:
-    """Days since the fifth last purchase day; null = fewer than five."""
+    """Days since the fifth last purchase day; 730 = fewer than five."""
     return _purchase()
 
 
@@ -147,60 +156,78 @@ def spend_fading_1_year() -> Column:
 # ---------------------------------------------------------------- rhythm
 
 
+@windowed(TRANSACTIONS, agg="count", unit="transactions", fill=0)
+def purchases_ever() -> Column:
+    """Purchases, all history."""
+    return _purchase()
+
+
+@windowed(TRANSACTIONS, agg="sum", unit="money", fill=0)
+def spend_ever() -> Column:
+    """Money spent on purchases, all history."""
+    return _purchase()
+
+
+@derived(unit="money per day", fill=0)
+def spend_per_purchase_day(spend_ever: Column, purchase_days_ever: Column) -> Column:
+    """Money spent on a day with a purchase; 0 = never bought."""
+    return F.try_divide(spend_ever, purchase_days_ever)
+
+
 @windowed(TRANSACTIONS, agg="active_days", unit="days", fill=0)
 def purchase_days_ever() -> Column:
     """Days with a purchase, all history."""
     return _purchase()
 
 
-@windowed(TRANSACTIONS, agg="gap_mean", unit="days", fill=None)
+@windowed(TRANSACTIONS, agg="gap_mean", unit="days", fill=NEVER)
 def purchase_gap_mean() -> Column:
-    """The mean number of days between neighbouring purchase days; null = fewer than two."""
+    """The mean number of days between neighbouring purchase days; 730 = fewer than two."""
     return _purchase()
 
 
-@windowed(TRANSACTIONS, agg="gap_std", unit="days", fill=None)
+@windowed(TRANSACTIONS, agg="gap_std", unit="days", fill=NEVER)
 def purchase_gap_deviation() -> Column:
-    """The standard deviation of the days between purchase days; null = fewer than three."""
+    """The standard deviation of the days between purchase days; 730 = fewer than three."""
     return _purchase()
 
 
-@windowed(TRANSACTIONS, agg="gap_max", unit="days", fill=None)
+@windowed(TRANSACTIONS, agg="gap_max", unit="days", fill=NEVER)
 def purchase_gap_longest() -> Column:
-    """The longest pause between purchase days; null = fewer than two."""
+    """The longest pause between purchase days; 730 = fewer than two."""
     return _purchase()
 
 
-@windowed(TRANSACTIONS, agg="gap_last", unit="days", fill=None)
+@windowed(TRANSACTIONS, agg="gap_last", unit="days", fill=NEVER)
 def purchase_gap_last() -> Column:
-    """The pause before the last purchase day; null = fewer than two."""
+    """The pause before the last purchase day; 730 = fewer than two."""
     return _purchase()
 
 
-@derived(unit="ratio", fill=None)
+@derived(unit="ratio", fill=NEVER)
 def overdue_by_mean_gap(days_since_purchase: Column, purchase_gap_mean: Column) -> Column:
-    """Days since the last purchase over the usual pause; above 1 = overdue, null = fewer than two purchase days."""
+    """Days since the last purchase over the usual pause; above 1 = overdue, 730 = fewer than two purchase days."""
     return F.try_divide(days_since_purchase, purchase_gap_mean)
 
 
-@derived(unit="ratio", fill=None)
+@derived(unit="ratio", fill=NEVER)
 def overdue_by_longest_gap(days_since_purchase: Column, purchase_gap_longest: Column) -> Column:
-    """Days since the last purchase over the longest pause so far; null = fewer than two purchase days."""
+    """Days since the last purchase over the longest pause so far; 730 = fewer than two purchase days."""
     return F.try_divide(days_since_purchase, purchase_gap_longest)
 
 
-@derived(unit="ratio", fill=None)
+@derived(unit="ratio", fill=NEVER)
 def overdue_by_last_gap(days_since_purchase: Column, purchase_gap_last: Column) -> Column:
-    """Days since the last purchase over the pause before it; null = fewer than two purchase days."""
+    """Days since the last purchase over the pause before it; 730 = fewer than two purchase days."""
     return F.try_divide(days_since_purchase, purchase_gap_last)
 
 
-@derived(unit="ratio", fill=None)
+@derived(unit="ratio", fill=NEVER)
 def overdue_by_expected_gap(
     days_since_purchase: Column, days_since_first_purchase: Column, purchase_days_ever: Column
 ) -> Column:
     """Days since the last purchase over the pause to expect, one imagined pause of 90 days being added to the
-    customer's own so that a single purchase has a value too; null = never bought."""
+    customer's own so that a single purchase has a value too; 730 = never bought."""
     own_pauses = days_since_first_purchase - days_since_purchase
     return F.try_divide(days_since_purchase * purchase_days_ever, own_pauses + F.lit(90.0))
 
@@ -226,6 +253,12 @@ def _months_with_purchase() -> Column:
     return _purchase()
 
 
+@windowed(TRANSACTIONS, agg="occupied", unit="stretches", fill=0, stretch_days=60)
+def _two_months_with_purchase() -> Column:
+    """Stretches of 60 days, back from as-of, with a purchase."""
+    return _purchase()
+
+
 @windowed(TRANSACTIONS, agg="occupied", unit="stretches", fill=0, stretch_days=90)
 def _quarters_with_purchase() -> Column:
     """Stretches of 90 days, back from as-of, with a purchase."""
@@ -236,6 +269,12 @@ def _quarters_with_purchase() -> Column:
 def share_of_months_with_purchase(_months_with_purchase: Column, days_since_first_purchase: Column) -> Column:
     """The share of a customer's 30-day stretches, back from as-of to the first purchase, that have a purchase."""
     return F.try_divide(_months_with_purchase, F.ceil(days_since_first_purchase / 30))
+
+
+@derived(unit="share", fill=0)
+def share_of_two_months_with_purchase(_two_months_with_purchase: Column, days_since_first_purchase: Column) -> Column:
+    """The share of a customer's 60-day stretches, back from as-of to the first purchase, that have a purchase."""
+    return F.try_divide(_two_months_with_purchase, F.ceil(days_since_first_purchase / 60))
 
 
 @derived(unit="share", fill=0)
@@ -283,9 +322,9 @@ def payments() -> Column:
     return _approved("payment")
 
 
-@windowed(TRANSACTIONS, agg="days_since_last", unit="days", fill=None)
+@windowed(TRANSACTIONS, agg="days_since_last", unit="days", fill=NEVER)
 def days_since_payment() -> Column:
-    """Days since the last payment; null = never paid."""
+    """Days since the last payment; 730 = never paid."""
     return _approved("payment")
 
 

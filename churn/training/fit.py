@@ -1,4 +1,4 @@
-"""Fit a model: candidates on the train slice, their weights on a later one, then the candidates on all that is ripe."""
+"""Fit a model: candidates on the train slice, tried on a later one, then the chosen one on all that is ripe."""
 
 from __future__ import annotations
 
@@ -16,16 +16,8 @@ from pyspark.sql import functions as F
 
 from churn.dataset.split import Split
 from churn.errors import BadInputError
-from churn.training.pipeline import (
-    VECTOR,
-    Columns,
-    candidate_stages,
-    fitted,
-    informative,
-    margin,
-    preparation,
-    weighing,
-)
+from churn.training.choose import Trial, simplest_of_the_best, trial
+from churn.training.pipeline import VECTOR, Columns, calibration, candidate_stages, fitted, informative, margin, preparation
 from churn.training.spec import ModelSpec
 
 ROWS_PER_PARTITION = 50_000
@@ -33,12 +25,12 @@ ROWS_PER_PARTITION = 50_000
 
 @dataclass(frozen=True)
 class Fitted:
-    """A model and how it came about: `weights` and `intercept` of the margins, `importance` of the columns."""
+    """A model and how it came about: the trial of every candidate, which was chosen, what it goes by."""
 
     model: PipelineModel
     columns: Columns
-    weights: Mapping[str, float]
-    intercept: float
+    chosen: str
+    trials: Mapping[str, Trial]
     importance: Mapping[str, float]
     split: Split
 
@@ -46,29 +38,33 @@ class Fitted:
 def fit(spec: ModelSpec, labelled: DataFrame, split: Split, features: Sequence[str]) -> Fitted:
     """The model of `spec` on the labelled rows (customer_id, as_of, label, features) of the split's as-ofs.
 
-    The same rows give the same model, however they are partitioned.
+    Candidates are fitted on the train slice and tried on the calibrate slice; the chosen one is fitted again on all that
+    is ripe. The same rows give the same model, however they are partitioned.
     """
     rows = steady(labelled)
     train = rows.where(F.col("as_of").isin(*split.train))
     later = rows.where(F.col("as_of").isin(*split.calibrate))
     for name, part in (("train", train), ("calibrate", later)):
         _check_classes(spec, name, part)
-    stages, ready, columns = _fit_candidates(spec, train, features)
-    weigher = fitted(weighing(list(spec.candidates)), PipelineModel(stages=stages).transform(later))
+    prepared = _prepared(train, features)
+    candidates = {name: _candidate(spec, name, prepared) for name in spec.candidates}
+    trials = _trials(candidates, prepared.model.transform(later))
+    chosen = simplest_of_the_best(trials)
+    stages = candidates[chosen]
     if spec.refit:
-        ready.unpersist()
-        stages, ready, columns = _fit_candidates(spec, rows.where(F.col("as_of").isin(*split.ripe)), features)
-    last = weigher.stages[-1]
-    weights = dict(zip(spec.candidates, (float(weight) for weight in last.coefficients), strict=True))
-    candidates = stages[-2 * len(weights) :]
-    importance = _importance(candidates, weights, ready)
-    ready.unpersist()
+        prepared.rows.unpersist()
+        prepared = _prepared(rows.where(F.col("as_of").isin(*split.ripe)), features)
+        stages = _candidate(spec, chosen, prepared)
+    newest = PipelineModel(stages=stages).transform(prepared.rows)
+    calibrator = calibration(chosen, trials[chosen].slope).fit(newest)
+    importance = _importance(stages[0], prepared.rows)
+    prepared.rows.unpersist()
     rows.unpersist()
     return Fitted(
-        model=PipelineModel(stages=[*stages, *weigher.stages]),
-        columns=columns,
-        weights=weights,
-        intercept=float(last.intercept),
+        model=PipelineModel(stages=[*prepared.model.stages, *stages, calibrator]),
+        columns=prepared.columns,
+        chosen=chosen,
+        trials=trials,
         importance=importance,
         split=split,
     )
@@ -84,17 +80,34 @@ def steady(labelled: DataFrame) -> DataFrame:
     )
 
 
-def _fit_candidates(
-    spec: ModelSpec, rows: DataFrame, features: Sequence[str]
-) -> tuple[list[Transformer], DataFrame, Columns]:
-    """Fitted stages (preparation, then two for each candidate), the rows as the candidates saw them, and the columns."""
+@dataclass(frozen=True)
+class _Prepared:
+    """Columns made into one vector: the fitted stages, and the rows they were fitted on as candidates see them."""
+
+    columns: Columns
+    model: PipelineModel
+    rows: DataFrame
+    count: int
+
+
+def _prepared(rows: DataFrame, features: Sequence[str]) -> _Prepared:
     columns = informative(rows, features)
-    prepared = fitted(preparation(columns), rows)
-    ready = prepared.transform(rows).select("customer_id", "as_of", "label", VECTOR).persist()
-    stages = list(prepared.stages)
-    for name, candidate in spec.candidates.items():
-        stages += fitted(candidate_stages(name, candidate, seed=spec.seed), ready).stages
-    return stages, ready, columns
+    model = fitted(preparation(columns), rows)
+    ready = model.transform(rows).select("customer_id", "as_of", "label", VECTOR).persist()
+    return _Prepared(columns, model, ready, ready.count())
+
+
+def _candidate(spec: ModelSpec, name: str, prepared: _Prepared) -> list[Transformer]:
+    stages = candidate_stages(name, spec.candidates[name], rows=prepared.count, seed=spec.seed)
+    return list(fitted(stages, prepared.rows).stages)
+
+
+def _trials(candidates: Mapping[str, list[Transformer]], later: DataFrame) -> dict[str, Trial]:
+    """Every candidate on the calibrate slice, in one pass."""
+    tried = PipelineModel(stages=[stage for stages in candidates.values() for stage in stages]).transform(later)
+    margins = (vector_to_array(F.col(margin(name)))[0].alias(name) for name in candidates)
+    seen = tried.select(F.col("label").cast("double").alias("label"), *margins).toPandas()
+    return {name: trial(seen["label"].to_numpy(), seen[name].to_numpy()) for name in candidates}
 
 
 def _check_classes(spec: ModelSpec, name: str, rows: DataFrame) -> None:
@@ -108,27 +121,19 @@ def _check_classes(spec: ModelSpec, name: str, rows: DataFrame) -> None:
         )
 
 
-def _importance(candidates: Sequence[Transformer], weights: Mapping[str, float], ready: DataFrame) -> dict[str, float]:
-    """Each feature's share in the score: a candidate's own importances (of a linear one, |coefficient| times the
-    input's deviation), each candidate counting by its weight times the deviation of its margin."""
-    scored = PipelineModel(stages=list(candidates)).transform(ready)
-    summed = scored.select(
-        Summarizer.std(F.col(VECTOR)).alias(VECTOR),
-        *(Summarizer.std(F.col(margin(name))).alias(name) for name in weights),
-    ).collect()[0]
+def _importance(model: Transformer, ready: DataFrame) -> dict[str, float]:
+    """Each feature's share in what the model goes by, greatest first: the importances of a tree model, and of a linear
+    one |coefficient| times the input's deviation."""
+    if isinstance(model, LogisticRegressionModel):
+        spread = ready.select(Summarizer.std(F.col(VECTOR)).alias("spread")).collect()[0]["spread"]
+        own = np.abs(model.coefficients.toArray() * spread.toArray())
+    else:
+        own = model.featureImportances.toArray()
     slots = _slots(ready)
     shares: dict[str, float] = dict.fromkeys(slots, 0.0)
-    models = [stage for stage in candidates if hasattr(stage, "getFeaturesCol")]
-    for (name, weight), model in zip(weights.items(), models, strict=True):
-        if isinstance(model, LogisticRegressionModel):
-            own = np.abs(model.coefficients.toArray() * summed[VECTOR].toArray())
-        else:
-            own = model.featureImportances.toArray()
-        reach = weight * float(summed[name][0])
-        for slot, value in zip(slots, reach * own / (own.sum() or 1.0), strict=True):
-            shares[slot] += float(value)
-    total = sum(shares.values()) or 1.0
-    return {name: share / total for name, share in sorted(shares.items(), key=lambda item: -item[1])}
+    for slot, value in zip(slots, own / (own.sum() or 1.0), strict=True):
+        shares[slot] += float(value)
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
 def _slots(ready: DataFrame) -> list[str]:

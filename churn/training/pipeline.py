@@ -1,4 +1,4 @@
-"""The MLlib pipeline: columns made ready, candidates side by side, one weighing that gives a probability.
+"""The MLlib pipeline: columns made ready, a candidate, a calibrator that gives a probability.
 
 Every stage is fitted on training rows alone and saved inside the model, its columns pinned by name. Candidates read the
 same vector: signed logarithms of the features, imputed by the median, and one-hot categories.
@@ -21,7 +21,6 @@ from churn.errors import BadInputError
 from churn.training.spec import ALGORITHMS, Candidate
 
 VECTOR = "vector"
-MARGINS = "margins"
 
 
 @dataclass(frozen=True)
@@ -101,18 +100,15 @@ def _gap(name: str) -> str:
     return f"{name} missing"
 
 
-def candidate_stages(name: str, candidate: Candidate, *, seed: int) -> list[Estimator | Model]:
+def candidate_stages(name: str, candidate: Candidate, *, rows: int, seed: int) -> list[Estimator | Model]:
     """The classifier, and the slice of its output that grows with the odds of the label."""
     algorithm = ALGORITHMS[candidate.algorithm]
+    params = dict(candidate.params)
+    if "penalty" in params:  # MLlib's regParam is a penalty for each row
+        params["regParam"] = params.pop("penalty") / rows
     raw, probability = f"{name} raw", f"{name} probability"
-    estimator = algorithm(
-        featuresCol=VECTOR,
-        labelCol="label",
-        predictionCol=f"{name} prediction",
-        probabilityCol=probability,
-        rawPredictionCol=raw,
-        **candidate.params,
-    )
+    estimator = algorithm(featuresCol=VECTOR, labelCol="label", **params)
+    estimator.setPredictionCol(f"{name} prediction").setRawPredictionCol(raw).setProbabilityCol(probability)
     if estimator.hasParam("seed"):
         estimator.setSeed(seed)
     # A forest's raw output counts votes; its share of votes is closer to the scale of the others' log-odds.
@@ -124,21 +120,20 @@ def margin(name: str) -> str:
     return f"{name} margin"
 
 
-def weighing(names: Sequence[str]) -> list[Estimator | Model]:
-    """Non-negative stacking: a logistic regression over the candidates' margins, fitted on later rows than they were.
+def calibration(name: str, slope: float) -> Estimator:
+    """A probability from a candidate's margin: the slope is given, the intercept is fitted.
 
-    It selects (a weight of 0 drops a candidate), blends and calibrates in one; with one candidate it is Platt scaling.
-    Wolpert 1992, Neural Networks 5:241; Breiman 1996, Machine Learning 24:49 (why the weights must not be negative);
-    Platt 1999, Advances in Large Margin Classifiers, ch. 5.
+    How far log-odds may be believed is learnt on later as-ofs; how many leave at all drifts, so that is taken from the
+    newest rows there are.
     """
-    weights = LogisticRegression(
-        featuresCol=MARGINS,
+    fixed = Matrices.dense(1, 1, [slope])
+    return LogisticRegression(
+        featuresCol=margin(name),
         labelCol="label",
-        regParam=1e-3,
-        maxIter=200,
-        lowerBoundsOnCoefficients=Matrices.dense(1, len(names), [0.0] * len(names)),
+        standardization=False,
+        lowerBoundsOnCoefficients=fixed,
+        upperBoundsOnCoefficients=fixed,
     )
-    return [VectorAssembler(inputCols=[margin(name) for name in names], outputCol=MARGINS), weights]
 
 
 def fitted(stages: Sequence[Estimator | Model], train: DataFrame) -> PipelineModel:

@@ -29,7 +29,11 @@ ALGORITHMS: Mapping[str, type] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Candidate:
-    """One MLlib classifier and its parameters, in MLlib's names: `Candidate("GBTClassifier", maxIter=60)`."""
+    """One MLlib classifier and its parameters, in MLlib's names: `Candidate("GBTClassifier", maxIter=60)`.
+
+    `penalty` may stand for regParam: the weight of the whole L2 term against the summed loss, so that it means the same
+    for any number of rows.
+    """
 
     algorithm: str
     params: Mapping[str, Any]
@@ -67,9 +71,9 @@ class ModelSpec:
     rule_of_thumb: str = "days_since_purchase"
     """The feature a person would rank by: the higher, the likelier. The model has to beat it."""
     split: str = "time"
-    every: int = 15
+    every: int = 30
     """Days between training as-ofs."""
-    history: int = 60
+    history: int = 90
     """Days of data that must precede the first as-of."""
     dates: int = 24
     """The most as-ofs to learn from, newest first."""
@@ -79,7 +83,7 @@ class ModelSpec:
     stale_after: int = 35
     """Days that as-of may lie after the last row known, before scoring on it is refused."""
     refit: bool = True
-    """Fit the candidates again on every ripe as-of once they are weighed; the weighing keeps its gap either way."""
+    """Fit the chosen candidate again on every ripe as-of; the choice keeps its gap either way."""
     resamples: int = 200
     seed: int = 17
     costs: Mapping[str, float] = field(default_factory=dict)
