@@ -1,1 +1,44 @@
-"""Churn, fraud and sales models from call logs and transactions, on Spark."""
+"""Churn, fraud and sales models from call logs and transactions, on Spark.
+
+    import churn
+    rows = churn.panel(spine, {"transactions": transactions}, churn.features("spending"), as_ofs=[as_of])
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+# Each name and its module, imported when first used: a notebook that wants features need not wait for MLlib.
+_PLACES = {
+    "CONTRACTS": "churn.contracts",
+    "Candidate": "churn.training.spec",
+    "LabelWindow": "churn.labels",
+    "Lake": "churn.storage",
+    "ModelSpec": "churn.training.spec",
+    "backtest": "churn.evaluation.backtest",
+    "catalogue": "churn.features",
+    "closure": "churn.labels",
+    "derived": "churn.features",
+    "evaluate": "churn.evaluation.metrics",
+    "features": "churn.features",
+    "fit": "churn.training.fit",
+    "followed": "churn.features",
+    "inactivity": "churn.labels",
+    "ingest": "churn.contracts.ingest",
+    "load_spec": "churn.training.spec",
+    "panel": "churn.features",
+    "session": "churn.session",
+    "split_in_time": "churn.dataset.split",
+    "validate": "churn.contracts.ingest",
+    "windowed": "churn.features",
+}
+
+__all__ = sorted(_PLACES)  # noqa: PLE0605 - the same names, written once
+
+
+def __getattr__(name: str) -> Any:
+    """The public name, from the module that holds it."""
+    if name not in _PLACES:
+        raise AttributeError(f"module 'churn' has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable, Sequence
 from functools import wraps
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +20,8 @@ from churn.errors import BadInputError, ChurnError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 out, err = Console(), Console(stderr=True, soft_wrap=True)
+
+STEPS = ("ingest", "build_features", "train", "evaluate", "score")
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="The company's churn.toml.")]
 ModelFile = Annotated[Path, typer.Option("--model", help="A file that holds SPEC = ModelSpec(...).")]
@@ -40,15 +44,18 @@ def explained(command: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-def _submit(job: str, *args: str, master: str | None, conf: Sequence[str] | None) -> None:
+def _submit(
+    job: str, *args: str, master: str | None, conf: Sequence[str] | None, lean: bool = True
+) -> None:
     """Run a script of jobs/ by spark-submit; its exit code, if not 0, becomes this command's."""
     from churn.session import environment, submit
 
-    script = _jobs() / f"{job}.py"
+    where = master or "local[*]"
     settings = dict(_setting(text) for text in conf or ())
-    done = subprocess.run(submit(script, args, master=master, conf=settings), env=environment(), check=False)
+    line = submit(_jobs() / f"{job}.py", args, master=where, conf=settings, lean=lean)
+    done = subprocess.run(line, env=os.environ | environment(where), stdin=subprocess.PIPE, check=False)
     if done.returncode:
-        raise typer.Exit(done.returncode if done.returncode > 0 else 1)
+        raise typer.Exit(done.returncode if done.returncode > 0 else 128 - done.returncode)
 
 
 def _setting(text: str) -> tuple[str, str]:
@@ -157,13 +164,39 @@ def run(
 ) -> None:
     """The chain, each step by spark-submit: ingest, features, train, evaluate, score; then a summary."""
     _check(config, model, as_of)
-    where = ("--config", str(config), "--as-of", as_of)
-    steps = ("ingest", "build_features", "train", "evaluate", "score")
-    for number, job in enumerate(steps, start=1):
-        out.rule(f"{number}/{len(steps)} {job.replace('_', ' ')}", align="left")
-        of_model = () if job == "ingest" else ("--model", str(model))
-        _submit(job, *where, *of_model, master=master, conf=conf)
-    out.rule("summary", align="left")
+    with TemporaryDirectory() as scratch:
+        summary = Path(scratch) / "summary.json"
+        common = ("--config", str(config), "--as-of", as_of, "--summary", str(summary))
+        for number, job in enumerate(STEPS, start=1):
+            out.rule(f"{number}/{len(STEPS)} {job.replace('_', ' ')}", align="left")
+            of_model = () if job == "ingest" else ("--model", str(model))
+            _submit(job, *common, *of_model, master=master, conf=conf)
+        out.rule("summary", align="left")
+        _print_summary(json.loads(summary.read_text("utf-8")), config)
+
+
+def _print_summary(found: dict[str, Any], config: Path) -> None:
+    from churn.config import load
+
+    rows = Table("source", "rows in", "accepted", "duplicate", "quarantined", title="rows", title_justify="left")
+    for row in found["ledger"]:
+        rows.add_row(row["source"], *(f"{row[name]:,}" for name in ("rows_in", "accepted", "duplicate", "quarantined")))
+    judged = Table(
+        "test date", "customers", "left", "AUC", "rule of thumb", "average precision", "lift, top 10 %", title="judged",
+        title_justify="left",
+    )
+    for date, metrics in found["test"].items():
+        figures = (metrics["auc"], metrics["rule_of_thumb"]["auc"], metrics["average_precision"])
+        counts = (f"{metrics['n']:,}", f"{metrics['positives']:,}")
+        judged.add_row(date, *counts, *(f"{figure:.3f}" for figure in figures), f"{metrics['lift']['0.1']:.2f}")
+    top = Table("rank", "customer", "score", title="likeliest to leave", title_justify="left")
+    for rank, customer, score in found["top"]:
+        top.add_row(str(rank), customer, f"{score:.3f}")
+    for table in (rows, judged, top):
+        out.print(table)
+    places = {"report": found["report"], "scores": found["scores"], "MLflow store": load(config).tracking_uri}
+    for name, place in places.items():
+        out.print(f"{name}: {place}", soft_wrap=True, highlight=False)
 
 
 def _check(config: Path, model: Path, *as_ofs: str) -> None:
@@ -192,7 +225,7 @@ def backtest(
     _check(config, model, *as_of)
     dates = [part for date in as_of for part in ("--as-of", date)]
     files_ = ("--config", str(config), "--model", str(model), "--out", str(out_file.absolute()))
-    _submit("backtest", *files_, *dates, master=master, conf=conf)
+    _submit("backtest", *files_, *dates, master=master, conf=conf, lean=False)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pyspark.sql import SparkSession
 
 from churn.config import Config, load
 from churn.errors import BadInputError, ChurnError
+from churn.lifetime import guard
 from churn.session import session
 from churn.storage import Lake
 from churn.training.data import Sources, accepted, check_sources
@@ -51,6 +53,20 @@ class Job:
         check_sources(self.spec, found)
         return found
 
+    def note(self, **found: object) -> None:
+        """Add what was found to the summary that `churn run` prints in the end."""
+        if self.args.summary:
+            file = Path(self.args.summary)
+            before = json.loads(file.read_text("utf-8")) if file.exists() else {}
+            file.write_text(json.dumps(before | found, default=str), "utf-8")
+
+    def write_report(self, name: str, html: str) -> str:
+        """A report beside churn.toml, in `reports`; its place."""
+        place = self.config.path.parent / "reports" / name
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(html, "utf-8")
+        return str(place)
+
     @staticmethod
     def require_folder(file: str) -> None:
         """Raises BadInputError where a file could not be written in the end."""
@@ -76,6 +92,7 @@ def parser(description: str, *, model: bool = True, as_of: bool = True) -> argpa
     """The arguments that most jobs take."""
     arguments = argparse.ArgumentParser(description=description)
     arguments.add_argument("--config", required=True, metavar="FILE", help="the company's churn.toml")
+    arguments.add_argument("--summary", metavar="FILE", help=argparse.SUPPRESS)
     if model:
         arguments.add_argument("--model", required=True, metavar="FILE", help="a model, such as models/churn.py")
     if as_of:
@@ -85,6 +102,7 @@ def parser(description: str, *, model: bool = True, as_of: bool = True) -> argpa
 
 def run(step: Callable[[Job], None], arguments: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     """Do one step: 0 done, 1 failed, 2 bad input or configuration, 3 hold. An explained error prints one message."""
+    guard()
     job = Job(name=step.__module__ if step.__module__ != "__main__" else _script(), args=arguments.parse_args(argv))
     try:
         step(job)

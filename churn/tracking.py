@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from pathlib import Path
 from types import FrameType
@@ -73,7 +73,10 @@ class Run:
         With `as_of` a metric has one point for each date: its step reads 20261001, its time is that date's.
         """
         step = int(f"{as_of:%Y%m%d}") if as_of else 0
-        at = int(as_of.timestamp() * 1000) if as_of else self.client.get_run(self.id).info.start_time
+        if as_of:  # without a zone it is UTC, as everywhere here
+            at = int((as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)).timestamp() * 1000)
+        else:
+            at = self.client.get_run(self.id).info.start_time
         flat = [
             Metric(f"{prefix}/{name}", float(value), at, step)
             for name, value in flatten(values, separator="/").items()
@@ -166,11 +169,12 @@ def run(
 
 @dataclass(frozen=True)
 class Registered:
-    """A model out of the registry."""
+    """A model out of the registry; `summary` is what its training noted of it in `fit.json`."""
 
     model: PipelineModel
     version: str
     run_id: str
+    summary: Mapping[str, Any]
 
 
 def load_model(tracking_uri: str, model: str, alias_or_version: str = CHALLENGER) -> Registered:
@@ -189,7 +193,22 @@ def load_model(tracking_uri: str, model: str, alias_or_version: str = CHALLENGER
     with tempfile.TemporaryDirectory() as scratch:
         # The files are read here and now, so that the copies MLflow makes can go.
         loaded = mlflow.spark.load_model(f"models:/{model}/{found.version}", dfs_tmpdir=scratch, dst_path=scratch)
-    return Registered(loaded, str(found.version), str(found.run_id))
+    return Registered(loaded, str(found.version), str(found.run_id), _summary(str(found.run_id)))
+
+
+def model_in_use(tracking_uri: str, model: str) -> Registered:
+    """The champion; while there is none, the challenger."""
+    try:
+        return load_model(tracking_uri, model, CHAMPION)
+    except BadInputError:
+        return load_model(tracking_uri, model, CHALLENGER)
+
+
+def _summary(run_id: str) -> Mapping[str, Any]:
+    try:
+        return dict(mlflow.artifacts.load_dict(f"runs:/{run_id}/fit.json"))
+    except (MlflowException, OSError):  # a model that was logged without one
+        return {}
 
 
 def flatten(values: Mapping[str, Any], *, separator: str) -> dict[str, Any]:
@@ -271,7 +290,8 @@ def _end_killed(client: MlflowClient, experiment_id: str, key: str) -> None:
 def _raising_on_sigterm() -> Iterator[Callable[[], None]]:
     """SIGTERM as SystemExit(143), so that everything that is open is closed; only the main thread can do that.
 
-    Yields what raises it once more, for the exception may have been swallowed, as Python does in a destructor.
+    A handler that was there before, such as a job's own, is called and does the raising. Yields what raises once
+    more, for the exception may have been swallowed, as Python does in a destructor.
     """
     terminated = threading.Event()
 
@@ -279,15 +299,18 @@ def _raising_on_sigterm() -> Iterator[Callable[[], None]]:
         if terminated.is_set():
             raise SystemExit(128 + signal.SIGTERM)
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: a second one must not break the closing
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # once is enough: a second one must not break the closing
         terminated.set()
+        if callable(before):
+            before(number, frame)
         raise_if_terminated()
 
     if threading.current_thread() is not threading.main_thread():
         yield raise_if_terminated
         return
-    before = signal.signal(signal.SIGTERM, stop)
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, stop)
     try:
         yield raise_if_terminated
     finally:

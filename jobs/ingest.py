@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from churn.contracts.ingest import ingest
 from churn.job import Job, moment, parser, run, say
@@ -11,11 +12,13 @@ from churn.job import Job, moment, parser, run, say
 
 def step(job: Job) -> None:
     as_of = moment(job.args.as_of)
-    for row in ingest(job.spark, job.lake, job.config, batch=f"{as_of:%Y-%m-%d}", as_of=as_of, sources=job.args.source):
+    ledger = ingest(job.spark, job.lake, job.config, batch=f"{as_of:%Y-%m-%d}", as_of=as_of, sources=job.args.source)
+    for row in ledger:
         say(
             f"{row.source}: {row.rows_in:,} rows in = {row.accepted:,} accepted + {row.duplicate:,} duplicate"
             f" + {row.quarantined:,} quarantined"
         )
+    job.note(ledger=[asdict(row) for row in ledger])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,6 +7,11 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from churn.training.fit import probability
+from churn.training.spec import ModelSpec
+
+
+def score_table(spec: ModelSpec) -> str:
+    return f"scores_{spec.name}"
 
 
 def scored(model: Transformer, rows: DataFrame, *, version: str) -> DataFrame:

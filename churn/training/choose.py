@@ -26,6 +26,10 @@ class Trial:
     slope: float
     losses: Floats
 
+    @property
+    def summary(self) -> dict[str, float]:
+        return {name: getattr(self, name) for name in ("log_loss", "auc", "average_precision", "slope")}
+
 
 def trial(label: Floats, margin: Floats) -> Trial:
     """Platt scaling of one margin (Platt 1999, Advances in Large Margin Classifiers, ch. 5) and what it leaves."""

@@ -165,3 +165,16 @@ def build_features(
     rows = feature_rows(spark, spec, sources, chosen, as_ofs)
     lake.replace(rows, feature_table(spec), {"as_of": list(as_ofs)})
     return Built(feature_table(spec), tuple(columns(spec, chosen)), as_ofs, left_out)
+
+
+def read_features(lake: Lake, spec: ModelSpec, as_ofs: Sequence[datetime]) -> DataFrame:
+    """The built features of these as-ofs. Raises BadInputError where one is not there."""
+    table = feature_table(spec)
+    rows = lake.read(table).where(F.col("as_of").isin(*as_ofs))
+    there = {row["as_of"] for row in rows.select("as_of").distinct().collect()}
+    if missing := sorted(set(as_ofs) - there):
+        raise BadInputError(
+            f"{table} has no rows of as-of {', '.join(f'{as_of:%Y-%m-%d}' for as_of in missing)}: either nobody was in the cohort "
+            "then, or build_features has not run for this as-of"
+        )
+    return rows

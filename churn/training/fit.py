@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import numpy as np
 from pyspark.ml import PipelineModel, Transformer
@@ -33,6 +34,18 @@ class Fitted:
     trials: Mapping[str, Trial]
     importance: Mapping[str, float]
     split: Split
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What the model is and how it came about, as JSON has it."""
+        dates = {name: [f"{d:%Y-%m-%d}" for d in getattr(self.split, name)] for name in ("train", "calibrate", "ripe")}
+        return {
+            "chosen": self.chosen,
+            "trials": {name: tried.summary for name, tried in self.trials.items()},
+            "columns": {"numeric": list(self.columns.numeric), "text": list(self.columns.text)},
+            "importance": dict(self.importance),
+            "split": dates,
+        }
 
 
 def fit(spec: ModelSpec, labelled: DataFrame, split: Split, features: Sequence[str]) -> Fitted:

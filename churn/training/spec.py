@@ -86,6 +86,8 @@ class ModelSpec:
     """Fit the chosen candidate again on every ripe as-of; the choice keeps its gap either way."""
     resamples: int = 200
     seed: int = 17
+    gates: tuple[Any, ...] = ()
+    """What a challenger must show to become champion (churn.evaluation.gates); empty = the usual ones."""
     costs: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -128,13 +130,34 @@ class ModelSpec:
         return frozenset({LABELS[self.label], *(("transactions",) if self.cohort == "active" else ())})
 
     @property
+    def outcome(self) -> str:
+        """What is predicted, in words."""
+        if self.label == "closure":
+            return f"the account is closed ({', '.join(self.kinds)})"
+        return f"no {' or '.join(self.activity)}"
+
+    @property
+    def population(self) -> str:
+        """For whom, in words."""
+        if self.cohort == "open":
+            return "customers with an open account"
+        return f"customers with a {' or '.join(self.activity)} in the last {self.active_days} days"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting, as a reviewer reads it."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("candidates", "gates", "costs")}
+        candidates = {name: {"algorithm": c.algorithm, **c.params} for name, c in self.candidates.items()}
+        return {**plain, "candidates": candidates, "gates": [str(gate) for gate in self.gates], "costs": dict(self.costs)}
+
+    @property
     def test_step(self) -> timedelta:
         return timedelta(days=self.test_every)
 
     def override(self, values: Mapping[str, object], *, where: str) -> ModelSpec:
         """The same model with a user's settings. Raises ConfigError for an unknown name or a value of another type."""
         hints = get_type_hints(ModelSpec)
-        plain = {f.name for f in fields(self)} - {"name", "candidates"}
+        plain = {f.name for f in fields(self)} - {"name", "candidates", "gates"}
         changed: dict[str, object] = {}
         for name, value in values.items():
             if name not in plain:

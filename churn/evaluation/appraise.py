@@ -1,0 +1,189 @@
+"""All that is known of a challenger, for the one who decides whether it goes live."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from churn.errors import BadInputError
+from churn.evaluation import plots
+from churn.evaluation.gates import GATES, Evidence, Verdict
+from churn.evaluation.gates import judge as judge_gates
+from churn.evaluation.judge import RULE, judge, scored_rows
+from churn.evaluation.leaks import LeakEvidence, single_feature_auc
+from churn.evaluation.metrics import compare, evaluate
+from churn.evaluation.report import Driver, Report, Source, render
+from churn.features import features
+from churn.storage import Lake
+from churn.tracking import Registered
+from churn.training.data import Sources, Calendar, calendar, labelled, read_features
+from churn.training.data import split as split_dates
+from churn.training.fit import fit
+from churn.training.spec import ModelSpec
+
+LEAK_ROWS = 100_000
+"""About as many rows as the evidence of leaks is taken from; customers are picked by hash."""
+
+
+@dataclass(frozen=True)
+class Appraisal:
+    """Metrics per test date, the gates' verdicts, and what the report shows of them."""
+
+    judged: Mapping[str, Mapping[str, Any]]
+    verdicts: tuple[Verdict, ...]
+    report: Report
+    rows: pd.DataFrame
+    importance: Mapping[str, float]
+
+    @cached_property
+    def html(self) -> str:
+        return render(self.report)
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        return {
+            "gains": plots.gains(self.rows),
+            "lift": plots.lift(self.rows),
+            "precision_recall": plots.precision_recall(self.rows),
+            "calibration": plots.calibration(self.rows),
+            "importance": plots.importance(self.importance),
+        }
+
+
+def appraise(
+    spark: SparkSession, lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, model: Registered
+) -> Appraisal:
+    """Judge a registered model on the test dates of a run at `as_of`.
+
+    Raises BadInputError where the model was trained for another run: its test dates would not be later than its data.
+    """
+    dates, fitted = calendar(spec, sources, as_of), model.summary
+    if max(fitted["split"]["ripe"]) >= f"{dates.test[0]:%Y-%m-%d}":
+        raise BadInputError(
+            f"{spec.name} version {model.version} has learnt from {max(fitted['split']['ripe'])}, which is not before the first "
+            f"test date {dates.test[0]:%Y-%m-%d} of as-of {as_of:%Y-%m-%d}; train for this as-of first"
+        )
+    columns = [*fitted["columns"]["numeric"], *fitted["columns"]["text"]]
+    after = labelled(spec, sources, read_features(lake, spec, dates.test)).persist()
+    grouped = "customer_segment" if "customer_segment" in after.columns else None
+    rows = scored_rows(spec, model.model, after, *([grouped] if grouped else []))
+    judged = judge(spec, rows)
+    leaks = _leaks(spec, sources, lake, after, columns, judged, dates)
+    after.unpersist()
+    against = compare(
+        rows["label"], rows["score"], rows[RULE], seed=spec.seed, key=rows["customer_id"], date=rows["as_of"]
+    )
+    verdicts = judge_gates(Evidence(judged, {"rule of thumb": against}, leaks), spec.gates or GATES)
+    docs = _documented(spec)
+    report = Report(
+        model=spec.name,
+        version=model.version,
+        run_id=model.run_id,
+        as_of=as_of,
+        outcome=spec.outcome,
+        population=spec.population,
+        lead=spec.lead,
+        horizon=spec.horizon,
+        rule=spec.rule_of_thumb,
+        judged=judged,
+        rows=rows,
+        verdicts=verdicts,
+        leaks=leaks,
+        drivers=[
+            Driver(name, share, *docs.get(name, ("", False))) for name, share in list(fitted["importance"].items())[:15]
+        ],
+        schedule={
+            **{name: [datetime.fromisoformat(d) for d in fitted["split"][name]] for name in ("train", "calibrate")},
+            "test": list(dates.test),
+        },
+        sources=_sources(lake),
+        settings=spec.settings,
+        segments=_segments(spec, rows, grouped),
+        left_out=fitted["left_out"],
+    )
+    return Appraisal(judged, verdicts, report, rows, fitted["importance"])
+
+
+def _leaks(
+    spec: ModelSpec,
+    sources: Sources,
+    lake: Lake,
+    after: DataFrame,
+    columns: list[str],
+    judged: Mapping[str, Mapping[str, Any]],
+    dates: Calendar,
+) -> LeakEvidence:
+    """Each feature alone, and the model without the signals that follow a decision to leave."""
+    share = max(1, after.count() // LEAK_ROWS)
+    picked = after.where(F.pmod(F.xxhash64("customer_id"), F.lit(share)) == 0)
+    numeric = [name for name, kind in after.dtypes if name in columns and kind != "string"]
+    sample = picked.select("label", *(F.col(name).cast("double").alias(name) for name in numeric)).toPandas()
+    alone = single_feature_auc(sample["label"], {name: sample[name] for name in numeric})
+    marked = {
+        column
+        for feature in features()
+        if feature.after_intent
+        for column in feature.columns(spec.windows)
+        if column in columns
+    }
+    if not marked:
+        return LeakEvidence(alone=alone)
+    # The same choice of candidates would cost more than it tells: the first one shows what the signals add.
+    name, candidate = next(iter(spec.candidates.items()))
+    kept = [column for column in columns if column not in marked]
+    slices = split_dates(spec, dates)
+    plain = replace(spec, candidates={name: candidate})
+    learnt = labelled(spec, sources, read_features(lake, spec, slices.ripe), known_until=dates.test[0])
+    without = fit(plain, learnt, slices, kept)
+    rows = scored_rows(spec, without.model, after)
+    return LeakEvidence(
+        alone=alone,
+        after_intent=tuple(sorted(marked)),
+        with_after_intent=_means(judged),
+        without_after_intent=_means(judge(spec, rows)),
+    )
+
+
+def _means(judged: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    return {
+        metric: sum(float(metrics[metric]) for metrics in judged.values()) / len(judged)
+        for metric in ("auc", "average_precision")
+    }
+
+
+def _documented(spec: ModelSpec) -> dict[str, tuple[str, bool]]:
+    return {column: (f.doc, f.after_intent) for f in features() for column in f.columns(spec.windows)}
+
+
+def _sources(lake: Lake) -> list[Source]:
+    """What ingest counted, per source, over all batches."""
+    if not lake.exists("ledger"):
+        return []
+    counts = ("rows_in", "accepted", "duplicate", "quarantined")
+    totals = lake.read("ledger").groupBy("source").agg(*(F.sum(name).alias(name) for name in counts))
+    return [
+        Source(row["source"], lake.version(row["source"]), *(int(row[name]) for name in counts))
+        for row in totals.orderBy("source").collect()
+    ]
+
+
+def _segments(spec: ModelSpec, rows: pd.DataFrame, grouped: str | None) -> dict[str, Any] | None:
+    """The metrics of each segment that has both outcomes."""
+    if grouped is None:
+        return None
+    return {
+        str(name): evaluate(
+            part["label"], part["score"], seed=spec.seed, resamples=spec.resamples, key=part["customer_id"]
+        )
+        for name, part in rows.groupby(grouped)
+        if part["label"].nunique() == 2
+    }
+

@@ -1,0 +1,41 @@
+"""Judge the challenger on dates after all it has learnt from, and write the report a lead decides by."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from churn import tracking
+from churn.evaluation.appraise import appraise
+from churn.evaluation.judge import mean_and_worst
+from churn.job import Job, moment, parser, run, say
+
+
+def step(job: Job) -> None:
+    spec, as_of = job.spec, moment(job.args.as_of)
+    key = f"evaluate {spec.name} {as_of:%Y-%m-%d}"
+    with tracking.run(job.config.tracking_uri, job.config.experiment, key, key=key, tags={"model": spec.name}) as tracked:
+        model = tracking.load_model(job.config.tracking_uri, spec.name)
+        appraisal = appraise(job.spark, job.lake, spec, job.sources, as_of, model)
+        for date, metrics in appraisal.judged.items():
+            tracked.metrics("test", metrics, as_of=moment(date))
+        for name, figure in appraisal.figures.items():
+            tracked.figure(figure, f"plots/{name}.png")
+        tracked.params({"model_version": model.version, "trained_by": model.run_id})
+        tracked.json(appraisal.judged, "metrics.json")
+        tracked.text(appraisal.html, "report.html")
+    report = job.write_report(f"{spec.name}-{as_of:%Y-%m-%d}.html", appraisal.html)
+    for metric in ("auc", "average_precision", "brier"):
+        mean, worst = mean_and_worst(appraisal.judged, metric)
+        say(f"{metric}: mean {mean:.3f}, worst {worst:.3f} on {', '.join(appraisal.judged)}")
+    for verdict in appraisal.verdicts:
+        say(f"{'passed' if verdict.passed else 'FAILED'}: {verdict.gate}: {verdict.seen}")
+    job.note(test=appraisal.judged, report=report, gates={v.gate: v.passed for v in appraisal.verdicts})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run(step, parser(__doc__), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""Score the cohort of an as-of: the champion's scores, or the challenger's while there is no champion."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from churn import tracking
+from churn.job import Job, moment, parser, run, say
+from churn.scoring.batch import score_table, scored
+from churn.training.data import read_features
+
+
+def step(job: Job) -> None:
+    spec, as_of = job.spec, moment(job.args.as_of)
+    model = tracking.model_in_use(job.config.tracking_uri, spec.name)
+    rows = read_features(job.lake, spec, [as_of])
+    table = score_table(spec)
+    job.lake.replace(scored(model.model, rows, version=model.version), table, {"as_of": as_of})
+    written = job.lake.read(table).where(rows["as_of"] == as_of)
+    say(f"{written.count():,} customers scored by {spec.name} version {model.version}, in {job.lake.path(table)}")
+    top = written.orderBy("rank").limit(10).collect()
+    job.note(scores=job.lake.path(table), top=[[row["rank"], row["customer_id"], row["score"]] for row in top])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run(step, parser(__doc__), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
