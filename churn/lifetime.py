@@ -19,14 +19,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 
 TERMINATED = 128 + signal.SIGTERM
-GRACE_SECONDS = 30.0
+GRACE_SECONDS = 20.0
 _PR_SET_PDEATHSIG = 1
 
 
 def guard() -> None:
     """Turn SIGTERM, and under spark-submit the JVM's end, into SystemExit(143) in the main thread.
 
-    Context managers are left as by any exception, so an MLflow run ends as FAILED. Call it first in a job's `main`.
+    Context managers are left as by any exception, so an MLflow run ends as FAILED; open it inside the session's, whose
+    own leaving fails when the JVM is gone. Leaving has GRACE_SECONDS. Call this first in a job's `main`.
     """
     signal.signal(signal.SIGTERM, _leave)
     if "PYSPARK_GATEWAY_PORT" in os.environ:
@@ -35,6 +36,9 @@ def guard() -> None:
 
 def _leave(signum: int, _: FrameType | None) -> None:
     signal.signal(signum, signal.SIG_IGN)  # once: a second one must not break the leaving
+    hasten = threading.Timer(GRACE_SECONDS, os._exit, [TERMINATED])  # a JVM that is busy would not let go
+    hasten.daemon = True
+    hasten.start()
     raise SystemExit(TERMINATED)
 
 
@@ -47,15 +51,13 @@ def _watch_jvm() -> None:
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(GRACE_SECONDS)
-    os._exit(TERMINATED)
 
 
 def run(command: Sequence[str], *, env: Mapping[str, str]) -> int:
     """Run a command with all that it starts as one group, to its exit code.
 
     SIGTERM, SIGINT and SIGHUP to this process go to the whole group; after them, and at the command's own end,
-    nothing of the group is left. A group that was told to end is killed after GRACE_SECONDS.
+    nothing of the group is left: what does not end when told is killed after twice GRACE_SECONDS.
     """
     child = subprocess.Popen(
         command,
@@ -90,7 +92,7 @@ def _forwarding(group: int) -> Iterator[list[int]]:
 
 def _end(group: int) -> None:
     """Wait for a group to empty; what is still there after the grace is killed."""
-    deadline = time.monotonic() + GRACE_SECONDS
+    deadline = time.monotonic() + 2 * GRACE_SECONDS
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGTERM)
         while time.monotonic() < deadline:
