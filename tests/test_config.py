@@ -86,13 +86,17 @@ def test_an_empty_file_keeps_the_lake_and_the_runs_beside_itself(tmp_path: Path)
         ),
         (
             "[sources.calls]\npath = 'x'\nzone = 'Europe/Pari'",
-            "churn.toml: [sources.calls] zone is 'Europe/Pari', want an IANA name such as 'Europe/Paris';"
-            " did you mean 'Europe/Paris'?",
+            (
+                "churn.toml: [sources.calls] zone is 'Europe/Pari', want an IANA name such as 'Europe/Paris';"
+                " did you mean 'Europe/Paris'?"
+            ),
         ),
         (
             "[sources.calls]\npath = 'x'\nformat = 'cvs'",
-            "churn.toml: [sources.calls] format is 'cvs', want one of csv, json, parquet, delta, jdbc;"
-            " did you mean 'csv'?",
+            (
+                "churn.toml: [sources.calls] format is 'cvs', want one of csv, json, parquet, delta, jdbc;"
+                " did you mean 'csv'?"
+            ),
         ),
         (
             "[sources.calls]\nformat = 'jdbc'\noptions = { url = 'jdbc:x' }",
@@ -112,13 +116,17 @@ def test_an_empty_file_keeps_the_lake_and_the_runs_beside_itself(tmp_path: Path)
         ),
         (
             "[sources.calls]\npath = 'x'\n[sources.calls.columns]\ntransfers = 0",
-            "churn.toml: [sources.calls.columns] transfers is 0, want a Spark SQL expression in quotes, such as"
-            ' "other_name"',
+            (
+                "churn.toml: [sources.calls.columns] transfers is 0, want a Spark SQL expression in quotes, such as"
+                ' "other_name"'
+            ),
         ),
         (
             "[sources.calls]\npath = '${NOWHERE}/x'",
-            "churn.toml: [sources.calls] path is '${NOWHERE}/x', but the environment has no NOWHERE; set it, or write"
-            " ${NOWHERE:-default}",
+            (
+                "churn.toml: [sources.calls] path is '${NOWHERE}/x', but the environment has no NOWHERE; set it, or"
+                " write ${NOWHERE:-default}"
+            ),
         ),
         ("[storage", "churn.toml: not valid TOML: Expected ']' at the end of a table declaration (at end of document)"),
     ],

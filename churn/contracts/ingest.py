@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from churn.config import Config, Source
 from churn.contracts.contract import Contract
-from churn.contracts.source import RAW, RULES, Mapped, bound, first_line, map_source, utc
+from churn.contracts.source import RAW, RULES, Mapped, bound, first_line, map_source, unlogged, utc
 from churn.errors import BadInputError, ChurnError, ConfigError, HoldError, nearest
 from churn.storage import Lake
 
@@ -294,7 +294,8 @@ def _judge(
 def _explained(source: Source) -> Iterator[None]:
     """Turn what Spark throws on a row or a file that it cannot read into one message."""
     try:
-        yield
+        with unlogged():
+            yield
     except PySparkException as error:
         condition, state = error.getCondition() or "", error.getSqlState() or ""
         if not (state.startswith("22") or condition.startswith("FAILED_READ_FILE")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import reduce
@@ -12,6 +13,7 @@ from operator import or_
 from typing import Any, Final
 
 from pyspark.errors import PySparkException
+from pyspark.logger import PySparkLogger
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
@@ -169,12 +171,17 @@ def _expressions(contract: Contract, source: Source, names: list[str]) -> dict[s
 def _check_expressions(frame: DataFrame, source: Source, expressions: Mapping[str, str]) -> None:
     """Raise one ConfigError with every expression that the raw columns do not bear."""
     names = [name for name in frame.columns if name != _UNPARSED]
-    problems = [
-        problem
-        for part, rules in (("columns", expressions), ("reject", source.reject))
-        for name, expression in rules.items()
-        if (problem := _problem(frame, names, f"[sources.{source.name}.{part}] {name}", expression, part == "reject"))
-    ]
+    with unlogged():
+        problems = [
+            problem
+            for part, rules in (("columns", expressions), ("reject", source.reject))
+            for name, expression in rules.items()
+            if (
+                problem := _problem(
+                    frame, names, f"[sources.{source.name}.{part}] {name}", expression, part == "reject"
+                )
+            )
+        ]
     if problems:
         raise ConfigError(f"{source.file.name}: {'; '.join(problems)}{_delimiter_hint(source, names)}")
 
@@ -202,8 +209,10 @@ def _problem(frame: DataFrame, names: list[str], place: str, expression: str, is
 def _reason(error: PySparkException, names: list[str]) -> str:
     condition, details = error.getCondition() or "", error.getMessageParameters() or {}
     if condition.startswith("UNRESOLVED_COLUMN"):
-        wanted = details.get("objectName", "").strip("`")
-        return f"names {wanted!r}, which the source does not have{nearest(wanted, names)}"
+        near = [name for name in re.findall("`([^`]+)`", details.get("proposal", "")) if name in names]
+        return f"names {details.get('objectName', '').strip('`')!r}, which the source does not have; near it: " + (
+            ", ".join(near[:3]) or ", ".join(names)
+        )
     if condition == "PARSE_SYNTAX_ERROR":
         return f"is not Spark SQL: syntax error at {details.get('error', 'its end')}"
     first = str(error).strip().splitlines()[0]
@@ -350,13 +359,28 @@ def _read(spark: SparkSession, source: Source) -> DataFrame:
         if source.format == "parquet":
             reader = reader.option("mergeSchema", source.options.get("mergeSchema", "true"))
         if source.format == "jdbc":
-            return reader.load()
+            # A column without a zone is local time, as in a file; the driver would call it an instant.
+            return reader.option("preferTimestampNTZ", source.options.get("preferTimestampNTZ", "true")).load()
         _files(spark, source)
         return reader.load(source.path)
     except ChurnError:
         raise
     except Exception as error:  # Spark wraps what a driver or a codec throws in many types.
         raise BadInputError(f"{source.section()} cannot be read as {source.format}: {first_line(error)}") from error
+
+
+@contextmanager
+def unlogged() -> Iterator[None]:
+    """Keep PySpark from printing the stack trace of an error that is to be explained in one line."""
+    loggers = [PySparkLogger.getLogger(f"{kind}QueryContextLogger") for kind in ("SQL", "DataFrame")]
+    before = [logger.disabled for logger in loggers]
+    for logger in loggers:
+        logger.disabled = True
+    try:
+        yield
+    finally:
+        for logger, was in zip(loggers, before, strict=True):
+            logger.disabled = was
 
 
 def first_line(error: BaseException) -> str:
@@ -368,7 +392,7 @@ def first_line(error: BaseException) -> str:
 
 def _read_json(spark: SparkSession, source: Source) -> DataFrame:
     """Every value as text; the first pass finds the names, since a name may first occur in the last row."""
-    files = _nonempty(spark, source)
+    files = [_literal(file) for file in _nonempty(spark, source)]
     options = {"primitivesAsString": "true", **source.options, "columnNameOfCorruptRecord": _UNPARSED}
     reader = spark.read.options(**options)
     found = reader.json(files).schema
@@ -396,7 +420,7 @@ def _read_csv(spark: SparkSession, source: Source) -> DataFrame:
             enforceSchema="true",
         )
         .schema(StructType([StructField(name, text) for name in (*names, _UNPARSED)]))
-        .csv(files)
+        .csv([_literal(file) for file in files])
         for names, files in groups.items()
     ]
     return reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), frames)
@@ -446,6 +470,11 @@ def _nonempty(spark: SparkSession, source: Source) -> list[str]:
     if not files:
         raise _absent(source, "is empty: no rows and no header")
     return files
+
+
+def _literal(file: str) -> str:
+    """The file's name as a pattern that only it fits: Spark reads every path as a pattern."""
+    return re.sub(r"([\\*?\[\]{}])", r"\\\1", file)
 
 
 def _files(spark: SparkSession, source: Source) -> list[tuple[str, int]]:

@@ -11,6 +11,7 @@ from churn.contracts import CONTRACTS
 from churn.contracts.calls import CALLS
 from churn.contracts.closures import CLOSURES
 from churn.contracts.contract import Contract, Field
+from churn.contracts.reference import markdown
 from churn.errors import ContractError
 
 CLOSURE = "customer_id string, event_time timestamp, known_time timestamp, kind string"
@@ -74,7 +75,7 @@ def test_rules_are_true_where_broken_and_never_null(spark: SparkSession) -> None
 
 def test_a_field_of_an_unknown_type_fails_with_the_known_ones() -> None:
     contract = Contract("visits", "", "one visit", ("visit_id",), "", "", (Field("shop", "strin", ""),))
-    with pytest.raises(ContractError, match="no type 'strin' for a field; did you mean 'string'?"):
+    with pytest.raises(ContractError, match=r"no type 'strin' for a field; did you mean 'string'\?"):
         _ = contract.schema
 
 
@@ -100,3 +101,8 @@ def test_a_file_without_a_contract_or_with_a_second_of_its_name_fails_at_import(
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     with pytest.raises(ContractError, match=message):
         contracts._discover(f"shop_{package}", [str(folder)])
+
+
+def test_the_reference_page_is_what_the_contracts_say() -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "contracts.md"
+    assert page.read_text("utf-8") == markdown(), "make it anew: see docs/add-a-source.md"

@@ -1,3 +1,6 @@
+# Spark hands times back in UTC and without a zone.
+# ruff: noqa: DTZ001
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -273,7 +276,9 @@ def killed_after(survived: int, commits: list[str], write: Callable[..., None]) 
     return maybe
 
 
-def test_what_is_expected_and_has_not_come_is_a_hold(spark: SparkSession, tmp_path: Path, configured: Configured) -> None:
+def test_what_is_expected_and_has_not_come_is_a_hold(
+    spark: SparkSession, tmp_path: Path, configured: Configured
+) -> None:
     lake = Lake(spark, str(tmp_path / "lake"))
     csv = "id,who,at\n1,ann,2026-01-07\n2,ann,2026-01-09 23:00:00\n3,ann,\n"
 
@@ -311,7 +316,9 @@ def test_too_many_broken_rows_are_refused_with_examples_unless_their_owner_named
     assert [(row[2], row[3]) for row in contents(lake)["ledger"]] == [(5, 1)]
 
 
-def test_validate_writes_nothing_and_shows_examples(spark: SparkSession, tmp_path: Path, configured: Configured) -> None:
+def test_validate_writes_nothing_and_shows_examples(
+    spark: SparkSession, tmp_path: Path, configured: Configured
+) -> None:
     [report] = validate(spark, configured(FIRST))
 
     assert (report.row.rows_in, report.row.accepted, report.row.duplicate, report.row.quarantined) == (7, 2, 1, 4)

@@ -1,3 +1,6 @@
+# Spark hands times back in UTC and without a zone.
+# ruff: noqa: DTZ001
+
 from __future__ import annotations
 
 import gzip
@@ -55,7 +58,7 @@ def test_times(zoned: Mapping[str, tuple[object, object]], at: str, instant: dat
 @pytest.fixture(scope="module")
 def zoned(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[object, object]]:
     """Every time of the table above, read as Berlin's in one go."""
-    times = [mark.args[1] for mark in test_times.pytestmark][0]  # type: ignore[attr-defined]
+    [times] = [mark.args[1] for mark in test_times.pytestmark]  # type: ignore[attr-defined]
     path = tmp_path_factory.mktemp("times") / "calls.csv"
     path.write_text("id,who,at\n" + "".join(f"{row[0] or 'none'},a,{row[0]}\n" for row in times))
     rows = mapped(spark, calls(path, zone="Europe/Berlin"), "call_id", "event_time", RULES)
@@ -74,10 +77,10 @@ def test_a_date_is_its_first_instant_where_the_clock_skips_midnight(spark: Spark
 
 
 def test_files_with_other_headers_fill_the_right_columns(spark: SparkSession, tmp_path: Path) -> None:
-    """One folder: another order, one column less, a BOM, a compressed file, an empty one, a hidden one."""
+    """One folder: another order, one column less, a BOM, a compressed file of an odd name, an empty one, a hidden one."""
     (tmp_path / "1.csv").write_text("id,who,at,wait_seconds\n1,ann,2024-01-01,5\n")
     (tmp_path / "2.csv").write_text("\ufeffwait_seconds,at,who,id\n6,2024-01-02,bob,2\n", encoding="utf-8")
-    (tmp_path / "3.csv.gz").write_bytes(gzip.compress(b"at,id,who\n2024-01-03,3,cy\n"))
+    (tmp_path / "3 [new] {x}.csv.gz").write_bytes(gzip.compress(b"at,id,who\n2024-01-03,3,cy\n"))
     (tmp_path / "4.csv").touch()
     (tmp_path / "_SUCCESS").touch()
 
@@ -144,7 +147,14 @@ def test_json_is_text_too_and_a_broken_line_is_kept(spark: SparkSession, tmp_pat
 
 @pytest.mark.parametrize("kind", ["parquet", "delta"])
 def test_typed_sources_keep_their_types(spark: SparkSession, tmp_path: Path, kind: str) -> None:
-    row = (1, "ann", datetime(2024, 7, 1, 12, tzinfo=UTC), datetime(2024, 7, 1, 14, 5), date(2024, 8, 1), Decimal("9.5"))
+    row = (
+        1,
+        "ann",
+        datetime(2024, 7, 1, 12, tzinfo=UTC),
+        datetime(2024, 7, 1, 14, 5),
+        date(2024, 8, 1),
+        Decimal("9.5"),
+    )
     schema = "id bigint, who string, at timestamp, loaded timestamp_ntz, ends date, fee decimal(6,2)"
     df = spark.createDataFrame([row], schema)
     df.write.format(kind).save(str(tmp_path / "customers"))

@@ -1,0 +1,88 @@
+"""The foreign data sets of docs/examples, by configuration only: every row accounted for."""
+
+# Spark hands times back in UTC and without a zone.
+# ruff: noqa: DTZ001
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from churn.config import Config, load
+from churn.contracts.ingest import LedgerRow, ingest, validate
+from churn.storage import Lake
+
+ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("CHURN_BENCH_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture
+def example() -> Callable[[str], Config]:
+    def configured(name: str) -> Config:
+        if not (DATA / name).is_dir():
+            pytest.skip(f"no {DATA / name}; set CHURN_BENCH_DATA to the folder of benchmark inputs")
+        return load(ROOT / "docs" / "examples" / name / "churn.toml", env={"CHURN_BENCH_DATA": str(DATA.absolute())})
+
+    return configured
+
+
+def test_bank_calls(spark: SparkSession, tmp_path: Path, example: Callable[[str], Config]) -> None:
+    lake = Lake(spark, str(tmp_path))
+    as_of = datetime(1999, 3, 1)
+
+    customers, calls = ingest(spark, lake, example("bank_calls"), batch="1999-02", as_of=as_of)
+
+    assert calls == LedgerRow(
+        source="calls",
+        batch="1999-02",
+        as_of=as_of.replace(tzinfo=UTC),
+        rows_in=33_344,
+        accepted=13_564,
+        duplicate=0,
+        quarantined=19_780,  # 56 of the phantom calls are unidentified too
+        rules={"unidentified": 19_558, "phantom": 278},
+        first_event=datetime(1999, 2, 1, 5, 40, 46, tzinfo=UTC),
+        last_event=datetime(1999, 2, 28, 19, 6, 20, tzinfo=UTC),
+    )
+    assert (customers.rows_in, customers.accepted, customers.duplicate) == (33_344, 4_084, 9_702)
+    assert customers.rules == {"unidentified": 19_558}
+    assert lake.read("customers").select("customer_id").distinct().count() == 4_081
+
+    wanted = ("call_id", "customer_id", "event_time", "known_time", "wait_seconds", "talk_seconds", "abandoned")
+    few = ["AA0104-1999-02-08-22869", "AA0102-1999-02-15-31056", "AA0201-1999-02-21-35509"]
+    found = lake.read("calls").where(F.col("call_id").isin(few)).select(*wanted).orderBy("call_id").collect()
+    assert [tuple(row) for row in found] == [
+        # both end past midnight in Israel
+        (few[1], "15696776", at(15, "21:59:54"), at(15, "22:01:33"), 27, 67, False),
+        (few[0], "24309866", at(8, "21:51:29"), at(8, "22:00:55"), 47, 515, False),
+        # hung up in the queue; the menu's clock runs ahead of the queue's
+        (few[2], "25725821", at(21, "15:13:32"), at(21, "15:13:44"), 43, 0, True),
+    ]
+
+
+def at(day: int, time: str) -> datetime:
+    return datetime.fromisoformat(f"1999-02-{day:02} {time}")
+
+
+def test_cdnow(spark: SparkSession, example: Callable[[str], Config]) -> None:
+    [report] = validate(spark, example("cdnow"))
+
+    row = report.row
+    assert (row.rows_in, row.accepted, row.duplicate, row.quarantined) == (69_659, 69_404, 255, 0)
+    assert (row.first_event, row.last_event) == (datetime(1997, 1, 1, tzinfo=UTC), datetime(1998, 6, 30, tzinfo=UTC))
+
+
+def test_online_retail(spark: SparkSession, example: Callable[[str], Config]) -> None:
+    [report] = validate(spark, example("online_retail"))
+
+    # Of the 5,268 lines that come twice, 43 have no customer either.
+    row = report.row
+    assert (row.rows_in, row.accepted, row.duplicate, row.quarantined) == (541_909, 401_604, 5_225, 135_080)
+    assert row.rules == {"customer_id_missing": 135_080, "no_customer": 135_080}
+    assert report.problem is None

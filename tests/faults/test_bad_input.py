@@ -1,0 +1,337 @@
+"""Bad input of every kind: one clear message and exit code 2 (3 for a hold), or quarantine under a named rule."""
+
+# Spark hands times back in UTC and without a zone.
+# ruff: noqa: DTZ001
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from churn.config import load
+from churn.contracts.ingest import ingest, validate
+from churn.contracts.source import RAW, RULES, map_source
+from churn.errors import ChurnError
+from churn.storage import Lake
+
+HEADER = "id,customer,made_at,loaded_at,kind,amount,status\n"
+SOUND = "1,ann,2026-01-01 08:00:00,2026-01-01,purchase,9.50,approved\n"
+SOURCE = """
+[sources.transactions]
+path = "tx.csv"
+zone = "Europe/Berlin"
+[sources.transactions.columns]
+transaction_id = "id"
+customer_id = "customer"
+event_time = "made_at"
+amount = "amount"
+"""
+
+
+def no_file(_: Path) -> None: ...
+
+
+def text(content: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / "tx.csv").write_text(content, encoding="utf-8") and None
+
+
+def data(name: str, content: bytes) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        place = folder / name
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(content)
+
+    return write
+
+
+def changed(old: str, new: str) -> str:
+    assert old in SOURCE
+    return SOURCE.replace(old, new)
+
+
+# name: (the files, churn.toml, the exit code, what the message says)
+REFUSED: Mapping[str, tuple[Callable[[Path], None], str, int, str]] = {
+    "missing file": (no_file, SOURCE, 2, "tx.csv does not exist; fix the path, or drop the section"),
+    "missing file that is expected": (
+        no_file,
+        SOURCE + "[sources.transactions.expect]\nrows = 1\n",
+        3,
+        "tx.csv does not exist; rows are expected there, so try again when it has come",
+    ),
+    "empty file": (text(""), SOURCE, 2, "tx.csv is empty: no rows and no header; fix the path"),
+    "blank lines only": (text("\n \n"), SOURCE, 2, "tx.csv is empty: no rows and no header"),
+    "empty folder": (
+        lambda folder: (folder / "tx").mkdir(),
+        changed("tx.csv", "tx"),
+        2,
+        "tx holds no files; fix the path, or drop the section",
+    ),
+    "wrong delimiter": (
+        text((HEADER + SOUND).replace(",", ";")),
+        SOURCE,
+        2,
+        (
+            "the file was read as one column, 'id;customer;made_at;loaded_at;kind;amount;status': set sep = \";\""
+            " [sources.transactions.options]"
+        ),
+    ),
+    "renamed column": (
+        text((HEADER + SOUND).replace("made_at", "made_on")),
+        SOURCE,
+        2,
+        (
+            "churn.toml: [sources.transactions.columns] event_time = 'made_at' names 'made_at', which the source does"
+            " not have; near it: made_on, loaded_at, amount"
+        ),
+    ),
+    "two columns of one name": (
+        text((HEADER + SOUND).replace("loaded_at", "Made_At")),
+        SOURCE,
+        2,
+        "tx.csv has two columns named 'made_at'; rename one in the file",
+    ),
+    "SQL with a syntax error": (
+        text(HEADER + SOUND),
+        changed('"amount"', '"amount +* 2"'),
+        2,
+        "[sources.transactions.columns] amount = 'amount +* 2' is not Spark SQL: syntax error at",
+    ),
+    "SQL with an unknown function": (
+        text(HEADER + SOUND),
+        changed('"amount"', '"to_money(amount)"'),
+        2,
+        "[sources.transactions.columns] amount = 'to_money(amount)' is not a Spark SQL expression over the source",
+    ),
+    "an aggregate in place of a column": (
+        text(HEADER + SOUND),
+        changed('"amount"', '"sum(amount)"'),
+        2,
+        "[sources.transactions.columns] amount = 'sum(amount)' is not",
+    ),
+    "an expression that multiplies rows": (
+        text(HEADER + SOUND),
+        changed('"amount"', "\"explode(split(amount, '.'))\""),
+        2,
+        "is not made of one row alone",
+    ),
+    "an expression that reads the clock": (
+        text(HEADER + SOUND),
+        changed('"made_at"', '"current_timestamp()"'),
+        2,
+        "event_time = 'current_timestamp()' reads the clock, so a rerun would differ; use a column instead",
+    ),
+    "an expression that draws": (text(HEADER + SOUND), changed('"amount"', '"rand()"'), 2, "not made of one row alone"),
+    "an expression that fails on a row": (
+        text(HEADER + SOUND.replace("9.50", "9,50").replace("9,50", "free")),
+        changed('"amount"', '"cast(amount as double)"'),
+        2,
+        "failed on a row",
+    ),
+    "a rule that is no condition": (
+        text(HEADER + SOUND),
+        SOURCE + "[sources.transactions.reject]\ntest = \"customer || 'x'\"\n",
+        2,
+        "[sources.transactions.reject] test = \"customer || 'x'\" is string, want boolean",
+    ),
+    "a rule with the name of the contract's": (
+        text(HEADER + SOUND),
+        SOURCE + "[sources.transactions.reject]\namount_too_small = \"amount = '0'\"\n",
+        2,
+        "[sources.transactions.reject] amount_too_small is a rule of the contract; choose another name",
+    ),
+    "a required column that nothing maps": (
+        text((HEADER + SOUND).replace("kind", "sort")),
+        SOURCE,
+        2,
+        (
+            '[sources.transactions.columns] lacks kind; add kind = "an expression over: id, customer, made_at,'
+            ' loaded_at, sort, amount, status"'
+        ),
+    ),
+    "unknown source": (
+        text(HEADER + SOUND),
+        SOURCE.replace("transactions", "transaction"),
+        2,
+        "churn.toml: [sources.transaction] is not a contract; did you mean 'transactions'?",
+    ),
+    "unknown column of the contract": (
+        text(HEADER + SOUND),
+        changed("customer_id", "costumer_id"),
+        2,
+        (
+            "churn.toml: [sources.transactions.columns] costumer_id is no column of transactions; did you mean"
+            " 'customer_id'?"
+        ),
+    ),
+    "unknown configuration key": (
+        text(HEADER + SOUND),
+        changed("zone", "time_zone"),
+        2,
+        "churn.toml: [sources.transactions] has no setting 'time_zone'; did you mean 'zone'?",
+    ),
+    "no sources": (no_file, "", 2, "churn.toml: no sources; add one, such as [sources.transactions]"),
+    "a number for a time": (
+        text(HEADER + SOUND),
+        changed('"made_at"', '"cast(id as bigint)"'),
+        2,
+        "event_time is bigint, want a time; for seconds since 1970 write timestamp_seconds(...)",
+    ),
+    "a zone for what is an instant already": (
+        text(HEADER + SOUND),
+        changed('"made_at"', "\"try_to_timestamp(made_at, 'd/M/yyyy')\""),
+        2,
+        "is a TIMESTAMP, an instant already, so zone 'Europe/Berlin' cannot apply; for local time write cast(",
+    ),
+    "a folder that is no Delta table": (
+        data("tx/part.csv", b"id\n1\n"),
+        changed('path = "tx.csv"', 'path = "tx"\nformat = "delta"'),
+        2,
+        "churn.toml: [sources.transactions] cannot be read as delta",
+    ),
+    "a text for a parquet file": (
+        data("tx.csv", b"id,customer\n1,ann\n"),
+        changed('path = "tx.csv"', 'path = "tx.csv"\nformat = "parquet"'),
+        2,
+        "churn.toml: [sources.transactions] cannot be read as parquet",
+    ),
+    "json that is none": (
+        data("tx.csv", b"id,customer\n1,ann\n"),
+        changed('path = "tx.csv"', 'path = "tx.csv"\nformat = "json"'),
+        2,
+        "holds no JSON objects; want one object a line, or set multiLine = true",
+    ),
+    "a database that does not answer": (
+        no_file,
+        changed(
+            'path = "tx.csv"',
+            'format = "jdbc"\noptions = { url = "jdbc:none://127.0.0.1:1/shop", dbtable = "tx", password = "secret" }',
+        ),
+        2,
+        "churn.toml: [sources.transactions] cannot be read as jdbc",
+    ),
+    "a file cut short in its compression": (
+        data("tx.csv.gz", gzip.compress(b"id,customer\n" * 100_000, 0)[:-70_000]),
+        changed("tx.csv", "tx.csv.gz"),
+        2,
+        "",
+    ),
+    "nearly every row broken": (
+        text(HEADER + SOUND.replace("9.50", "free") * 3),
+        SOURCE,
+        2,
+        "transactions: 3 of 3 rows break the contract, more than max_quarantined = 0.5: amount_unreadable 3 times",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_refused(spark: SparkSession, tmp_path: Path, kind: str, capfd: pytest.CaptureFixture[str]) -> None:
+    prepare, toml, exit_code, message = REFUSED[kind]
+    prepare(tmp_path)
+    (tmp_path / "churn.toml").write_text(toml, encoding="utf-8")
+
+    with pytest.raises(ChurnError) as error:
+        ingest(spark, Lake(spark, str(tmp_path / "lake")), load(tmp_path / "churn.toml", env={}), batch="b")
+
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert "secret" not in str(error.value)
+    assert error.value.exit_code == exit_code
+    assert not (tmp_path / "lake").exists()
+    assert '"stacktrace"' not in capfd.readouterr().err
+
+
+# name: (the row, the rules it breaks); the id is the kind's place in the table
+QUARANTINED: Mapping[str, tuple[str, list[str]]] = {
+    "sound": ("{},ann,2026-01-01 08:00:00,2026-01-01 08:00:00,purchase,9.50,approved", []),
+    "ids with blanks and unicode": ("{}, Zoë Ångström 🦉 ,2026-01-01,2026-01-01,purchase,1,", []),
+    "too few cells": ("{},ann,2026-01-01", ["malformed_row"]),
+    "too many cells: an amount with a decimal comma": (
+        "{},ann,2026-01-01,2026-01-01,purchase,9,50,approved",
+        ["malformed_row"],
+    ),
+    "an open quote": ('{},"ann,2026-01-01,2026-01-01,purchase,9.50,approved', ["malformed_row"]),
+    "a quoted amount with a decimal comma": (
+        '{},ann,2026-01-01,2026-01-01,purchase,"9,50",approved',
+        ["amount_unreadable"],
+    ),
+    "an amount with its currency": ("{},ann,2026-01-01,2026-01-01,purchase,9.50 EUR,", ["amount_unreadable"]),
+    "an amount that does not fit": ("{},ann,2026-01-01,2026-01-01,purchase,1e30,", ["amount_unreadable"]),
+    "no amount": ("{},ann,2026-01-01,2026-01-01,purchase,,", ["amount_missing"]),
+    "a negative amount": ("{},ann,2026-01-01,2026-01-01,refund,-9.50,", ["amount_too_small"]),
+    "an unknown kind": ("{},ann,2026-01-01,2026-01-01,Purchase,9.50,", ["kind_unknown"]),
+    "an unknown status": ("{},ann,2026-01-01,2026-01-01,purchase,9.50,maybe", ["status_unknown"]),
+    "no customer": ("{},,2026-01-01,2026-01-01,purchase,9.50,", ["customer_id_missing"]),
+    "a customer of blanks": ("{},  \u00a0,2026-01-01,2026-01-01,purchase,9.50,", ["customer_id_missing"]),
+    "text in another encoding": ("{},Zo\ufffd,2026-01-01,2026-01-01,purchase,9.50,", ["customer_id_undecodable"]),
+    "an unparseable date": ("{},ann,1/2/2026,2026-01-01,purchase,9.50,", ["event_time_unreadable"]),
+    "a date that does not exist": ("{},ann,2026-02-30,2026-03-01,purchase,9.50,", ["event_time_unreadable"]),
+    "no time": ("{},ann,,2026-01-01,purchase,9.50,", ["event_time_missing"]),
+    "no known time": ("{},ann,2026-01-01,,purchase,9.50,", ["known_time_missing"]),
+    "a time that the clock skipped": (
+        "{},ann,2026-03-29 02:30:00,2026-03-30,purchase,9.50,",
+        ["event_time_clock_gap"],
+    ),
+    "a time that the clock repeated": ("{},ann,2025-10-26 02:30:00,2025-10-27,purchase,9.50,", []),
+    "known before it happened": ("{},ann,2026-01-02,2026-01-01,purchase,9.50,", ["known_before_event"]),
+    "before 1900": ("{},ann,1026-01-02,2026-01-01,purchase,9.50,", ["before_1900"]),
+    "in 2099": ("{},ann,2099-01-01,2099-01-01,purchase,9.50,", ["in_future"]),
+    "several at once": (
+        "{},,2026-01-02,2026-01-01,gift,x,",
+        ["amount_unreadable", "customer_id_missing", "kind_unknown"],
+    ),
+}
+QUARANTINED["several at once"][1].append("known_before_event")
+
+
+@pytest.fixture(scope="module")
+def quarantined(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[list[str], str]]:
+    """All rows of the table above, read in one go: the rules that each breaks, and the raw row that is kept."""
+    folder = tmp_path_factory.mktemp("rows")
+    lines = [row.format(number) for number, (row, _) in enumerate(QUARANTINED.values())]
+    (folder / "tx.csv").write_text(HEADER + "\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "churn.toml").write_text(SOURCE + 'known_time = "loaded_at"\n')
+    source = load(folder / "churn.toml").sources["transactions"]
+    rows = map_source(spark, source, as_of=datetime(2026, 6, 1)).rows.select("transaction_id", RULES, RAW).collect()
+    assert len(rows) == len(QUARANTINED)
+    kinds = list(QUARANTINED)
+    return {kinds[int(row["transaction_id"])]: (row[RULES], row[RAW]) for row in rows}
+
+
+@pytest.mark.parametrize("kind", QUARANTINED)
+def test_quarantined(quarantined: Mapping[str, tuple[list[str], str]], kind: str) -> None:
+    rules, raw = quarantined[kind]
+    assert sorted(rules) == sorted(QUARANTINED[kind][1])
+    assert (raw is None) == (not rules)
+
+
+def test_ids_of_different_rows_that_are_null_or_twice(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "tx.csv").write_text(
+        HEADER
+        + SOUND
+        + SOUND  # twice the same
+        + SOUND.replace("1,ann", ",ann")  # no id
+        + SOUND.replace("1,ann", "2,ann")
+        + SOUND.replace("1,ann", "2,bob")  # one id, two customers
+    )
+    (tmp_path / "churn.toml").write_text(SOURCE)
+
+    [report] = validate(spark, load(tmp_path / "churn.toml"))
+
+    row = report.row
+    assert (row.rows_in, row.accepted, row.duplicate, row.quarantined) == (5, 1, 1, 3)
+    assert row.rules == {"conflicting_id": 2, "transaction_id_missing": 1}
+
+
+def test_a_header_without_rows_is_a_batch_without_rows(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "tx.csv").write_text(HEADER)
+    (tmp_path / "churn.toml").write_text(SOURCE)
+
+    [report] = validate(spark, load(tmp_path / "churn.toml"))
+
+    assert (report.row.rows_in, report.row.first_event, report.problem) == (0, None, None)
