@@ -9,9 +9,10 @@ from churn.contracts.contract import BOOKKEEPING, Contract, Field
 def markdown() -> str:
     """The text of docs/reference/contracts.md."""
     head = (
-        "# Contracts\n\nWhat each source promises, and what ingest holds it to. Made from `churn/contracts/`; do not edit.\n\n"
-        "Times are UTC, money is decimal, ids are text with the blanks around them removed. A value outside its limits puts"
-        " its row into quarantine. An accepted table also has:\n\n"
+        "# Contracts\n\n"
+        "What each source promises, and what ingest holds it to. Made from `churn/contracts/`; do not edit.\n\n"
+        "Times are UTC, money is decimal, ids are text with the blanks around them removed. A value outside its limits"
+        " puts its row into quarantine. An accepted table also has:\n\n"
     )
     return head + _table(BOOKKEEPING) + "".join(map(_section, CONTRACTS.values()))
 

@@ -77,7 +77,7 @@ def test_a_date_is_its_first_instant_where_the_clock_skips_midnight(spark: Spark
 
 
 def test_files_with_other_headers_fill_the_right_columns(spark: SparkSession, tmp_path: Path) -> None:
-    """One folder: another order, one column less, a BOM, a compressed file of an odd name, an empty one, a hidden one."""
+    """In one folder: another order, a column less, a BOM, an odd name, a compressed, an empty and a hidden file."""
     (tmp_path / "1.csv").write_text("id,who,at,wait_seconds\n1,ann,2024-01-01,5\n")
     (tmp_path / "2.csv").write_text("\ufeffwait_seconds,at,who,id\n6,2024-01-02,bob,2\n", encoding="utf-8")
     (tmp_path / "3 [new] {x}.csv.gz").write_bytes(gzip.compress(b"at,id,who\n2024-01-03,3,cy\n"))

@@ -77,7 +77,7 @@ REFUSED: Mapping[str, tuple[Callable[[Path], None], str, int, str]] = {
         2,
         (
             "the file was read as one column, 'id;customer;made_at;loaded_at;kind;amount;status': set sep = \";\""
-            " [sources.transactions.options]"
+            " under [sources.transactions.options]"
         ),
     ),
     "renamed column": (
