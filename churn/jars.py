@@ -86,6 +86,6 @@ def resolve(into: Path) -> list[Path]:
 if __name__ == "__main__":
     try:
         kept = jars() if os.environ.get("CHURN_JARS") else resolve(folder())
-        print(f"{len(kept)} jars in {folder()}")  # noqa: T201
+        print(f"{len(kept)} jars in {folder()}")
     except ChurnError as error:
         sys.exit(str(error))

@@ -89,6 +89,6 @@ def wrap(java: Path, home: Path) -> Path:
 
 if __name__ == "__main__":
     try:
-        print(java_home())  # noqa: T201
+        print(java_home())
     except ConfigError as error:
         sys.exit(str(error))

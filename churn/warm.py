@@ -64,6 +64,6 @@ if __name__ == "__main__":
         job(sys.argv[1])
     else:
         try:
-            print(keep() or "this Java keeps no archive of classes")  # noqa: T201
+            print(keep() or "this Java keeps no archive of classes")
         except ChurnError as error:
             sys.exit(str(error))

@@ -111,7 +111,7 @@ def test_the_session_has_delta_and_utc(spark: SparkSession, tmp_path: Path) -> N
     rows = frame(spark, [("a", "2026-03-29 01:30")], "id string, at timestamp")  # an hour that Paris skipped
     rows.write.format("delta").save(str(tmp_path / "t"))
     read = spark.read.format("delta").load(str(tmp_path / "t"))
-    assert [tuple(row) for row in read.collect()] == [("a", datetime(2026, 3, 29, 1, 30))]  # noqa: DTZ001
+    assert [tuple(row) for row in read.collect()] == [("a", datetime(2026, 3, 29, 1, 30))]
     assert spark.sql("select current_timezone()").collect()[0][0] == "UTC"
 
 
