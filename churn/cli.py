@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Callable, Sequence
 from functools import wraps
 from importlib.resources import files
@@ -48,14 +47,14 @@ def _submit(
     job: str, *args: str, master: str | None, conf: Sequence[str] | None, lean: bool = True
 ) -> None:
     """Run a script of jobs/ by spark-submit; its exit code, if not 0, becomes this command's."""
+    from churn.lifetime import run as run_group
     from churn.session import environment, submit
 
     where = master or "local[*]"
     settings = dict(_setting(text) for text in conf or ())
     line = submit(_jobs() / f"{job}.py", args, master=where, conf=settings, lean=lean)
-    done = subprocess.run(line, env=os.environ | environment(where), stdin=subprocess.PIPE, check=False)
-    if done.returncode:
-        raise typer.Exit(done.returncode if done.returncode > 0 else 128 - done.returncode)
+    if code := run_group(line, env=os.environ | environment(where)):
+        raise typer.Exit(code)
 
 
 def _setting(text: str) -> tuple[str, str]:

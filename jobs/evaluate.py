@@ -13,6 +13,7 @@ from churn.job import Job, moment, parser, run, say
 
 def step(job: Job) -> None:
     spec, as_of = job.spec, moment(job.args.as_of)
+    job.spark  # noqa: B018 - a model is loaded into the session
     key = f"evaluate {spec.name} {as_of:%Y-%m-%d}"
     with tracking.run(job.config.tracking_uri, job.config.experiment, key, key=key, tags={"model": spec.name}) as tracked:
         model = tracking.load_model(job.config.tracking_uri, spec.name)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from pyspark.sql import functions as F
+
 from churn import tracking
 from churn.job import Job, moment, parser, run, say
 from churn.scoring.batch import score_table, scored
@@ -13,11 +15,12 @@ from churn.training.data import read_features
 
 def step(job: Job) -> None:
     spec, as_of = job.spec, moment(job.args.as_of)
+    job.spark  # noqa: B018 - a model is loaded into the session
     model = tracking.model_in_use(job.config.tracking_uri, spec.name)
     rows = read_features(job.lake, spec, [as_of])
     table = score_table(spec)
     job.lake.replace(scored(model.model, rows, version=model.version), table, {"as_of": as_of})
-    written = job.lake.read(table).where(rows["as_of"] == as_of)
+    written = job.lake.read(table).where(F.col("as_of") == F.lit(as_of))
     say(f"{written.count():,} customers scored by {spec.name} version {model.version}, in {job.lake.path(table)}")
     top = written.orderBy("rank").limit(10).collect()
     job.note(scores=job.lake.path(table), top=[[row["rank"], row["customer_id"], row["score"]] for row in top])

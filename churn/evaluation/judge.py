@@ -38,7 +38,7 @@ def judge(spec: ModelSpec, rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
         common = {"seed": spec.seed, "resamples": spec.resamples, "key": part["customer_id"], "as_of": as_of}
         model = evaluate(part["label"], part["score"], **common)
         rule = evaluate(part["label"], part[RULE], probability=False, **common)
-        judged[f"{as_of:%Y-%m-%d}"] = {**model, RULE: {"feature": spec.rule_of_thumb, **rule}}
+        judged[f"{as_of:%Y-%m-%d}"] = {**model, RULE: rule}
     return judged
 
 
