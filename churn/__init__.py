@@ -1,7 +1,7 @@
 """Churn, fraud and sales models from call logs and transactions, on Spark.
 
-    import churn
-    rows = churn.panel(spine, {"transactions": transactions}, churn.features("spending"), as_ofs=[as_of])
+import churn
+rows = churn.panel(spine, {"transactions": transactions}, churn.features("spending"), as_ofs=[as_of])
 """
 
 from __future__ import annotations

@@ -43,9 +43,7 @@ def explained(command: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-def _submit(
-    job: str, *args: str, master: str | None, conf: Sequence[str] | None, lean: bool = True
-) -> None:
+def _submit(job: str, *args: str, master: str | None, conf: Sequence[str] | None, lean: bool = True) -> None:
     """Run a script of jobs/ by spark-submit; its exit code, if not 0, becomes this command's."""
     from churn.lifetime import run as run_group
     from churn.session import environment, submit
@@ -181,7 +179,14 @@ def _print_summary(found: dict[str, Any], config: Path) -> None:
     for row in found["ledger"]:
         rows.add_row(row["source"], *(f"{row[name]:,}" for name in ("rows_in", "accepted", "duplicate", "quarantined")))
     judged = Table(
-        "test date", "customers", "left", "AUC", "rule of thumb", "average precision", "lift, top 10 %", title="judged",
+        "test date",
+        "customers",
+        "left",
+        "AUC",
+        "rule of thumb",
+        "average precision",
+        "lift, top 10 %",
+        title="judged",
         title_justify="left",
     )
     for date, metrics in found["test"].items():

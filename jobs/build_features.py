@@ -11,8 +11,10 @@ from churn.training.data import build_features
 
 def step(job: Job) -> None:
     built = build_features(job.spark, job.lake, job.spec, job.sources, moment(job.args.as_of), only=job.args.only)
-    say(f"{built.table}: {len(built.columns)} columns at {len(built.as_ofs)} as-ofs, {built.as_ofs[0]:%Y-%m-%d} to "
-        f"{built.as_ofs[-1]:%Y-%m-%d}")
+    say(
+        f"{built.table}: {len(built.columns)} columns at {len(built.as_ofs)} as-ofs, {built.as_ofs[0]:%Y-%m-%d} to "
+        f"{built.as_ofs[-1]:%Y-%m-%d}"
+    )
     for feature in built.left_out:
         say(f"left out: {feature.name}, for want of {', '.join(sorted(feature.sources - set(job.sources)))}")
 

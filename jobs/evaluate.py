@@ -15,9 +15,11 @@ def step(job: Job) -> None:
     spec, as_of = job.spec, moment(job.args.as_of)
     job.spark  # noqa: B018 - a model is loaded into the session
     key = f"evaluate {spec.name} {as_of:%Y-%m-%d}"
-    with tracking.run(job.config.tracking_uri, job.config.experiment, key, key=key, tags={"model": spec.name}) as tracked:
+    with tracking.run(
+        job.config.tracking_uri, job.config.experiment, key, key=key, tags={"model": spec.name}
+    ) as tracked:
         model = tracking.load_model(job.config.tracking_uri, spec.name)
-        appraisal = appraise(job.spark, job.lake, spec, job.sources, as_of, model)
+        appraisal = appraise(job.lake, spec, job.sources, as_of, model)
         for date, metrics in appraisal.judged.items():
             tracked.metrics("test", metrics, as_of=moment(date))
         for name, figure in appraisal.figures.items():

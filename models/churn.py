@@ -1,7 +1,8 @@
 """Who is about to leave. The default is meant for data nobody has seen: it leans on what holds in most companies.
 
-Candidates stand from the simplest to the least simple. A later one is taken only if it does better than the earlier ones on
-later as-ofs by more than the noise; on recency, frequency and value a well penalised logistic regression is hard to beat.
+Candidates stand from the simplest to the least simple. A later one is taken only if it does better than the earlier
+ones on later as-ofs by more than the noise; on recency, frequency and value a well penalised logistic regression is
+hard to beat.
 """
 
 from churn.training.spec import Candidate, ModelSpec

@@ -1,4 +1,4 @@
-"""Which customers belong at which as-of: alive and reachable then, by what was known then. Grain: (customer_id, as_of)."""
+"""Which customers belong at which as-of: alive and reachable, by what was known then. Grain: (customer_id, as_of)."""
 
 from __future__ import annotations
 
@@ -83,11 +83,12 @@ def first_event(sources: Mapping[str, DataFrame]) -> datetime:
 
 
 def _edge(sources: Mapping[str, DataFrame], edge: Column, known_until: datetime | None) -> list[datetime]:
-    """The least or greatest event time of each source of activity, calls and transactions; of all there are where neither is."""
+    """An edge of the event times of each source of activity: calls and transactions, or all there are."""
     flows = {name: rows for name, rows in sources.items() if name in ("calls", "transactions")} or sources
     ends = [
-        (rows if known_until is None else rows.where(F.greatest("event_time", "known_time") < F.lit(known_until)))
-        .agg(edge.alias("moment"))
+        (rows if known_until is None else rows.where(F.greatest("event_time", "known_time") < F.lit(known_until))).agg(
+            edge.alias("moment")
+        )
         for rows in flows.values()
     ]
     found = [row["moment"] for row in reduce(DataFrame.unionByName, ends).collect() if row["moment"]]
@@ -98,5 +99,3 @@ def _edge(sources: Mapping[str, DataFrame], edge: Column, known_until: datetime 
             else "no call or transaction was accepted; ingest the sources first, then look at the quarantine table"
         )
     return found
-
-

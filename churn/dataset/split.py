@@ -11,7 +11,7 @@ from churn.labels.window import LabelWindow
 
 
 def schedule(newest: datetime, *, since: datetime, every: int, history: int, most: int) -> list[datetime]:
-    """As-ofs `every` days apart, back from `newest`, while `history` days of data precede them; at most `most`, in order.
+    """As-ofs `every` days apart, back from `newest`, while `history` days precede them; at most `most`, in order.
 
     >>> [d.day for d in schedule(datetime(2026, 1, 31), since=datetime(2026, 1, 1), every=10, history=5, most=9)]
     [11, 21, 31]
@@ -43,8 +43,8 @@ class Split:
     def _check_gap(self, earlier_name: str, earlier: datetime, later_name: str, later: datetime) -> None:
         if self.window.ripe_at(earlier) > later:
             raise LeakageError(
-                f"{earlier_name} as-of {earlier:%Y-%m-%d} has labels until {self.window.ripe_at(earlier):%Y-%m-%d}, after "
-                f"{later_name} as-of {later:%Y-%m-%d}: what it learns had not happened yet; leave a gap of at least "
+                f"{earlier_name} as-of {earlier:%Y-%m-%d} has labels until {self.window.ripe_at(earlier):%Y-%m-%d}, "
+                f"after {later_name} as-of {later:%Y-%m-%d}: what it learns had not happened yet; leave a gap of at least "
                 f"{self.window.reach.days} days (lead + horizon + maturity) between them"
             )
 
@@ -64,13 +64,11 @@ def split_in_time(
         if train:
             return Split(train=train, calibrate=later, test=tuple(sorted(test)), ripe=ripe, window=window)
     raise BadInputError(
-        f"{len(ripe)} as-ofs ({_range(ripe)}) have complete labels by {min(test):%Y-%m-%d}, and none of them can be trained on: "
-        f"training and calibration need as-ofs {window.reach.days} days apart (lead + horizon + maturity); bring earlier data, "
-        "or set a shorter horizon or history in [model.<name>]"
+        f"{len(ripe)} as-ofs ({_range(ripe)}) have complete labels by {min(test):%Y-%m-%d}, and none of them can "
+        f"be trained on: training and calibration need as-ofs {window.reach.days} days apart (lead + horizon + maturity); "
+        "bring earlier data, or set a shorter horizon or history in [model.<name>]"
     )
 
 
 def _range(as_ofs: Sequence[datetime]) -> str:
     return f"{as_ofs[0]:%Y-%m-%d} to {as_ofs[-1]:%Y-%m-%d}" if as_ofs else "none"
-
-

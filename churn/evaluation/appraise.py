@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from churn.errors import BadInputError
@@ -24,7 +24,7 @@ from churn.evaluation.report import Driver, Report, Source, render
 from churn.features import features
 from churn.storage import Lake
 from churn.tracking import Registered
-from churn.training.data import Sources, Calendar, calendar, labelled, read_features
+from churn.training.data import Calendar, Sources, calendar, labelled, read_features
 from churn.training.data import split as split_dates
 from churn.training.fit import fit
 from churn.training.spec import ModelSpec
@@ -58,9 +58,7 @@ class Appraisal:
         }
 
 
-def appraise(
-    spark: SparkSession, lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, model: Registered
-) -> Appraisal:
+def appraise(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, model: Registered) -> Appraisal:
     """Judge a registered model on the test dates of a run at `as_of`.
 
     Raises BadInputError where the model was trained for another run: its test dates would not be later than its data.
@@ -68,8 +66,8 @@ def appraise(
     dates, fitted = calendar(spec, sources, as_of), model.summary
     if max(fitted["split"]["ripe"]) >= f"{dates.test[0]:%Y-%m-%d}":
         raise BadInputError(
-            f"{spec.name} version {model.version} has learnt from {max(fitted['split']['ripe'])}, which is not before the first "
-            f"test date {dates.test[0]:%Y-%m-%d} of as-of {as_of:%Y-%m-%d}; train for this as-of first"
+            f"{spec.name} version {model.version} has learnt from {max(fitted['split']['ripe'])}, which is not before the "
+            f"first test date {dates.test[0]:%Y-%m-%d} of as-of {as_of:%Y-%m-%d}; train for this as-of first"
         )
     columns = [*fitted["columns"]["numeric"], *fitted["columns"]["text"]]
     after = labelled(spec, sources, read_features(lake, spec, dates.test)).persist()
@@ -186,4 +184,3 @@ def _segments(spec: ModelSpec, rows: pd.DataFrame, grouped: str | None) -> dict[
         for name, part in rows.groupby(grouped)
         if part["label"].nunique() == 2
     }
-

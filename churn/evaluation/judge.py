@@ -35,7 +35,12 @@ def judge(spec: ModelSpec, rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Per as-of the metrics of the model with their intervals, and under `rule_of_thumb` those of the rule."""
     judged = {}
     for as_of, part in rows.groupby("as_of", sort=True):
-        common = {"seed": spec.seed, "resamples": spec.resamples, "key": part["customer_id"], "as_of": as_of}
+        common: dict[str, Any] = {
+            "seed": spec.seed,
+            "resamples": spec.resamples,
+            "key": part["customer_id"],
+            "as_of": as_of,
+        }
         model = evaluate(part["label"], part["score"], **common)
         rule = evaluate(part["label"], part[RULE], probability=False, **common)
         judged[f"{as_of:%Y-%m-%d}"] = {**model, RULE: rule}

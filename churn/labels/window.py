@@ -44,5 +44,6 @@ class LabelWindow:
             raise LeakageError(
                 f"labels of as-of {max(unripe):%Y-%m-%d} are complete on {self.ripe_at(max(unripe)):%Y-%m-%d} (lead "
                 f"{self.lead} + horizon {self.horizon} + maturity {self.maturity} days), but rows are known only until "
-                f"{known_until:%Y-%m-%d %H:%M}; use as-ofs until {known_until - self.reach:%Y-%m-%d}, or a shorter horizon"
+                f"{known_until:%Y-%m-%d %H:%M}; use as-ofs until {known_until - self.reach:%Y-%m-%d}, or a "
+                "shorter horizon"
             )

@@ -31,9 +31,9 @@ def check_sources(spec: ModelSpec, sources: Sources) -> None:
     """Raises BadInputError where the model's label or cohort cannot be told from the sources there are."""
     if missing := sorted(spec.requires - set(sources)):
         raise BadInputError(
-            f"model {spec.name}: label = {spec.label!r} with cohort = {spec.cohort!r} needs {', '.join(missing)}, and there are "
-            f"only {', '.join(sorted(sources)) or 'none'}; map [sources.{missing[0]}] in churn.toml, or choose another label "
-            f"in [model.{spec.name}]"
+            f"model {spec.name}: label = {spec.label!r} with cohort = {spec.cohort!r} needs {', '.join(missing)}, and there "
+            f"are only {', '.join(sorted(sources)) or 'none'}; map [sources.{missing[0]}] in churn.toml, or choose another "
+            f"label in [model.{spec.name}]"
         )
 
 
@@ -73,8 +73,8 @@ def calendar(spec: ModelSpec, sources: Sources, as_of: datetime) -> Calendar:
     known_until = coverage(sources, known_until=as_of)
     if as_of - known_until > timedelta(days=spec.stale_after):
         raise BadInputError(
-            f"as-of {as_of:%Y-%m-%d} lies {(as_of - known_until).days} days after the last row known ({known_until:%Y-%m-%d}); "
-            f"ingest what came since, or use an as-of until {known_until:%Y-%m-%d}"
+            f"as-of {as_of:%Y-%m-%d} lies {(as_of - known_until).days} days after the last row known "
+            f"({known_until:%Y-%m-%d}); ingest what came since, or use an as-of until {known_until:%Y-%m-%d}"
         )
     newest = _midnight(known_until - spec.window.reach)
     test = tuple(newest - spec.test_step * step for step in range(spec.test_dates))[::-1]
@@ -94,9 +94,9 @@ def _learn(spec: ModelSpec, sources: Sources, stand: datetime) -> list[datetime]
     found = schedule(newest, since=since, every=spec.every, history=spec.history, most=spec.dates)
     if not found:
         raise BadInputError(
-            f"model {spec.name}: no as-of to learn from by {stand:%Y-%m-%d}: the data begin {since:%Y-%m-%d}, the newest as-of "
-            f"with complete labels is {newest:%Y-%m-%d}, and {spec.history} days must precede it; use a later as-of, or a "
-            f"shorter horizon or history in [model.{spec.name}]"
+            f"model {spec.name}: no as-of to learn from by {stand:%Y-%m-%d}: the data begin {since:%Y-%m-%d}, the newest "
+            f"as-of with complete labels is {newest:%Y-%m-%d}, and {spec.history} days must precede it; use a later as-of, "
+            f"or a shorter horizon or history in [model.{spec.name}]"
         )
     return found
 
@@ -174,7 +174,7 @@ def read_features(lake: Lake, spec: ModelSpec, as_ofs: Sequence[datetime]) -> Da
     there = {row["as_of"] for row in rows.select("as_of").distinct().collect()}
     if missing := sorted(set(as_ofs) - there):
         raise BadInputError(
-            f"{table} has no rows of as-of {', '.join(f'{as_of:%Y-%m-%d}' for as_of in missing)}: either nobody was in the cohort "
-            "then, or build_features has not run for this as-of"
+            f"{table} has no rows of as-of {', '.join(f'{as_of:%Y-%m-%d}' for as_of in missing)}: either nobody was in "
+            "the cohort then, or build_features has not run for this as-of"
         )
     return rows

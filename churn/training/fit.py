@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from pyspark.ml import PipelineModel, Transformer
@@ -18,7 +18,16 @@ from pyspark.sql import functions as F
 from churn.dataset.split import Split
 from churn.errors import BadInputError
 from churn.training.choose import Trial, simplest_of_the_best, trial
-from churn.training.pipeline import VECTOR, Columns, calibration, candidate_stages, fitted, informative, margin, preparation
+from churn.training.pipeline import (
+    VECTOR,
+    Columns,
+    calibration,
+    candidate_stages,
+    fitted,
+    informative,
+    margin,
+    preparation,
+)
 from churn.training.spec import ModelSpec
 
 ROWS_PER_PARTITION = 50_000
@@ -51,8 +60,8 @@ class Fitted:
 def fit(spec: ModelSpec, labelled: DataFrame, split: Split, features: Sequence[str]) -> Fitted:
     """The model of `spec` on the labelled rows (customer_id, as_of, label, features) of the split's as-ofs.
 
-    Candidates are fitted on the train slice and tried on the calibrate slice; the chosen one is fitted again on all that
-    is ripe. The same rows give the same model, however they are partitioned.
+    Candidates are fitted on the train slice and tried on the calibrate slice; the chosen one is fitted again on all
+    that is ripe. The same rows give the same model, however they are partitioned.
     """
     rows = steady(labelled)
     train = rows.where(F.col("as_of").isin(*split.train))
@@ -84,7 +93,7 @@ def fit(spec: ModelSpec, labelled: DataFrame, split: Split, features: Sequence[s
 
 
 def steady(labelled: DataFrame) -> DataFrame:
-    """The rows in an order and partitioning of their own, kept in memory: seeded sampling sees them alike every time."""
+    """The rows in an order and partitioning of their own, kept in memory: seeded sampling sees them alike."""
     count = labelled.count()
     return (
         labelled.repartition(max(1, ceil(count / ROWS_PER_PARTITION)), "customer_id")
@@ -129,8 +138,8 @@ def _check_classes(spec: ModelSpec, name: str, rows: DataFrame) -> None:
     if ones in (0, seen["n"]):
         wanted = "no customer" if not seen["n"] else "only customers who left" if ones else "only customers who stayed"
         raise BadInputError(
-            f"model {spec.name}: the {name} slice has {wanted} ({ones} of {seen['n']} rows are 1), nothing to learn from; "
-            f"check label = {spec.label!r}, lead, horizon and cohort in [model.{spec.name}], or bring more history"
+            f"model {spec.name}: the {name} slice has {wanted} ({ones} of {seen['n']} rows are 1), nothing to "
+            f"learn from; check label = {spec.label!r}, lead, horizon and cohort in [model.{spec.name}], or bring more history"
         )
 
 
@@ -141,7 +150,7 @@ def _importance(model: Transformer, ready: DataFrame) -> dict[str, float]:
         spread = ready.select(Summarizer.std(F.col(VECTOR)).alias("spread")).collect()[0]["spread"]
         own = np.abs(model.coefficients.toArray() * spread.toArray())
     else:
-        own = model.featureImportances.toArray()
+        own = cast("Any", model).featureImportances.toArray()
     slots = _slots(ready)
     shares: dict[str, float] = dict.fromkeys(slots, 0.0)
     for slot, value in zip(slots, own / (own.sum() or 1.0), strict=True):

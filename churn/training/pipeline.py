@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from pyspark.ml import Estimator, Model, Pipeline, PipelineModel
+from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.classification import LogisticRegression
 from pyspark.ml.feature import Imputer, OneHotEncoder, SQLTransformer, StringIndexer, VectorAssembler, VectorSlicer
 from pyspark.ml.linalg import Matrices
@@ -19,6 +20,9 @@ from pyspark.sql.types import NumericType, StringType
 
 from churn.errors import BadInputError
 from churn.training.spec import ALGORITHMS, Candidate
+
+Stages = list[Any]
+"""Estimators and transformers in order; PySpark names no type that both share."""
 
 VECTOR = "vector"
 
@@ -55,8 +59,8 @@ def informative(train: DataFrame, features: Sequence[str]) -> Columns:
     varies = [name for name in types if seen[f"min {name}"] != seen[f"max {name}"]]
     if not varies:
         raise BadInputError(
-            f"none of {len(types)} features varies on {seen['n']} training rows; is there more than one customer, and are "
-            "there rows before the training as-ofs?"
+            f"none of {len(types)} features varies on {seen['n']} training rows; is there more than one customer, and "
+            "are there rows before the training as-ofs?"
         )
     numeric = tuple(name for name in varies if isinstance(types[name], NumericType))
     return Columns(
@@ -66,11 +70,11 @@ def informative(train: DataFrame, features: Sequence[str]) -> Columns:
     )
 
 
-def preparation(columns: Columns) -> list[Estimator | Model]:
+def preparation(columns: Columns) -> Stages:
     """The stages that turn feature columns into one vector."""
     ready = [f"signum(`{name}`) * ln(1 + abs(`{name}`)) AS `{_log(name)}`" for name in columns.numeric]
     gaps = [f"CAST(`{name}` IS NULL AS DOUBLE) AS `{_gap(name)}`" for name in columns.patchy]
-    stages: list[Estimator | Model] = [SQLTransformer(statement=f"SELECT *, {', '.join(ready + gaps)} FROM __THIS__")]
+    stages: Stages = [SQLTransformer(statement=f"SELECT *, {', '.join(ready + gaps)} FROM __THIS__")]  # noqa: S608
     inputs = [_log(name) for name in columns.numeric] + [_gap(name) for name in columns.patchy]
     if columns.patchy:
         logs = [_log(name) for name in columns.patchy]
@@ -100,7 +104,7 @@ def _gap(name: str) -> str:
     return f"{name} missing"
 
 
-def candidate_stages(name: str, candidate: Candidate, *, rows: int, seed: int) -> list[Estimator | Model]:
+def candidate_stages(name: str, candidate: Candidate, *, rows: int, seed: int) -> Stages:
     """The classifier, and the slice of its output that grows with the odds of the label."""
     algorithm = ALGORITHMS[candidate.algorithm]
     params = dict(candidate.params)
@@ -120,7 +124,7 @@ def margin(name: str) -> str:
     return f"{name} margin"
 
 
-def calibration(name: str, slope: float) -> Estimator:
+def calibration(name: str, slope: float) -> LogisticRegression:
     """A probability from a candidate's margin: the slope is given, the intercept is fitted.
 
     How far log-odds may be believed is learnt on later as-ofs; how many leave at all drifts, so that is taken from the
@@ -136,5 +140,5 @@ def calibration(name: str, slope: float) -> Estimator:
     )
 
 
-def fitted(stages: Sequence[Estimator | Model], train: DataFrame) -> PipelineModel:
+def fitted(stages: Sequence[Any], train: DataFrame) -> PipelineModel:
     return Pipeline(stages=list(stages)).fit(train)

@@ -95,8 +95,8 @@ class ModelSpec:
         self._one_of("cohort", ("open", "active"))
         if self.split != "time":
             raise LeakageError(
-                f"model {self.name}: split = {self.split!r} puts one customer, days apart, into train and test, and lets "
-                "labels overlap features; only split = 'time' is offered"
+                f"model {self.name}: split = {self.split!r} puts one customer, days apart, into train and test, and "
+                "lets labels overlap features; only split = 'time' is offered"
             )
         for name in ("horizon", "active_days", "every", "dates", "calibrate_dates", "test_dates", "test_every"):
             self._at_least(name, 1)
@@ -148,7 +148,12 @@ class ModelSpec:
         """Every setting, as a reviewer reads it."""
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("candidates", "gates", "costs")}
         candidates = {name: {"algorithm": c.algorithm, **c.params} for name, c in self.candidates.items()}
-        return {**plain, "candidates": candidates, "gates": [str(gate) for gate in self.gates], "costs": dict(self.costs)}
+        return {
+            **plain,
+            "candidates": candidates,
+            "gates": [str(gate) for gate in self.gates],
+            "costs": dict(self.costs),
+        }
 
     @property
     def test_step(self) -> timedelta:
@@ -186,7 +191,9 @@ def load_spec(path: str | Path) -> ModelSpec:
     """
     place = Path(path)
     if not place.is_file():
-        raise BadInputError(f"no model file {place}; models are files such as models/churn.py that hold SPEC = ModelSpec(...)")
+        raise BadInputError(
+            f"no model file {place}; models are files such as models/churn.py that hold SPEC = ModelSpec(...)"
+        )
     found = importlib.util.spec_from_file_location(f"churn_model_{place.stem}", place)
     if found is None or found.loader is None:
         raise BadInputError(f"{place} is not a Python file; want one that holds SPEC = ModelSpec(...)")
