@@ -44,8 +44,8 @@ class Split:
         if self.window.ripe_at(earlier) > later:
             raise LeakageError(
                 f"{earlier_name} as-of {earlier:%Y-%m-%d} has labels until {self.window.ripe_at(earlier):%Y-%m-%d}, "
-                f"after {later_name} as-of {later:%Y-%m-%d}: what it learns had not happened yet; leave a gap of at least "
-                f"{self.window.reach.days} days (lead + horizon + maturity) between them"
+                f"after {later_name} as-of {later:%Y-%m-%d}: what it learns had not happened yet; leave a gap of at "
+                f"least {self.window.reach.days} days (lead + horizon + maturity) between them"
             )
 
 
@@ -65,8 +65,8 @@ def split_in_time(
             return Split(train=train, calibrate=later, test=tuple(sorted(test)), ripe=ripe, window=window)
     raise BadInputError(
         f"{len(ripe)} as-ofs ({_range(ripe)}) have complete labels by {min(test):%Y-%m-%d}, and none of them can "
-        f"be trained on: training and calibration need as-ofs {window.reach.days} days apart (lead + horizon + maturity); "
-        "bring earlier data, or set a shorter horizon or history in [model.<name>]"
+        f"be trained on: training and calibration need as-ofs {window.reach.days} days apart (lead + horizon + "
+        "maturity); bring earlier data, or set a shorter horizon or history in [model.<name>]"
     )
 
 

@@ -66,8 +66,8 @@ def appraise(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, mod
     dates, fitted = calendar(spec, sources, as_of), model.summary
     if max(fitted["split"]["ripe"]) >= f"{dates.test[0]:%Y-%m-%d}":
         raise BadInputError(
-            f"{spec.name} version {model.version} has learnt from {max(fitted['split']['ripe'])}, which is not before the "
-            f"first test date {dates.test[0]:%Y-%m-%d} of as-of {as_of:%Y-%m-%d}; train for this as-of first"
+            f"{spec.name} version {model.version} has learnt from {max(fitted['split']['ripe'])}, which is not "
+            f"before the first test date {dates.test[0]:%Y-%m-%d} of as-of {as_of:%Y-%m-%d}; train for this as-of first"
         )
     columns = [*fitted["columns"]["numeric"], *fitted["columns"]["text"]]
     after = labelled(spec, sources, read_features(lake, spec, dates.test)).persist()

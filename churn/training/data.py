@@ -31,9 +31,9 @@ def check_sources(spec: ModelSpec, sources: Sources) -> None:
     """Raises BadInputError where the model's label or cohort cannot be told from the sources there are."""
     if missing := sorted(spec.requires - set(sources)):
         raise BadInputError(
-            f"model {spec.name}: label = {spec.label!r} with cohort = {spec.cohort!r} needs {', '.join(missing)}, and there "
-            f"are only {', '.join(sorted(sources)) or 'none'}; map [sources.{missing[0]}] in churn.toml, or choose another "
-            f"label in [model.{spec.name}]"
+            f"model {spec.name}: label = {spec.label!r} with cohort = {spec.cohort!r} needs {', '.join(missing)}, "
+            f"and there are only {', '.join(sorted(sources)) or 'none'}; map [sources.{missing[0]}] in churn.toml, "
+            f"or choose another label in [model.{spec.name}]"
         )
 
 
@@ -94,9 +94,9 @@ def _learn(spec: ModelSpec, sources: Sources, stand: datetime) -> list[datetime]
     found = schedule(newest, since=since, every=spec.every, history=spec.history, most=spec.dates)
     if not found:
         raise BadInputError(
-            f"model {spec.name}: no as-of to learn from by {stand:%Y-%m-%d}: the data begin {since:%Y-%m-%d}, the newest "
-            f"as-of with complete labels is {newest:%Y-%m-%d}, and {spec.history} days must precede it; use a later as-of, "
-            f"or a shorter horizon or history in [model.{spec.name}]"
+            f"model {spec.name}: no as-of to learn from by {stand:%Y-%m-%d}: the data begin {since:%Y-%m-%d}, the "
+            f"newest as-of with complete labels is {newest:%Y-%m-%d}, and {spec.history} days must precede it; use a "
+            f"later as-of, or a shorter horizon or history in [model.{spec.name}]"
         )
     return found
 

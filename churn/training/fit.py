@@ -139,7 +139,8 @@ def _check_classes(spec: ModelSpec, name: str, rows: DataFrame) -> None:
         wanted = "no customer" if not seen["n"] else "only customers who left" if ones else "only customers who stayed"
         raise BadInputError(
             f"model {spec.name}: the {name} slice has {wanted} ({ones} of {seen['n']} rows are 1), nothing to "
-            f"learn from; check label = {spec.label!r}, lead, horizon and cohort in [model.{spec.name}], or bring more history"
+            f"learn from; check label = {spec.label!r}, lead, horizon and cohort in [model.{spec.name}], or bring "
+            "more history"
         )
 
 
