@@ -1,0 +1,104 @@
+"""Fitting on made-up rows whose truth is known."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from churn.dataset.split import split_in_time
+from churn.errors import BadInputError
+from churn.evaluation.judge import judge, scored_rows
+from churn.labels import LabelWindow
+from churn.scoring.batch import scored
+from churn.training.choose import Trial, simplest_of_the_best
+from churn.training.fit import fit
+from churn.training.spec import Candidate, ModelSpec
+
+DATES = [datetime(2026, 1, 1) + timedelta(days=30 * month) for month in range(4)]
+SPLIT = split_in_time(DATES, test=[DATES[3]], window=LabelWindow(lead=0, horizon=30), calibrate=1)
+SPEC = ModelSpec(
+    name="churn",
+    rule_of_thumb="days_since_purchase",
+    resamples=20,
+    candidates={
+        "logistic": Candidate("LogisticRegression", penalty=1.0),
+        "forest": Candidate("RandomForestClassifier", numTrees=5, maxDepth=3),
+        "boosting": Candidate("GBTClassifier", maxIter=3, maxDepth=2),
+    },
+)
+FEATURES = ["days_since_purchase", "wait_mean", "plan", "constant"]
+SCHEMA = (
+    "customer_id string, as_of timestamp, label int, days_since_purchase double, wait_mean double, plan string,"
+    " constant double"
+)
+
+
+@pytest.fixture(scope="module")
+def rows(spark: SparkSession) -> DataFrame:
+    """200 customers at four dates: odds of leaving grow with recency; some waits are not known."""
+    rng = np.random.default_rng(5)
+    made = []
+    for date in DATES:
+        for number in range(200):
+            recency = float(rng.integers(1, 100))
+            left = int(rng.random() < 1 / (1 + np.exp(2 - recency / 25)))
+            wait = None if number % 7 == 0 else float(rng.integers(0, 300))
+            made.append((f"c{number:03}", date, left, recency, wait, "gold" if number % 3 else "basic", 1.0))
+    return spark.createDataFrame(made, SCHEMA).repartition(3).persist()
+
+
+def test_a_fitted_model_gives_calibrated_probabilities_and_says_how_it_came_about(rows: DataFrame) -> None:
+    fitted = fit(SPEC, rows.where("as_of < '2026-04-01'"), SPLIT, FEATURES)
+    assert set(fitted.trials) == {"logistic", "forest", "boosting"}
+    assert fitted.columns.all == ("days_since_purchase", "wait_mean", "plan")  # a constant says nothing
+    assert next(iter(fitted.importance)) == "days_since_purchase"
+    assert sum(fitted.importance.values()) == pytest.approx(1)
+    past = scored_rows(SPEC, fitted.model, rows.where("as_of < '2026-04-01'"))
+    assert past["score"].mean() == pytest.approx(past["label"].mean(), abs=1e-3)
+    judged = judge(SPEC, scored_rows(SPEC, fitted.model, rows.where(f"as_of = '{DATES[3]:%Y-%m-%d}'")))
+    metrics = judged["2026-04-01"]
+    assert metrics["auc"] == pytest.approx(0.74, abs=0.08)
+    assert set(metrics["intervals"]["auc"]) != {metrics["auc"]}
+    assert metrics["rule_of_thumb"]["brier"] is None
+
+
+def test_rows_in_another_order_give_the_same_scores(rows: DataFrame) -> None:
+    past, test = rows.where("as_of < '2026-04-01'"), rows.where("as_of = '2026-04-01'")
+    once = scored_rows(SPEC, fit(SPEC, past, SPLIT, FEATURES).model, test)
+    again = scored_rows(SPEC, fit(SPEC, past.repartition(7, "wait_mean"), SPLIT, FEATURES).model, test)
+    assert once["score"].tolist() == again["score"].tolist()
+
+
+def test_scores_are_ranked_with_ties_in_the_order_of_customers(rows: DataFrame) -> None:
+    fitted = fit(SPEC, rows.where("as_of < '2026-04-01'"), SPLIT, FEATURES)
+    ranked = scored(fitted.model, rows.where("as_of = '2026-04-01'"), version="3").orderBy("rank").collect()
+    assert [row["rank"] for row in ranked] == list(range(1, 201))
+    assert [row["decile"] for row in ranked[:21:10]] == [1, 1, 2]
+    assert {row["model_version"] for row in ranked} == {"3"}
+    assert ranked == sorted(ranked, key=lambda row: (-row["score"], row["customer_id"]))
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ("label = 0", r"the train slice has only customers who stayed \(0 of \d+ rows are 1\)"),
+        ("label = 1", "only customers who left"),
+        ("customer_id = 'none'", "the train slice has no customer"),
+        ("customer_id = 'c001'", "slice has only customers who|none of"),
+    ],
+)
+def test_rows_with_nothing_to_learn_from_are_refused(rows: DataFrame, condition: str, message: str) -> None:
+    with pytest.raises(BadInputError, match=message):
+        fit(SPEC, rows.where(condition), SPLIT, FEATURES)
+
+
+def test_the_simplest_candidate_within_the_noise_is_chosen() -> None:
+    def tried(losses: list[float]) -> Trial:
+        return Trial(float(np.mean(losses)), 0.7, 0.6, 1.0, np.array(losses))
+
+    simple, close, better = tried([0.5, 0.7] * 50), tried([0.7, 0.49] * 50), tried([0.3, 0.5] * 50)
+    assert simplest_of_the_best({"simple": simple, "close": close}) == "simple"
+    assert simplest_of_the_best({"simple": simple, "better": better}) == "better"

@@ -1,0 +1,65 @@
+"""Model declarations and what churn.toml may say of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from churn.errors import BadInputError, ConfigError, LeakageError
+from churn.training.spec import Candidate, ModelSpec, load_spec
+
+SPEC = ModelSpec(name="churn", candidates={"logistic": Candidate("LogisticRegression", penalty=500.0)})
+
+
+def test_settings_of_churn_toml_take_the_place_of_the_models_own() -> None:
+    changed = SPEC.override({"label": "inactivity", "horizon": 90, "windows": [30, 90]}, where="churn.toml")
+    assert (changed.label, changed.horizon, changed.windows) == ("inactivity", 90, (30, 90))
+    assert changed.requires == {"transactions"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"horizont": 90}, r"unknown key 'horizont' in \[model.churn\]; did you mean 'horizon'"),
+        ({"horizon": "90"}, r"\[model.churn\] horizon is '90', want int"),
+        ({"horizon": 0}, "horizon is 0 days, want 1 or more"),
+        ({"lead": -1}, "lead is -1 days, want 0 or more"),
+        ({"windows": [0]}, "windows of whole days from 1"),
+        ({"label": "closures"}, "no label 'closures'; did you mean 'closure'"),
+        ({"cohort": "everyone"}, "no cohort 'everyone'"),
+    ],
+)
+def test_a_setting_that_cannot_be_right_is_named(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        SPEC.override(settings, where="churn.toml")
+
+
+def test_a_random_split_is_refused_with_the_reason() -> None:
+    with pytest.raises(LeakageError, match="lets labels overlap features; only split = 'time'"):
+        SPEC.override({"split": "random"}, where="churn.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "no model file"),
+        ("SPEC = 1", "holds no SPEC"),
+        ("import nowhere", "cannot be run: ModuleNotFoundError"),
+    ],
+)
+def test_a_model_file_that_is_none_says_why(tmp_path: Path, text: str | None, message: str) -> None:
+    file = tmp_path / "model.py"
+    if text:
+        file.write_text(text)
+    with pytest.raises(BadInputError, match=message):
+        load_spec(file)
+
+
+def test_the_shipped_model_loads() -> None:
+    assert load_spec(Path(__file__).parents[2] / "models" / "churn.py").name == "churn"
+
+
+def test_an_unknown_algorithm_is_named() -> None:
+    with pytest.raises(ConfigError, match="no algorithm 'GBT'"):
+        Candidate("GBT")
