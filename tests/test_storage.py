@@ -1,6 +1,3 @@
-# Spark hands times back in UTC and without a zone.
-# ruff: noqa: DTZ001
-
 from __future__ import annotations
 
 from datetime import datetime

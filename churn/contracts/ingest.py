@@ -350,11 +350,9 @@ def _quarantined(
     if CONFLICT not in row.rules:
         return broken
     key = [*mapped.contract.key, *(["known_time"] if mapped.known_is_told else [])]
-    conflicting = judged.where(F.array_contains(RULES, CONFLICT)).select(*key)
+    conflicting = judged.where(F.array_contains(RULES, CONFLICT)).select(*key).distinct()
     again = map_source(spark, mapped.source, as_of=as_of, raw=True).rows.where(F.size(RULES) == 0)
-    found = keep(
-        again.join(F.broadcast(conflicting), on=key, how="left_semi").select(F.array(F.lit(CONFLICT)).alias(RULES), RAW)
-    )
+    found = keep(again.join(conflicting, on=key, how="left_semi").select(F.array(F.lit(CONFLICT)).alias(RULES), RAW))
     if found.count() != row.rules[CONFLICT]:
         raise ChurnError(
             f"{mapped.source.name}: the source changed while it was read; nothing was written, run it again"

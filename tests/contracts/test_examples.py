@@ -1,8 +1,5 @@
 """The foreign data sets of docs/examples, by configuration only: every row accounted for."""
 
-# Spark hands times back in UTC and without a zone.
-# ruff: noqa: DTZ001
-
 from __future__ import annotations
 
 import os

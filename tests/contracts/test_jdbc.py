@@ -1,8 +1,5 @@
 """A source in a database: a real PostgreSQL, started on loopback for the test."""
 
-# Spark hands times back in UTC and without a zone.
-# ruff: noqa: DTZ001
-
 from __future__ import annotations
 
 import os

@@ -1,8 +1,5 @@
 """Bad input of every kind: one clear message and exit code 2 (3 for a hold), or quarantine under a named rule."""
 
-# Spark hands times back in UTC and without a zone.
-# ruff: noqa: DTZ001
-
 from __future__ import annotations
 
 import gzip
