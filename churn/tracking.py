@@ -46,6 +46,7 @@ RUN_KEY: Final = "run_key"
 _LONGEST_VALUE = 6000
 _METRICS_PER_CALL = 1000
 _PARAMS_PER_CALL = 100
+_ENDING_SECONDS = 5
 _SQLITE = "sqlite:///"
 _REQUIREMENTS = ("pyspark", "mlflow")
 
@@ -141,30 +142,32 @@ def run(
     A run of the same key that is still RUNNING was killed before it could say so: it is ended as FAILED first.
     Raises ChurnError where the store cannot be reached.
     """
-    with _raising_on_sigterm() as raise_if_terminated:
-        client = _connect(tracking_uri)
+    client = _connect(tracking_uri)
+    try:
+        experiment_id = _experiment(client, tracking_uri, experiment)
+        _end_killed(client, experiment_id, key)
+        started = mlflow.start_run(
+            experiment_id=experiment_id,
+            run_name=name,
+            tags={**(tags or {}), RUN_KEY: key},
+            log_system_metrics=False,
+        )
+    except MlflowException as error:
+        raise ChurnError(f"cannot track runs at {tracking_uri}: {error}; check [tracking] uri in churn.toml") from error
+    run_id = started.info.run_id
+    with _on_sigterm(lambda: _fail(client, run_id, "terminated")) as sigterm:
         try:
-            experiment_id = _experiment(client, tracking_uri, experiment)
-            _end_killed(client, experiment_id, key)
-            started = mlflow.start_run(
-                experiment_id=experiment_id,
-                run_name=name,
-                tags={**(tags or {}), RUN_KEY: key},
-                log_system_metrics=False,
-            )
-        except MlflowException as error:
-            raise ChurnError(
-                f"cannot track runs at {tracking_uri}: {error}; check [tracking] uri in churn.toml"
-            ) from error
-        try:
-            yield Run(started.info.run_id, key, client)
-            raise_if_terminated()
+            yield Run(run_id, key, client)
+            sigterm.raise_if_came()
+            sigterm.held = True
+            mlflow.end_run(RunStatus.to_string(RunStatus.FINISHED))
+            sigterm.raise_if_came()
         except BaseException as error:
-            with suppress(MlflowException):  # what went wrong matters more than that it could not be noted
-                client.set_tag(started.info.run_id, "error", _shortened(f"{type(error).__name__}: {error}"))
+            sigterm.held = True
+            _fail(client, run_id, "terminated" if sigterm.came else _described(error))
+            with suppress(Exception):
                 mlflow.end_run(RunStatus.to_string(RunStatus.FAILED))
             raise
-        mlflow.end_run(RunStatus.to_string(RunStatus.FINISHED))
 
 
 @dataclass(frozen=True)
@@ -286,33 +289,71 @@ def _end_killed(client: MlflowClient, experiment_id: str, key: str) -> None:
         client.set_terminated(stale.info.run_id, RunStatus.to_string(RunStatus.FAILED))
 
 
-@contextmanager
-def _raising_on_sigterm() -> Iterator[Callable[[], None]]:
-    """SIGTERM as SystemExit(143), so that everything that is open is closed; only the main thread can do that.
+def _fail(client: MlflowClient, run_id: str, reason: str) -> None:
+    """Ends a run as FAILED, in a thread of its own, which no signal interrupts.
 
-    A handler that was there before, such as a job's own, is called and does the raising. Yields what raises once
-    more, for the exception may have been swallowed, as Python does in a destructor.
+    Raises nothing: what went wrong matters more than that it could not be noted.
     """
-    terminated = threading.Event()
 
-    def raise_if_terminated() -> None:
-        if terminated.is_set():
+    def end() -> None:
+        with suppress(Exception):
+            client.set_terminated(run_id, RunStatus.to_string(RunStatus.FAILED))
+            client.set_tag(run_id, "error", _shortened(reason))
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    ending.join(_ENDING_SECONDS)  # not for ever: where a signal stopped the main thread, it may hold what this needs
+
+
+def _described(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # a Java exception asks its JVM for its words, which may be gone
+        return type(error).__name__
+
+
+@dataclass
+class _Sigterm:
+    """Whether SIGTERM came, and whether its exception is held back: leaving must not be interrupted by leaving."""
+
+    came: bool = False
+    held: bool = False
+
+    def raise_if_came(self) -> None:
+        if self.came:
             raise SystemExit(128 + signal.SIGTERM)
+
+
+@contextmanager
+def _on_sigterm(closing: Callable[[], None]) -> Iterator[_Sigterm]:
+    """On SIGTERM calls `closing`, then raises SystemExit(143); only the main thread can do that.
+
+    `closing` is called at once: leaving the main thread's work may take longer than a supervisor waits, since a call
+    into Spark's JVM is not left before the JVM has answered. A handler that was there before, such as a job's own, is
+    called and does the raising. `raise_if_came` is for the end, as the exception may have been swallowed on its way up:
+    Python does that in a destructor.
+    """
+    state = _Sigterm()
 
     def stop(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_IGN)  # once is enough: a second one must not break the closing
-        terminated.set()
-        if callable(before):
-            before(number, frame)
-        raise_if_terminated()
+        state.came = True
+        closing()
+        try:
+            if callable(before):
+                before(number, frame)
+            state.raise_if_came()
+        except SystemExit:
+            if not state.held:
+                raise
 
     if threading.current_thread() is not threading.main_thread():
-        yield raise_if_terminated
+        yield state
         return
     before = signal.getsignal(signal.SIGTERM)
     signal.signal(signal.SIGTERM, stop)
     try:
-        yield raise_if_terminated
+        yield state
     finally:
         signal.signal(signal.SIGTERM, before)
 

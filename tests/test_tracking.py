@@ -9,7 +9,7 @@ import sys
 import textwrap
 import time
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -50,7 +50,7 @@ def begin(store: str, experiment: str) -> None:
 
 
 def test_what_is_logged_can_be_read_again(store: str) -> None:
-    as_of = datetime(2026, 10, 1, tzinfo=UTC)
+    as_of = datetime(2026, 10, 1)
     with tracking.run(store, "logged", "train", key=KEY, tags={"as_of": "2026-10-01"}) as run:
         run.params({"seed": 17, "candidates": {"gbt": {"maxIter": 60}}, "long": "x" * 7000})
         run.metrics(
@@ -94,6 +94,17 @@ def test_a_run_that_raises_is_failed_and_says_why(store: str) -> None:
     assert (seen.info.status, seen.data.tags["error"]) == ("FAILED", "BadInputError: nothing to learn from")
 
 
+def test_an_error_without_words_fails_the_run_too(store: str) -> None:
+    class SpeechlessError(Exception):
+        def __str__(self) -> str:
+            raise ConnectionError("the JVM that knew is gone")
+
+    with pytest.raises(SpeechlessError), tracking.run(store, "speechless", "train", key=KEY) as run:
+        raise SpeechlessError
+    seen = MlflowClient(store).get_run(run.id)
+    assert (seen.info.status, seen.data.tags["error"]) == ("FAILED", "SpeechlessError")
+
+
 def test_a_swallowed_sigterm_still_fails_the_run(store: str) -> None:
     before = signal.getsignal(signal.SIGTERM)
 
@@ -108,12 +119,44 @@ def test_a_swallowed_sigterm_still_fails_the_run(store: str) -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_a_sigterm_while_failing_does_not_stop_the_failing(store: str) -> None:
+    """As when Spark's JVM is terminated: the call into it raises, and what watches it sends SIGTERM a moment later."""
+
+    class LateError(Exception):
+        def __str__(self) -> str:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return "while it was put into words"
+
+    with pytest.raises(LateError), tracking.run(store, "late", "train", key=KEY):
+        raise LateError
+    assert runs(store, "late") == [("FAILED", KEY)]
+
+
+def test_a_handler_that_was_there_is_asked_too(store: str) -> None:
+    def leave(number: int, _frame: object) -> None:
+        raise SystemExit(number + 1)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        with pytest.raises(SystemExit) as ended, tracking.run(store, "handled", "train", key=KEY):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is leave
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == signal.SIGTERM + 1
+    assert runs(store, "handled") == [("FAILED", KEY)]
+
+
+# Leaving takes its time, as it does while Spark's JVM is busy: the run is ended before that, not after.
 CHILD = """
     import sys, time
     from churn import tracking
     with tracking.run(sys.argv[1], sys.argv[2], "train", key=sys.argv[3]):
-        print("started", flush=True)
-        time.sleep(60)
+        try:
+            print("started", flush=True)
+            time.sleep(60)
+        finally:
+            print(tracking.MlflowClient(sys.argv[1]).get_run(tracking.mlflow.active_run().info.run_id).info.status)
 """
 
 
@@ -133,6 +176,7 @@ def test_a_killed_job_and_its_rerun(store: str, sent: signal.Signals, code: int,
         assert child.stdout.readline() == "started\n"
         child.send_signal(sent)
         assert child.wait(timeout=30) == code
+        assert child.stdout.read() == ("FAILED\n" if left == "FAILED" else "")
     assert runs(store, experiment) == [(left, KEY)]
 
     with tracking.run(store, experiment, "another", key="train churn 2026-11-01"):
