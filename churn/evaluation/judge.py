@@ -11,12 +11,11 @@ from pyspark.ml import Transformer
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from churn.evaluation.metrics import evaluate
+from churn.evaluation.metrics import LOWER_IS_BETTER, evaluate
 from churn.training.fit import probability
 from churn.training.spec import ModelSpec
 
 RULE = "rule_of_thumb"
-WORSE_IS_MORE = frozenset({"brier", "log_loss", "calibration_error"})
 
 
 def scored_rows(spec: ModelSpec, model: Transformer, labelled: DataFrame, *extra: str) -> pd.DataFrame:
@@ -50,4 +49,4 @@ def judge(spec: ModelSpec, rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
 def mean_and_worst(judged: Mapping[str, Mapping[str, Any]], metric: str) -> tuple[float, float]:
     """A metric over the dates: its mean, and its worst."""
     values = [float(metrics[metric]) for metrics in judged.values()]
-    return fmean(values), (max if metric in WORSE_IS_MORE else min)(values)
+    return fmean(values), (max if metric in LOWER_IS_BETTER else min)(values)
