@@ -22,7 +22,7 @@ from churn.features.aggregate import DAY, PARTS, Array, Part, Rows, heads
 from churn.features.pack import to_numpy
 from churn.features.plan import ARROW, SPINE, Ask, Measure, Plan
 
-CELLS: Final = 1 << 25
+CELLS: Final = 1 << 22
 EXACT: Final = 1 << 51
 """Whole numbers below this add up exactly, and so do their squares."""
 
@@ -39,7 +39,8 @@ def describe(batches: Iterable[pa.RecordBatch], plan: Plan) -> Iterator[pa.Recor
     if SPINE not in pieces:
         return
     spine = pieces.pop(SPINE)
-    code, customers = to_numpy(spine["customer"].indices), spine["customer"].dictionary
+    customers = pc.unique(spine["customer"])
+    code = to_numpy(pc.index_in(spine["customer"], value_set=customers))
     sources = {name: Source.of(name, plan, rows, customers) for name, rows in pieces.items()}
     turn = max(1, CELLS // (1 + sum(_cells(plan, name) for name in sources)))
     group = code // turn * len(plan.as_ofs) + _positions(spine["as_of"], plan)
@@ -50,7 +51,8 @@ def describe(batches: Iterable[pa.RecordBatch], plan: Plan) -> Iterator[pa.Recor
         number, at = divmod(int(group[rows[0]]), len(plan.as_ofs))
         if number != now:
             now, low = number, number * turn
-            engines = _engines(plan, {name: source.turn(low, turn) for name, source in sources.items()}, turn)
+            size = min(turn, len(customers) - low)
+            engines = _engines(plan, {name: source.turn(low, size) for name, source in sources.items()}, size)
         answers: dict[str, Answer] = {}
         with np.errstate(all="ignore"):
             for engine in engines:
@@ -63,15 +65,12 @@ def describe(batches: Iterable[pa.RecordBatch], plan: Plan) -> Iterator[pa.Recor
 
 
 def _unpack(batches: Iterable[pa.RecordBatch]) -> dict[str, pa.RecordBatch]:
-    """The rows of each source, with one dictionary of its customers."""
+    """The rows of each source."""
     pieces: dict[str, list[pa.Table]] = defaultdict(list)
     for batch in batches:
         for source, piece in zip(batch["source"].to_pylist(), batch["piece"], strict=True):
             pieces[source].append(pa.ipc.open_stream(piece.as_buffer()).read_all())
-    return {
-        name: pa.concat_tables(tables).unify_dictionaries().combine_chunks().to_batches()[0]
-        for name, tables in pieces.items()
-    }
+    return {name: pa.concat_tables(tables).combine_chunks().to_batches()[0] for name, tables in pieces.items()}
 
 
 def _positions(as_of: pa.Array, plan: Plan) -> Array:
@@ -104,9 +103,8 @@ class Source:
 
     @classmethod
     def of(cls, name: str, plan: Plan, rows: pa.RecordBatch, customers: pa.Array) -> Source:
-        encoded = rows["customer"]
-        place = pc.index_in(encoded.dictionary, value_set=customers).fill_null(-1)
-        columns: dict[Column, Array] = {"code": to_numpy(place)[to_numpy(encoded.indices)]}
+        code = to_numpy(pc.index_in(rows["customer"], value_set=customers).fill_null(-1))
+        columns: dict[Column, Array] = {"code": code}
         columns |= {time: to_numpy(rows[time]) for time in TIMES if time in rows.schema.names}
         texts = {}
         for number, measure in enumerate(plan.measures[name]):
@@ -119,7 +117,7 @@ class Source:
                     columns["valid", number] = valid
                 if measure.kind != "mark":
                     columns["value", number] = _value(column, measure)
-        return cls(name, columns, texts).where(columns["code"] >= 0)
+        return cls(name, columns, texts).where(code >= 0)
 
     def __getitem__(self, column: Column) -> Array:
         return self.columns[column]
@@ -320,7 +318,7 @@ def _column(
         column = sources[ask.source].texts[ask.measure].take(pa.array(value, mask=~present))
         return column if ask.fill is None else column.fill_null(ask.fill)
     if kind in ("moment", "day", "count"):
-        column = pa.array(value, mask=~present)
+        column = pa.array(value.astype(np.int32 if kind == "day" else np.int64), mask=~present)
         return (column if ask.fill is None else column.fill_null(ask.fill)).cast(ARROW[kind])
     value = value.astype(float) if ask.aggregation.result == "number" else value / measure.unit
     present &= ~np.isnan(value)

@@ -44,15 +44,18 @@ def panel(
     nothing need be run to learn them. `windows` replace those of every feature that has several. A bucket of customers
     is described at a time; there are as many as shuffle partitions, unless `buckets` says otherwise.
 
-    Raises BadInputError where a feature's source is missing or its Column cannot be evaluated there.
+    Raises BadInputError where a feature's source is missing or its Column cannot be evaluated there, and without as-ofs.
     """
+    moments = tuple(sorted({_micros(as_of) for as_of in as_ofs}))
+    if not moments:
+        raise BadInputError("as_ofs is empty: name at least one moment to describe")
     wanted = {name: (feature, days) for feature in features for name, days in feature.columns(windows).items()}
     asked = dict(_windowed(wanted.values()))
     count = buckets or int(str(spine.sparkSession.conf.get("spark.sql.shuffle.partitions")))
     measured = {name: _Measured(name, sources) for feature, _ in asked.values() for name in sorted(feature.sources)}
     asks = tuple(_ask(column, feature, days, measured) for column, (feature, days) in asked.items())
     measures = {name: source.measures for name, source in measured.items()}
-    plan = Plan(tuple(sorted({_micros(as_of) for as_of in as_ofs})), count, measures, asks, visible)
+    plan = Plan(moments, count, measures, asks, visible)
     frames = {SPINE: _by_bucket(spine, count, *(F.col(name) for name in spine.columns if name != "customer_id"))}
     frames |= {name: source.narrow(plan) for name, source in measured.items()}
     packed = [frame.mapInArrow(partial(pack, source=name, plan=plan), PACKED) for name, frame in frames.items()]

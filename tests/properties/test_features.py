@@ -1,0 +1,224 @@
+"""What no feature may do: see the future, or depend on where and in which order its rows lie.
+
+Over every feature in the catalogue, those of tomorrow's families too. A case is a customer's rows, told anew in a way
+that an as-of cannot see: every case is a customer of its own, so that one panel holds them all.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal
+from sys import modules
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from churn.contracts import CONTRACTS
+from churn.contracts.contract import Contract, Field
+from churn.features import features, panel
+
+BEGIN, END = datetime(2025, 1, 1), datetime(2026, 6, 1)
+AS_OFS = (datetime(2025, 11, 1), datetime(2026, 2, 1), datetime(2026, 3, 31, 15, 30))
+CUSTOMERS = 6
+ROWS = 60
+NEVER = datetime(2100, 1, 1)
+WORDS = ("cancel", "billing", "complaint", "technical", "password", "web")
+
+Row = dict[str, Any]
+History = dict[str, list[Row]]
+"""A customer's rows by source."""
+
+
+# ---------------------------------------------------------------- what the cases are made of
+
+
+def _value(draw: random.Random, field: Field) -> Any:
+    if not field.required and draw.random() < 0.15:
+        return None
+    if field.values:
+        return draw.choice(field.values)
+    if field.type.startswith("decimal"):
+        return Decimal(draw.randrange(10**7)) / 10**4
+    least, most = field.minimum or 0, field.maximum if field.maximum is not None else 600
+    makers: dict[str, Callable[[], Any]] = {
+        "string": lambda: draw.choice(WORDS),
+        "int": lambda: draw.randrange(least, most + 1),
+        "bigint": lambda: draw.randrange(least, most + 1),
+        "boolean": lambda: draw.random() < 0.5,
+        "date": lambda: _moment(draw).date(),
+        "timestamp": lambda: _moment(draw),
+    }
+    return makers[field.type]()
+
+
+def _moment(draw: random.Random) -> datetime:
+    """Whole hours, so that some rows meet; every other one near an as-of, so that short windows are not empty."""
+    if draw.random() < 0.5:
+        return draw.choice(AS_OFS) + timedelta(hours=draw.randrange(-24 * 14, 24 * 7))
+    return BEGIN + timedelta(hours=draw.randrange((END - BEGIN) // timedelta(hours=1)))
+
+
+def _row(draw: random.Random, contract: Contract) -> Row:
+    row = {field.name: _value(draw, field) for field in contract.fields}
+    row |= {name: str(draw.random()) for name in contract.key if name not in ("customer_id", "event_time")}
+    row["event_time"] = _moment(draw)
+    row["known_time"] = row["event_time"] + timedelta(hours=draw.choice((0, 0, 1, 24 * draw.randrange(60))))
+    replaced = row["known_time"] + timedelta(hours=1 + draw.randrange(24 * 60))
+    row["superseded_at"] = replaced if draw.random() < 0.15 else None
+    return row
+
+
+def _history(draw: random.Random) -> History:
+    return {name: [_row(draw, contract) for _ in range(ROWS)] for name, contract in CONTRACTS.items()}
+
+
+def _visible(row: Row, as_of: datetime) -> bool:
+    known = row["known_time"] <= as_of < (row["superseded_at"] or NEVER)
+    return known and row["event_time"] < as_of
+
+
+# ---------------------------------------------------------------- what an as-of cannot see
+
+
+def _added(draw: random.Random, contract: Contract, rows: list[Row], as_of: datetime) -> list[Row]:
+    """More rows from as-of on, known after it, or replaced by it."""
+    more = [_row(draw, contract) for _ in range(2 * ROWS)]
+    return rows + [row for row in more if not _visible(row, as_of)]
+
+
+def _changed(draw: random.Random, contract: Contract, rows: list[Row], as_of: datetime) -> list[Row]:
+    """Other values in the rows that cannot be seen."""
+    times = ("event_time", "known_time", "superseded_at")
+    return [row if _visible(row, as_of) else _row(draw, contract) | {name: row[name] for name in times} for row in rows]
+
+
+def _deleted(draw: random.Random, contract: Contract, rows: list[Row], as_of: datetime) -> list[Row]:
+    return [row for row in rows if _visible(row, as_of)]
+
+
+def _shuffled(draw: random.Random, contract: Contract, rows: list[Row], as_of: datetime) -> list[Row]:
+    """The times of rows that cannot be seen dealt out anew among them, and all rows in another order."""
+    hidden = [row for row in rows if not _visible(row, as_of)]
+    dealt = draw.sample(hidden, len(hidden))
+    times = ("event_time", "known_time", "superseded_at")
+    moved = [row | {name: other[name] for name in times} for row, other in zip(hidden, dealt, strict=True)]
+    kept = [row for row in rows if _visible(row, as_of)]
+    return draw.sample(kept + moved, len(rows))
+
+
+def _replaced_later(draw: random.Random, contract: Contract, rows: list[Row], as_of: datetime) -> list[Row]:
+    """Rows that are seen become replaced after as-of, and those to be replaced stay."""
+    later = as_of + timedelta(seconds=1)
+    return [row | {"superseded_at": draw.choice((later, None))} if _visible(row, as_of) else row for row in rows]
+
+
+CHANGES = (_added, _changed, _deleted, _shuffled, _replaced_later)
+
+
+# ---------------------------------------------------------------- the panels
+
+
+class Cases:
+    """The customers as they are, and each change of each of them as of each moment: one customer a case."""
+
+    def __init__(self, spark: SparkSession) -> None:
+        draw = random.Random(20261001)
+        self.spine: list[tuple[str, datetime]] = []
+        self.same: list[tuple[str, str, datetime]] = []
+        told: dict[str, list[Row]] = {name: [] for name in CONTRACTS}
+        for number in range(CUSTOMERS):
+            history, plain = _history(draw), f"customer {number}"
+            self._tell(told, plain, history)
+            for as_of in AS_OFS:
+                self.spine.append((plain, as_of))
+                for change in CHANGES:
+                    case = f"{plain} {change.__name__} {as_of}"
+                    self._tell(
+                        told, case, {name: change(draw, CONTRACTS[name], history[name], as_of) for name in CONTRACTS}
+                    )
+                    self.spine.append((case, as_of))
+                    self.same.append((plain, case, as_of))
+        self.sources = {name: _frame(spark, CONTRACTS[name], rows) for name, rows in told.items()}
+
+    @staticmethod
+    def _tell(told: dict[str, list[Row]], customer: str, history: History) -> None:
+        for name, rows in history.items():
+            told[name] += [row | {"customer_id": customer} for row in rows]
+
+    def panel(self, spark: SparkSession, *, partitions: int, buckets: int) -> pd.DataFrame:
+        spine = spark.createDataFrame(self.spine, "customer_id string, as_of timestamp")
+        sources = {
+            name: rows.repartition(partitions, F.xxhash64("event_time", F.lit(partitions)))
+            for name, rows in self.sources.items()
+        }
+        made = panel(spine.repartition(partitions), sources, features(), as_ofs=AS_OFS, buckets=buckets)
+        return made.toPandas().set_index(["customer_id", "as_of"]).sort_index()
+
+
+def _frame(spark: SparkSession, contract: Contract, rows: list[Row]) -> DataFrame:
+    schema = ", ".join(f"{field.name} {field.type}" for field in contract.columns) + ", superseded_at timestamp"
+    names = [*(field.name for field in contract.columns), "superseded_at"]
+    return spark.createDataFrame([tuple(row[name] for name in names) for row in rows], schema).cache()
+
+
+@pytest.fixture(scope="module")
+def cases(spark: SparkSession) -> Iterator[Cases]:
+    made = Cases(spark)
+    yield made
+    for rows in made.sources.values():
+        rows.unpersist()
+
+
+@pytest.fixture(scope="module")
+def told(spark: SparkSession, cases: Cases) -> pd.DataFrame:
+    return cases.panel(spark, partitions=3, buckets=3)
+
+
+def _differing(left: pd.DataFrame, right: pd.DataFrame) -> dict[str, int]:
+    """The columns that differ in some bit, and in how many rows."""
+    found = {}
+    for column in left.columns:
+        one, other = (part[column].to_numpy() for part in (left, right))
+        if one.dtype == other.dtype == np.float64:
+            one, other = one.view(np.int64), other.view(np.int64)
+        different = (one != other) & ~(pd.isna(one) & pd.isna(other))
+        if different.any():
+            found[column] = int(different.sum())
+    return found
+
+
+def _leaks(cases: Cases, made: pd.DataFrame) -> dict[str, int]:
+    plain = made.loc[[(plain, as_of) for plain, _, as_of in cases.same]]
+    return _differing(plain, made.loc[[(case, as_of) for _, case, as_of in cases.same]])
+
+
+def test_no_feature_sees_what_is_later_or_known_later(cases: Cases, told: pd.DataFrame) -> None:
+    assert _leaks(cases, told) == {}
+
+
+def test_no_feature_depends_on_partitions_or_order(spark: SparkSession, cases: Cases, told: pd.DataFrame) -> None:
+    assert _differing(told, cases.panel(spark, partitions=5, buckets=7)) == {}
+
+
+def test_every_feature_has_something_to_tell(told: pd.DataFrame) -> None:
+    """Else the two properties above would say nothing of it."""
+    assert [column for column in told.columns if told[column].nunique() < 2] == []
+
+
+def test_without_the_rule_of_time_every_feature_leaks(
+    spark: SparkSession, cases: Cases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def everything(event: Any, known: Any, superseded: Any, as_ofs: Any) -> tuple[Any, Any]:
+        return 0 * event, 0 * event + len(as_ofs)
+
+    engine = modules["churn.features.panel"]
+    monkeypatch.setattr(engine, "visible", everything)
+    monkeypatch.setattr(engine, "_within_reach", lambda source, plan: F.lit(True))
+    leaking = _leaks(cases, cases.panel(spark, partitions=3, buckets=3))
+    assert sorted(set(column for feature in features() for column in feature.columns()) - set(leaking)) == []
