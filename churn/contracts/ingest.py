@@ -240,6 +240,8 @@ def _judged(
         crowded = crowded.unionByName(others.select(_SLOT)).distinct()
         others = others.drop(_SLOT)
     crowded = keep(crowded)
+    # Counted first, so that how to join is chosen by its size, and no broadcast times out over reading the source.
+    crowded.count()
     together = rows.join(crowded, on=_SLOT, how="left_semi").select(*contract.schema.names)
     sorted_out = versions(together, others, contract, known_is_told=mapped.known_is_told, as_of=as_of)
     alone = rows.join(crowded, on=_SLOT, how="left_anti").select(
