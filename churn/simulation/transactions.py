@@ -1,0 +1,237 @@
+"""The money that moves: purchases, transfers, monthly payments, fees, refunds, and the thieves' share of them."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Final
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from churn.simulation.agreements import fee_cents
+from churn.simulation.frauds import ABUSED, at_bad_terminal, takeovers
+from churn.simulation.people import chill, irritation, is_open, shortage
+from churn.simulation.world import (
+    ANY_HOUR,
+    DAYS_PER_MONTH,
+    MONTHS,
+    OFFICE_HOURS,
+    SHOPPING_WEEK,
+    World,
+    at_hour,
+)
+
+OTHERS: Final = 1.25
+"""Payments, fees and refunds a month of an open account; the rest of the wanted transactions are its own."""
+EASE: Final = 0.80
+"""The share of the usual activity that remains on average, after lulls, bad moods and goodbyes."""
+CHARGED: Final = 0.10
+"""The chance of an extra fee in a month."""
+DECLINED: Final = 0.016
+FAVOURITES: Final = 6
+HOME: Final = "NL"
+ABROAD: Final = (("DE", 0.3), ("BE", 0.25), ("FR", 0.2), ("ES", 0.15), ("US", 0.1))
+FAR_AWAY: Final = (("US", 0.25), ("GB", 0.2), ("BR", 0.2), ("VN", 0.15), ("NL", 0.2))
+
+_MOVED: Final = (
+    *("customer", "account", "opened", "closed", "number", "day", "kind"),
+    *("cents", "channel", "merchant", "device", "country", "declined", "fraud"),
+)
+
+
+def transactions(alive: DataFrame, world: World) -> DataFrame:
+    """Grain: one transaction. Internal columns; `number` is its own within the customer, `fraud` is the truth."""
+    moved = [source(alive, world) for source in (_activity, _bills, _thefts)]
+    return reduce(DataFrame.unionByName, moved).filter(is_open(F.col("day")))
+
+
+def _activity(alive: DataFrame, world: World) -> DataFrame:
+    """Purchases and transfers at the customer's own rate, in the company's seasons, less in a bad mood; and refunds.
+
+    Candidates come at the highest rate, one a slot, and stay with the chance that the day gives.
+    """
+    dice, who, slot, day = world.dice, F.col("customer"), F.col("slot"), F.col("day")
+    row = (who, slot)
+    mean = max(world.transactions_per_month - OTHERS, 0.25) / EASE
+    peak = max(MONTHS) * max(SHOPPING_WEEK)
+    gap = F.lit(DAYS_PER_MONTH / (mean * peak)) / F.col("active")
+    since = F.greatest(F.col("opened"), F.lit(0.0))
+    slots = F.floor((F.least(F.col("closed"), F.lit(float(world.days))) - since) / gap).cast("int")
+    tried = (
+        alive.filter(slots > 0)
+        .withColumns({"since": since, "gap": gap})
+        .select("*", F.explode(F.sequence(F.lit(0), slots - 1)).alias("slot"))
+        .withColumn("day", F.col("since") + (slot + dice.uniform("activity", *row)) * F.col("gap"))
+        .withColumn("month", F.floor(day / DAYS_PER_MONTH))
+    )
+    lull = F.when(dice.chance(0.10, "lull", who, F.col("month")), 0.25).otherwise(1.0)
+    packing = F.when(day > F.col("packing_at"), 0.35).otherwise(1.0)
+    keen = lull * packing * F.exp(-chill(day)) * (1 - shortage(day) * 0.5)
+    done = (
+        tried.filter(dice.chance(world.busy(day, SHOPPING_WEEK) * keen, "active", *row))
+        .withColumn("day", at_hour(day, ANY_HOUR, dice.uniform("hour", *row)))
+        .withColumn("is_transfer", dice.chance(0.07, "transfer", *row))
+        .withColumn("merchant", F.when(~F.col("is_transfer"), _merchant(world)))
+        .withColumns({"country": _country(world), "device": _device(world), "cents": _cents(world)})
+    )
+    sold = ~F.col("is_transfer")
+    abused = sold & at_bad_terminal(world, F.col("merchant"), day) & dice.chance(ABUSED, "abused", *row)
+    refunded = sold & ~abused & dice.chance(F.least(0.015 + 0.03 * irritation(day), F.lit(0.2)), "refunded", *row)
+    back = F.col("back") == 1
+    online = dice.pick([("online", 0.5), ("store", 0.35), ("app", 0.15)], "channel", *row)
+    return (
+        done.withColumn("fraud", F.when(abused, "terminal"))
+        .withColumn("declined", dice.chance(DECLINED + shortage(day) * 0.6, "declined", *row))
+        .select(
+            "*",
+            F.explode(
+                F.when(refunded & ~F.col("declined"), F.array(F.lit(0), F.lit(1))).otherwise(F.array(F.lit(0)))
+            ).alias("back"),
+        )
+        .withColumn("kind", F.when(back, "refund").when(F.col("is_transfer"), "transfer").otherwise("purchase"))
+        .withColumn("number", slot.cast("long") * 8 + F.col("back"))
+        .withColumn(
+            "day",
+            F.when(
+                back, at_hour(day + 3 + 11 * dice.uniform("back", *row), OFFICE_HOURS, dice.uniform("back hour", *row))
+            ).otherwise(day),
+        )
+        .withColumn("channel", F.when(F.col("is_transfer"), "app").otherwise(online))
+        .select(*_MOVED)
+    )
+
+
+def _merchant(world: World) -> Column:
+    """A favourite four times in five, else anybody; few merchants are popular."""
+    dice, who, slot = world.dice, F.col("customer"), F.col("slot")
+    favourite = F.floor(dice.uniform("which favourite", who, slot) * FAVOURITES)
+    popular = F.when(dice.chance(0.8, "favourite", who, slot), dice.uniform("favourites", who, favourite)).otherwise(
+        dice.uniform("anybody", who, slot)
+    )
+    return F.floor(popular * F.sqrt(popular) * world.merchants)
+
+
+def _country(world: World) -> Column:
+    """Home, but for those who travel this month."""
+    dice, who, month = world.dice, F.col("customer"), F.col("month")
+    abroad = dice.chance(0.05, "travels", who, month) & dice.chance(0.6, "abroad", who, F.col("slot"))
+    return F.when(abroad, dice.pick(ABROAD, "where", who, month)).otherwise(HOME)
+
+
+def _device(world: World) -> Column:
+    """One of two, of which the customer replaces one every 400 days."""
+    dice, who = world.dice, F.col("customer")
+    second = dice.chance(0.3, "second device", who, F.col("slot")).cast("int")
+    replaced = F.floor((F.col("day") + 400 * dice.uniform("replaces", who)) / 400)
+    return _device_id(world, second, F.when(second == 0, replaced).otherwise(0))
+
+
+def _device_id(world: World, *keys: Column) -> Column:
+    return F.concat(
+        F.lit("D"), F.pmod(world.dice.number("device", F.col("customer"), *keys), F.lit(10**9)).cast("string")
+    )
+
+
+def _cents(world: World) -> Column:
+    dice, row = world.dice, (F.col("customer"), F.col("slot"))
+    size = F.when(F.col("is_transfer"), 4.0).otherwise(0.5 + dice.uniform("price level", F.col("merchant")))
+    return F.floor(100 + 100 * F.col("basket") * size * dice.around(0.7, "amount", *row))
+
+
+def _months(alive: DataFrame, world: World) -> DataFrame:
+    """One row per customer and month, `day` being the customer's own day of the bill."""
+    first = F.add_months(F.lit(world.start.replace(day=1)), F.col("month").cast("int"))
+    bill_day = F.floor(world.dice.uniform("bill day", F.col("customer")) * 27) + 0.25
+    months = F.sequence(F.lit(0), F.lit(world.months)).cast("array<bigint>")
+    return (
+        alive.select("*", F.explode(months).alias("month"))
+        .withColumn("day", F.datediff(first, F.lit(world.start)) + bill_day)
+        .filter((F.col("day") >= 0) & is_open(F.col("day")))
+    )
+
+
+def _charged(world: World) -> Column:
+    return world.dice.chance(CHARGED, "charged", F.col("customer"), F.col("month"))
+
+
+def _disputed(world: World) -> Column:
+    probability = 0.07 + 0.25 * F.least(irritation(F.col("day")), F.lit(1.5))
+    return world.dice.chance(probability, "disputed", F.col("customer"), F.col("month"))
+
+
+def disputed_fees(alive: DataFrame, world: World) -> DataFrame:
+    """The extra fees that the customer will not pay; `day` is when they were charged. Grain: customer and month."""
+    return _months(alive, world).filter(_charged(world) & _disputed(world))
+
+
+def _bills(alive: DataFrame, world: World) -> DataFrame:
+    """What the company takes every month, what fails, what that costs, and what it gives back."""
+    dice, row, day, short = world.dice, (F.col("customer"), F.col("month")), F.col("day"), F.col("short")
+    bills = (
+        _months(alive, world)
+        .withColumn("short", shortage(day))
+        .withColumn("failed", dice.chance(DECLINED + 0.9 * short, "failed", *row))
+        .withColumn("charged", _charged(world))
+        .withColumn("disputed", F.col("charged") & _disputed(world))
+    )
+    cents = F.floor(250 + 1200 * dice.uniform("charge", *row))
+    failed, again = F.col("failed"), dice.chance(0.05 + 0.9 * short, "failed again", *row)
+    entries = F.array(
+        _entry(F.lit(True), 0, "payment", day, fee_cents(world, day), failed),
+        _entry(failed, 1, "fee", day + 6, F.lit(500), F.lit(False)),
+        _entry(failed, 2, "payment", day + 9, fee_cents(world, day), again),
+        _entry(F.col("charged"), 3, "fee", day, cents, F.lit(False)),
+        _entry(
+            F.col("disputed"), 4, "refund", day + 4 + F.floor(8 * dice.uniform("credited", *row)), cents, F.lit(False)
+        ),
+    )
+    return (
+        bills.select("*", F.explode(F.filter(entries, lambda entry: entry["due"])).alias("entry"))
+        .withColumns({name: F.col(f"entry.{name}") for name in ("kind", "day", "cents", "declined")})
+        .withColumn("number", F.col("month") * 64 + F.col("entry.place") * 8 + 2)
+        .withColumns({"channel": F.lit("direct debit"), "country": F.lit(HOME)})
+        .withColumns(
+            {
+                "merchant": F.lit(None).cast("long"),
+                "device": F.lit(None).cast("string"),
+                "fraud": F.lit(None).cast("string"),
+            }
+        )
+        .select(*_MOVED)
+    )
+
+
+def _entry(due: Column, place: int, kind: str, day: Column, cents: Column, declined: Column) -> Column:
+    return F.struct(
+        due.alias("due"),
+        F.lit(place).alias("place"),
+        F.lit(kind).alias("kind"),
+        day.alias("day"),
+        cents.cast("long").alias("cents"),
+        declined.alias("declined"),
+    )
+
+
+def _thefts(alive: DataFrame, world: World) -> DataFrame:
+    """A taken-over account is tried with small sums, then emptied within days, elsewhere, from a device never seen."""
+    dice, who, step = world.dice, F.col("customer"), F.col("step")
+    row = (who, step)
+    steps = F.floor(3 + 8 * dice.uniform("thefts", who)).cast("int")
+    span = 0.2 + 9 * F.pow(dice.uniform("span", who), F.lit(2.0))
+    trial = step < F.floor(3 * dice.uniform("trials", who))
+    size = F.when(trial, 0.05).otherwise(2.5) * dice.around(0.8, "theft", *row)
+    is_transfer = dice.chance(0.2, "theft by transfer", *row)
+    far = F.when(dice.chance(0.65, "theft abroad", who), dice.pick(FAR_AWAY, "theft country", who)).otherwise(HOME)
+    return (
+        takeovers(alive, world)
+        .select("*", F.explode(F.sequence(F.lit(0), steps - 1).cast("array<bigint>")).alias("step"))
+        .withColumn("day", F.col("taken_at") + span * (step + dice.uniform("theft moment", *row)) / steps)
+        .withColumn("kind", F.when(is_transfer, "transfer").otherwise("purchase"))
+        .withColumn("merchant", F.when(~is_transfer, F.floor(dice.uniform("theft at", *row) * world.merchants)))
+        .withColumn("cents", F.floor(100 + 100 * F.col("basket") * size))
+        .withColumns({"device": _device_id(world, F.lit(-1)), "country": far})
+        .withColumn("channel", dice.pick([("online", 0.8), ("app", 0.2)], "theft channel", *row))
+        .withColumn("declined", dice.chance(0.05 + 0.03 * step, "theft declined", *row))
+        .withColumns({"fraud": F.lit("takeover"), "number": step * 8 + 3})
+        .select(*_MOVED)
+    )

@@ -1,0 +1,74 @@
+"""What is the same for everybody in the simulated company: its calendar, its places, its habits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Final
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from churn.simulation.draw import Dice, table
+
+SECONDS_PER_DAY: Final = 86_400
+DAYS_PER_MONTH: Final = 365.25 / 12
+FAR: Final = 1e6
+"""A day that never comes."""
+
+REGIONS: Final = (("north", 0.22), ("south", 0.19), ("east", 0.14), ("west", 0.17), ("coast", 0.16), ("hills", 0.12))
+SEGMENTS: Final = (("private", 0.72), ("family", 0.18), ("business", 0.10))
+PLANS: Final = (("basic", 0.5), ("plus", 0.35), ("premium", 0.15))
+
+MONTHS: Final = (0.90, 0.86, 0.94, 0.97, 1.0, 0.98, 0.93, 0.91, 1.0, 1.03, 1.16, 1.28)
+SHOPPING_WEEK: Final = (0.90, 0.88, 0.92, 0.97, 1.15, 1.28, 0.90)
+CALLING_WEEK: Final = (1.40, 1.20, 1.12, 1.06, 1.00, 0.45, 0.20)
+SHOPPING_HOURS: Final = (0, 6, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 12, 13, 13, 14, 14, 15, 15, 16, 16, 17, 17, 17)
+SHOPPING_EVENING: Final = (18, 18, 18, 19, 19, 19, 20, 20, 20, 21, 21, 22, 23)
+CALLING_HOURS: Final = (7, 8, 8, 9, 9, 9, 10, 10, 10, 11, 11, 12, 13, 13, 14, 14, 15, 15, 16, 16, 17, 17, 18, 19, 20)
+OFFICE_HOURS: Final = tuple(range(8, 18))
+ANY_HOUR: Final = SHOPPING_HOURS + SHOPPING_EVENING
+
+
+@dataclass(frozen=True)
+class World:
+    """The size, the seed and the period of one simulation. Moments are days since `start`, as doubles."""
+
+    customers: int
+    dice: Dice
+    start: date
+    end: date
+    transactions_per_month: float
+
+    @property
+    def days(self) -> int:
+        return (self.end - self.start).days
+
+    @property
+    def months(self) -> int:
+        return round(self.days / DAYS_PER_MONTH)
+
+    @property
+    def merchants(self) -> int:
+        return max(80, self.customers // 10)
+
+    def time(self, day: Column) -> Column:
+        """The timestamp of a moment, in whole seconds."""
+        midnight = int(datetime(self.start.year, self.start.month, self.start.day, tzinfo=UTC).timestamp())
+        return F.timestamp_seconds(F.floor(day * SECONDS_PER_DAY) + midnight)
+
+    def date(self, day: Column) -> Column:
+        return F.date_add(F.lit(self.start), F.floor(day).cast("int"))
+
+    def busy(self, day: Column, week: Sequence[float]) -> Column:
+        """How much is going on that day, against the busiest day of the year: 0 to 1."""
+        weekday = (F.floor(day) + 7 * 5000 + self.start.weekday()) % 7
+        peak = max(MONTHS) * max(week)
+        return table(MONTHS, F.month(self.date(day)) - 1) * table(week, weekday) / peak
+
+
+def at_hour(day: Column, hours: Sequence[int], u: Column) -> Column:
+    """A moment of that day in one of the hours, each as likely as it is often in the list."""
+    spot = u * len(hours)
+    return F.floor(day) + (table(hours, F.floor(spot)) + spot - F.floor(spot)) / 24

@@ -1,0 +1,120 @@
+"""The whole chain as a user runs it: real spark-submits, a real Delta lake, a real MLflow store."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from churn.storage import Lake
+from tests.jobs.company import AS_OF, write_shop
+
+
+def churn(*args: str | Path) -> subprocess.CompletedProcess[str]:
+    """The command, with what it printed."""
+    line = [sys.executable, "-m", "churn", *map(str, args)]
+    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=500)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shop after one run of the chain."""
+    folder = write_shop(tmp_path_factory.mktemp("shop"))
+    done = churn("run", "--config", folder / "churn.toml", "--model", folder / "model.py", "--as-of", AS_OF)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "printed.txt").write_text(done.stdout)
+    return folder
+
+
+def test_the_chain_leaves_scores_a_report_and_a_challenger(shop: Path, spark: SparkSession) -> None:
+    lake = Lake(spark, str(shop / "lake"))
+    scores = lake.read("scores_churn").orderBy("rank").collect()
+    assert [row["rank"] for row in scores] == list(range(1, len(scores) + 1))
+    assert {(f"{row['as_of']:%Y-%m-%d}", row["model_version"]) for row in scores} == {(AS_OF, "1")}
+    assert all(0 < row["score"] < 1 for row in scores)
+    ledger = lake.read("ledger").first()
+    assert ledger is not None
+    assert ledger["rows_in"] == ledger["accepted"] == lake.read("transactions").count()
+    assert "<html" in (shop / "reports" / f"churn-{AS_OF}.html").read_text()
+    with sqlite3.connect(shop / "mlflow.db") as store:
+        runs = store.execute("select name, status from runs order by start_time").fetchall()
+        aliases = store.execute("select name, alias, version from registered_model_aliases").fetchall()
+    assert runs == [(f"train churn {AS_OF}", "FINISHED"), (f"evaluate churn {AS_OF}", "FINISHED")]
+    assert aliases == [("churn", "challenger", 1)]
+
+
+def test_the_summary_says_what_came_of_it(shop: Path) -> None:
+    printed = (shop / "printed.txt").read_text()
+    assert "5/5 score" in printed
+    for words in ("rows in", "rule of thumb", "likeliest to leave", "report:", "scores:", "MLflow store:"):
+        assert words in printed
+
+
+def test_a_backtest_judges_by_what_came_after(shop: Path) -> None:
+    out = shop / "metrics.json"
+    where = ("--config", shop / "churn.toml", "--model", shop / "model.py")
+    done = churn("backtest", *where, "--as-of", "2025-11-01", "--as-of", "2025-12-01", "--out", out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    judged = json.loads(out.read_text())
+    assert list(judged) == ["2025-11-01", "2025-12-01"]
+    for metrics in judged.values():
+        assert {"n", "positives", "auc", "average_precision", "brier", "log_loss", "calibration_error"} <= set(metrics)
+        assert set(metrics["lift"]) == set(metrics["precision"]) == {"0.01", "0.05", "0.1"}
+        low, high = metrics["intervals"]["auc"]
+        assert low <= metrics["auc"] <= high
+        assert metrics["rule_of_thumb"]["auc"] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("as_of", "message"),
+    [
+        ("2026-01-01", "complete on 2026-01-31"),  # the data end inside its labels
+        ("2024-06-01", "known before 2024-06-01"),  # nothing is known yet
+        ("2025-02-15", "no as-of to learn from"),  # too little history
+    ],
+)
+def test_a_stand_that_cannot_be_judged_is_bad_input(shop: Path, as_of: str, message: str) -> None:
+    where = ("--config", shop / "churn.toml", "--model", shop / "model.py", "--out", shop / "none.json")
+    done = churn("backtest", *where, "--as-of", as_of)
+    assert (done.returncode, message in done.stderr, "Traceback" in done.stderr) == (2, True, False), done.stderr
+    assert not (shop / "none.json").exists()
+
+
+def test_a_run_in_the_future_is_bad_input(shop: Path, tmp_path: Path) -> None:
+    where = ("--config", shop / "churn.toml", "--model", shop / "model.py")
+    done = churn("run", *where, "--as-of", "2027-01-01")
+    assert done.returncode == 2
+    assert "days after the last row known" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("run", "--config", "nowhere.toml", "--as-of", "2026-01-01"), "no such file"),
+        (("run", "--config", "{shop}/churn.toml", "--as-of", "soon"), "'soon' is not a date"),
+        (("run", "--config", "{shop}/churn.toml", "--as-of", AS_OF, "--model", "none.py"), "no model file none.py"),
+        (("init", "{shop}"), "is there already"),
+    ],
+)
+def test_what_can_be_told_before_spark_starts_is_told_at_once(shop: Path, args: tuple[str, ...], message: str) -> None:
+    done = churn(*(arg.format(shop=shop) for arg in args))
+    assert (done.returncode, message in done.stderr.replace("\n", " "), "Traceback" in done.stderr) == (2, True, False)
+
+
+def test_init_writes_a_config_that_loads(tmp_path: Path) -> None:
+    assert churn("init", tmp_path / "mine").returncode == 0
+    done = churn("validate", "--config", tmp_path / "mine" / "churn.toml")
+    assert done.returncode in (2, 3)  # there are no data yet, and it says so
+    assert "transactions" in done.stderr
+
+
+def test_the_catalogue_is_printed_as_json() -> None:
+    rows = json.loads(churn("features", "--json").stdout)
+    spend = next(row for row in rows if row["name"] == "spend")
+    assert spend["columns"][:2] == ["spend_7d", "spend_30d"]
+    assert spend["unit"] == "money"
