@@ -254,7 +254,7 @@ PARTS: Final[Mapping[str, Part]] = {
 Parts = Mapping[str, Array]
 
 
-def _exact_std(parts: Parts, as_of: int) -> Array:
+def _exact_std(parts: Parts, _as_of: int) -> Array:
     """The deviation from exact sums: n * sum of squares - square of the sum, over n * (n - 1).
 
     That difference is a small one of large numbers. It is exact in 64 bits, where overflow wraps around, as soon as
@@ -266,7 +266,8 @@ def _exact_std(parts: Parts, as_of: int) -> Array:
     squares = np.ldexp(high.astype(float), 2 * _LIMB) + np.ldexp(middle.astype(float), _LIMB + 1) + low
     rough = count * squares - total.astype(float) ** 2
     difference = np.where(count * squares < 2.0**90, np.where(rough < 2.0**60, wrapped, rough), rough)
-    return np.sqrt(difference / np.where(count > 1, count * (count - 1.0), np.nan))
+    deviation: Array = np.sqrt(difference / np.where(count > 1, count * (count - 1.0), np.nan))
+    return deviation
 
 
 # ---------------------------------------------------------------- the list

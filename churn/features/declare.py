@@ -151,7 +151,7 @@ def windowed(
 
     def declare(measure: Callable[[], Column]) -> Windowed:
         common = _common(measure, unit, fill, days, after_intent)
-        _check_aggregation(common["name"], agg, days, parameters)
+        _check_aggregation(common["name"], agg, parameters)
         return _register(Windowed(**common, source=source, agg=agg, parameters=parameters, measure=measure))
 
     return declare
@@ -182,8 +182,8 @@ def followed(
 
     def declare(measure: Callable[[], tuple[Column, Column]]) -> Windowed:
         common = _common(measure, unit, fill, days, after_intent)
-        _check_aggregation(common["name"], agg, days, parameters)
-        causal = {"source": effect, "cause": cause, "within_days": within_days}
+        _check_aggregation(common["name"], agg, parameters)
+        causal: dict[str, Any] = {"source": effect, "cause": cause, "within_days": within_days}
         return _register(Windowed(**common, **causal, agg=agg, parameters=parameters, measure=measure))
 
     return declare
@@ -269,7 +269,7 @@ def _common(
     }
 
 
-def _check_aggregation(name: str, agg: str, days: Sequence[int] | None, parameters: Mapping[str, float]) -> None:
+def _check_aggregation(name: str, agg: str, parameters: Mapping[str, float]) -> None:
     if agg not in AGGREGATIONS:
         raise BadInputError(f"{name}: no aggregation named {agg!r}{nearest(agg, AGGREGATIONS)}")
     wanted = AGGREGATIONS[agg].parameters

@@ -138,7 +138,8 @@ class Source:
 
     def brought(self, part: Part, measure: int) -> Array | int:
         """What each row adds to a part."""
-        return part.of(self.columns.get(("value", measure)), self.columns.get("event"))
+        brought: Array | int = part.of(self.columns.get(("value", measure)), self.columns.get("event"))
+        return brought
 
 
 def _ranked(column: pa.Array) -> tuple[pa.Array, pa.Array]:

@@ -44,7 +44,7 @@ def panel(
     nothing need be run to learn them. `windows` replace those of every feature that has several. A bucket of customers
     is described at a time; there are as many as shuffle partitions, unless `buckets` says otherwise.
 
-    Raises BadInputError where a feature's source is missing or its Column cannot be evaluated there, and without as-ofs.
+    Raises BadInputError where a feature's source is missing or its Column can't be evaluated there, and without as-ofs.
     """
     moments = tuple(sorted({_micros(as_of) for as_of in as_ofs}))
     if not moments:

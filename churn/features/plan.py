@@ -38,7 +38,7 @@ Visible = Callable[[Array, Array, Array, Array], tuple[Array, Array]]
 
 @dataclass(frozen=True)
 class Measure:
-    """One evaluated Column of a source. A "mark" only says whether the row counts; a whole number has `scale` decimals."""
+    """One evaluated Column of a source. A "mark" only says if the row counts; a whole number has `scale` decimals."""
 
     kind: Kind
     scale: int = 0

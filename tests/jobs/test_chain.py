@@ -85,7 +85,7 @@ def test_a_stand_that_cannot_be_judged_is_bad_input(shop: Path, as_of: str, mess
     assert not (shop / "none.json").exists()
 
 
-def test_a_run_in_the_future_is_bad_input(shop: Path, tmp_path: Path) -> None:
+def test_a_run_in_the_future_is_bad_input(shop: Path) -> None:
     where = ("--config", shop / "churn.toml", "--model", shop / "model.py")
     done = churn("run", *where, "--as-of", "2027-01-01")
     assert done.returncode == 2

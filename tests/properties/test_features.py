@@ -221,4 +221,4 @@ def test_without_the_rule_of_time_every_feature_leaks(
     monkeypatch.setattr(engine, "visible", everything)
     monkeypatch.setattr(engine, "_within_reach", lambda source, plan: F.lit(True))
     leaking = _leaks(cases, cases.panel(spark, partitions=3, buckets=3))
-    assert sorted(set(column for feature in features() for column in feature.columns()) - set(leaking)) == []
+    assert sorted({column for feature in features() for column in feature.columns()} - set(leaking)) == []
