@@ -26,7 +26,7 @@ setup: .venv/project .venv/ready  ## .venv with all that is needed
 	@touch $@
 
 demo: setup  ## the whole chain on the sample company
-	$(BIN)/python -m churn run --config sample_data/churn.toml
+	$(BIN)/python -m churn run --config sample_data/churn.toml --as-of 2026-10-01
 
 ui: setup  ## MLflow on http://127.0.0.1:5000
 	$(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri sqlite:///sample_data/mlflow.db

@@ -106,14 +106,34 @@ def simulate(
     customers: Annotated[int, typer.Option(help="How many customers.")],
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")],
     out_dir: Annotated[Path, typer.Option("--out", help="The folder to write.")],
+    start: Annotated[str, typer.Option(help="The first day.")] = "2024-10-01",
+    end: Annotated[str, typer.Option(help="The day after the last.")] = "2026-10-01",
+    transactions_per_month: Annotated[float, typer.Option(help="The mean of an open account.")] = 4.0,
+    format_: Annotated[str, typer.Option("--format", help="csv, csv.gz or parquet.")] = "csv",
+    layout: Annotated[str, typer.Option(help="single, or daily: a file a source and day of arrival.")] = "single",
 ) -> None:
     """Make a company with ground truth: customers, calls, transactions, closures, frauds, contacts."""
+    from churn.job import moment
     from churn.session import session
     from churn.simulation import simulate as make
 
+    days = {"start": moment(start).date(), "end": moment(end).date()}
     spark = session("churn simulate")
-    make(spark, customers=customers, seed=seed, out=out_dir)
+    made = make(
+        spark,
+        customers=customers,
+        seed=seed,
+        out=out_dir,
+        **days,
+        transactions_per_month=transactions_per_month,
+        format=format_,
+        layout=layout,
+    )
     spark.stop()
+    table = Table("source", "rows")
+    for source, rows in made.items():
+        table.add_row(source, f"{rows:,}")
+    out.print(table)
     out.print(f"{out_dir}: {customers:,} customers")
 
 
