@@ -9,7 +9,7 @@ from functools import wraps
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -20,6 +20,8 @@ from churn.errors import BadInputError, ChurnError
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 out, err = Console(), Console(stderr=True, soft_wrap=True)
 
+SMALL = 20_000
+"""Customers of a simulation below which a fast start is worth more than fast code."""
 STEPS = ("ingest", "build_features", "train", "evaluate", "score")
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="The company's churn.toml.")]
@@ -109,22 +111,23 @@ def simulate(
     start: Annotated[str, typer.Option(help="The first day.")] = "2024-10-01",
     end: Annotated[str, typer.Option(help="The day after the last.")] = "2026-10-01",
     transactions_per_month: Annotated[float, typer.Option(help="The mean of an open account.")] = 4.0,
-    format_: Annotated[str, typer.Option("--format", help="csv, csv.gz or parquet.")] = "csv",
-    layout: Annotated[str, typer.Option(help="single, or daily: a file a source and day of arrival.")] = "single",
+    format_: Annotated[Literal["csv", "csv.gz", "parquet"], typer.Option("--format")] = "csv",
+    layout: Annotated[Literal["single", "daily"], typer.Option(help="Daily: a file a day of arrival.")] = "single",
 ) -> None:
     """Make a company with ground truth: customers, calls, transactions, closures, frauds, contacts."""
     from churn.job import moment
     from churn.session import session
     from churn.simulation import simulate as make
 
-    days = {"start": moment(start).date(), "end": moment(end).date()}
-    spark = session("churn simulate")
+    first, after_last = moment(start).date(), moment(end).date()
+    spark = session("churn simulate", lean=customers <= SMALL)
     made = make(
         spark,
         customers=customers,
         seed=seed,
         out=out_dir,
-        **days,
+        start=first,
+        end=after_last,
         transactions_per_month=transactions_per_month,
         format=format_,
         layout=layout,
@@ -150,7 +153,7 @@ def validate(
     from churn.session import session
 
     settings = load(config)
-    spark = session("churn validate", conf=settings.spark)
+    spark = session("churn validate", conf=settings.spark, lean=True)
     reports = judge(spark, settings, as_of=moment(as_of) if as_of else None)
     spark.stop()
     table = Table("source", "rows in", "accepted", "duplicate", "quarantined", "from", "to")

@@ -40,7 +40,7 @@ class Job:
 
     @cached_property
     def spark(self) -> SparkSession:
-        return session(f"churn {self.name}", conf=self.config.spark)
+        return session(f"churn {self.name}", conf=self.config.spark, lean=True)
 
     @cached_property
     def lake(self) -> Lake:

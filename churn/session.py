@@ -26,8 +26,8 @@ LOGGING = Path(__file__).with_name("log4j2.properties")
 LEAN = ("-XX:TieredStopAtLevel=1",)
 
 
-def session(app: str, *, conf: Mapping[str, str] = NOTHING) -> SparkSession:
-    """The running session, or a new one with Delta Lake and UTC.
+def session(app: str, *, conf: Mapping[str, str] = NOTHING, lean: bool = False) -> SparkSession:
+    """The running session, or a new one with Delta Lake and UTC; `lean` as for `submit`.
 
     What a spark-submit line or spark-defaults.conf says wins over `conf`, and `conf` over the defaults here;
     only the zone is not theirs to change.
@@ -45,7 +45,7 @@ def session(app: str, *, conf: Mapping[str, str] = NOTHING) -> SparkSession:
         told = _site() | dict(conf)
         master = told.setdefault("spark.master", "local[*]")
         os.environ.update(environment(master))
-        settings = _defaults(master) | told | _launch(master, told, lean=True)
+        settings = _defaults(master) | told | _launch(master, told, lean=lean)
     extensions = dict.fromkeys([*filter(None, settings.get("spark.sql.extensions", "").split(",")), EXTENSION])
     settings |= {
         "spark.app.name": app,

@@ -41,7 +41,7 @@ def keep() -> Path | None:
 
 def job(table: str) -> None:
     """A little of everything."""
-    with session("warm") as spark:
+    with session("warm", lean=True) as spark:
         rows = spark.range(200).select(
             F.col("id"), (F.col("id") % 7).cast("double").alias("x"), (F.col("id") % 2).cast("double").alias("label")
         )

@@ -23,5 +23,5 @@ def spark() -> Iterator[SparkSession]:
         "spark.driver.memory": "3g",
         "spark.sql.shuffle.partitions": "3",
     }
-    with session("tests", conf=conf) as running:
+    with session("tests", conf=conf, lean=True) as running:
         yield running

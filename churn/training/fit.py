@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from typing import Any, cast
 
 import numpy as np
+from pyspark import inheritable_thread_target
 from pyspark.ml import PipelineModel, Transformer
 from pyspark.ml.classification import LogisticRegressionModel
 from pyspark.ml.functions import vector_to_array
@@ -31,6 +34,8 @@ from churn.training.pipeline import (
 from churn.training.spec import ModelSpec
 
 ROWS_PER_PARTITION = 50_000
+AT_ONCE = 3
+"""Candidates fitted at the same time; they share one table in memory."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +74,14 @@ def fit(spec: ModelSpec, labelled: DataFrame, split: Split, features: Sequence[s
     for name, part in (("train", train), ("calibrate", later)):
         _check_classes(spec, name, part)
     prepared = _prepared(train, features)
-    candidates = {name: _candidate(spec, name, prepared) for name in spec.candidates}
+    candidates = _candidates(spec, prepared)
     trials = _trials(candidates, prepared.model.transform(later))
     chosen = simplest_of_the_best(trials)
     stages = candidates[chosen]
     if spec.refit:
         prepared.rows.unpersist()
         prepared = _prepared(rows.where(F.col("as_of").isin(*split.ripe)), features)
-        stages = _candidate(spec, chosen, prepared)
+        stages = _candidate(spec, chosen, prepared=prepared)
     newest = PipelineModel(stages=stages).transform(prepared.rows)
     calibrator = calibration(chosen, trials[chosen].slope).fit(newest)
     importance = _importance(stages[0], prepared.rows)
@@ -119,9 +124,16 @@ def _prepared(rows: DataFrame, features: Sequence[str]) -> _Prepared:
     return _Prepared(columns, model, ready, ready.count())
 
 
-def _candidate(spec: ModelSpec, name: str, prepared: _Prepared) -> list[Transformer]:
+def _candidate(spec: ModelSpec, name: str, *, prepared: _Prepared) -> list[Transformer]:
     stages = candidate_stages(name, spec.candidates[name], rows=prepared.count, seed=spec.seed)
     return list(fitted(stages, prepared.rows).stages)
+
+
+def _candidates(spec: ModelSpec, prepared: _Prepared) -> dict[str, list[Transformer]]:
+    """Every candidate, some at the same time, as MLlib's own CrossValidator does it: the jobs of each are small."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        one = inheritable_thread_target(prepared.rows.sparkSession)(partial(_candidate, spec, prepared=prepared))
+        return dict(zip(spec.candidates, pool.map(one, spec.candidates), strict=True))
 
 
 def _trials(candidates: Mapping[str, list[Transformer]], later: DataFrame) -> dict[str, Trial]:

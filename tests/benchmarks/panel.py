@@ -8,7 +8,6 @@ engine's values are the naive ones, and prints as its last line ratio_to_floor, 
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from pyspark.sql import functions as F
 
 from churn.contracts.transactions import TRANSACTIONS
 from churn.features import known_by, panel, windowed
+from churn.session import session
 
 START = datetime(2024, 1, 1)
 SPAN = 540
@@ -170,18 +170,15 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000_000)
     parser.add_argument("--customers", type=int, default=200_000)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--naive", action=argparse.BooleanOptionalAction, default=True, help="measure and compare it")
     args = parser.parse_args()
-    spark = (
-        SparkSession.builder.master("local[2]")
-        .appName("panel benchmark")
-        .config("spark.driver.memory", "3g")
-        .config("spark.ui.enabled", False)
-        .config("spark.sql.session.timeZone", "UTC")
-        .config("spark.sql.shuffle.partitions", 8)
-        .config("spark.sql.execution.arrow.maxRecordsPerBatch", int(os.environ.get("BATCH", "100000")))
-        .getOrCreate()
-    )
-    spark.sparkContext.setLogLevel("ERROR")
+    settings = {
+        "spark.master": "local[2]",
+        "spark.driver.memory": "3g",
+        "spark.sql.shuffle.partitions": "8",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": "100000",
+    }
+    spark = session("panel benchmark", conf=settings)
     cache = Path(tempfile.gettempdir()) / f"churn-panel-{args.rows}-{args.customers}"
     if not (cache / "_SUCCESS").exists():
         transactions(spark, args.rows, args.customers).write.mode("overwrite").parquet(str(cache))
@@ -202,12 +199,15 @@ def main() -> None:
     for _ in range(args.repeats):
         timed["floor"].append(seconds(floor(rows)))
         timed["engine"].append(seconds(engine()))
-    if not os.environ.get("QUICK"):
-        naive_seconds = seconds(naive(rows, as_ofs))
-        print(f"naive {naive_seconds:.1f} s")
+    for name, repeats in timed.items():
+        print(f"{name}: {', '.join(f'{taken:.2f}' for taken in repeats)} s")
+    if args.naive:
+        taken = seconds(naive(rows, as_ofs))
+        print(f"naive, a pass an as-of: {taken:.2f} s, {taken / median(timed['floor']):.2f} times the floor")
         wrong = differences(engine(), naive(rows, as_ofs))
-        print(f"values that differ from the naive ones: {wrong}")
-    print({k: [round(x, 2) for x in v] for k, v in timed.items()})
+        print(f"values that differ from the naive ones: {wrong}", flush=True)
+        if wrong:
+            raise SystemExit("the engine is wrong")
     print(f"ratio_to_floor={median(timed['engine']) / median(timed['floor']):.2f}")
     spark.stop()
 
