@@ -43,6 +43,7 @@ def describe(batches: Iterable[pa.RecordBatch], plan: Plan) -> Iterator[pa.Recor
     code = to_numpy(pc.index_in(spine["customer"], value_set=customers))
     sources = {name: Source.of(name, plan, rows, customers) for name, rows in pieces.items()}
     turn = max(1, CELLS // (1 + sum(_cells(plan, name) for name in sources)))
+    turns = {name: source.turns(turn, len(customers)) for name, source in sources.items()}
     group = code // turn * len(plan.as_ofs) + _positions(spine["as_of"], plan)
     order = np.argsort(group, kind="stable")
     now = -1
@@ -52,7 +53,7 @@ def describe(batches: Iterable[pa.RecordBatch], plan: Plan) -> Iterator[pa.Recor
         if number != now:
             now, low = number, number * turn
             size = min(turn, len(customers) - low)
-            engines = _engines(plan, {name: source.turn(low, size) for name, source in sources.items()}, size)
+            engines = _engines(plan, {name: parts[number] for name, parts in turns.items()}, size)
         answers: dict[str, Answer] = {}
         with np.errstate(all="ignore"):
             for engine in engines:
@@ -122,15 +123,18 @@ class Source:
     def __getitem__(self, column: Column) -> Array:
         return self.columns[column]
 
-    def where(self, kept: Array) -> Source:
-        if kept.dtype == bool and kept.all():
+    def where(self, kept: Array | slice) -> Source:
+        if isinstance(kept, np.ndarray) and kept.dtype == bool and kept.all():
             return self
         return replace(self, columns={name: column[kept] for name, column in self.columns.items()})
 
-    def turn(self, low: int, size: int) -> Source:
-        """The rows of `size` customers, counted from `low`."""
-        rows = self.where((self["code"] >= low) & (self["code"] < low + size))
-        return replace(rows, columns={**rows.columns, "code": rows["code"] - low})
+    def turns(self, size: int, customers: int) -> list[Source]:
+        """The rows of `size` customers each, who are counted from 0 in every turn."""
+        turn, code = np.divmod(self["code"], size)
+        turn = turn.astype(np.min_scalar_type(customers // size))
+        rows = replace(self, columns={**self.columns, "code": code}).where(np.argsort(turn, kind="stable"))
+        ends = np.cumsum(np.bincount(turn, minlength=customers // size + 1))
+        return [rows.where(slice(start, end)) for start, end in pairwise([0, *ends.tolist()])]
 
     def counted(self, measure: int) -> Source:
         """The rows that have a value."""

@@ -16,7 +16,7 @@ import pyarrow as pa
 from churn.features.aggregate import Array
 from churn.features.plan import SPINE, Plan
 
-CHUNK: Final = 1 << 21
+CHUNK: Final = 1 << 19
 
 PACKED: Final = "bucket int, source string, piece binary"
 
@@ -25,12 +25,12 @@ def pack(batches: Iterable[pa.RecordBatch], source: str, plan: Plan) -> Iterator
     """Rows (bucket, customer, ...) as pieces: a chunk's visible rows of one bucket, in one binary value."""
     for chunk in _chunks(batches):
         rows, kept = (chunk, np.arange(len(chunk))) if source == SPINE else _narrow(chunk, source, plan)
-        pieces = list(_split(rows, kept, plan.buckets))
+        pieces = dict(_split(rows, kept, plan.buckets))
         yield pa.RecordBatch.from_pydict(
             {
-                "bucket": pa.array([bucket for bucket, _ in pieces], pa.int32()),
+                "bucket": pa.array(pieces, pa.int32()),
                 "source": pa.array([source] * len(pieces), pa.string()),
-                "piece": pa.array([_bytes(piece) for _, piece in pieces], pa.binary()),
+                "piece": _binary(pieces.values()),
             }
         )
 
@@ -51,17 +51,22 @@ def _narrow(chunk: pa.RecordBatch, source: str, plan: Plan) -> tuple[pa.RecordBa
     event, known = to_numpy(chunk["event"]), to_numpy(chunk["known"])
     superseded = to_numpy(chunk["superseded"].fill_null(np.iinfo(np.int64).max))
     first, last = plan.visible(event, known, superseded, np.array(plan.as_ofs))
+    edges = plan.edges(source)
     columns: dict[str, Any] = {
         "bucket": chunk["bucket"],
         "customer": chunk["customer"],
-        "segment": np.searchsorted(plan.edges(source), event, side="right").astype(np.int32),
-        "first": first.astype(np.int16),
-        "last": last.astype(np.int16),
+        "segment": _small(np.searchsorted(edges, event, side="right"), len(edges)),
+        "first": _small(first, len(plan.as_ofs)),
+        "last": _small(last, len(plan.as_ofs)),
     }
     if plan.needs_event(source):
         columns["event"] = event
     columns |= {name: chunk[name] for name in chunk.schema.names if name.startswith("m")}
     return pa.RecordBatch.from_pydict(columns), np.flatnonzero(first < last)
+
+
+def _small(numbers: Array, most: int) -> Array:
+    return numbers.astype(np.min_scalar_type(most))
 
 
 def _split(rows: pa.RecordBatch, kept: Array, buckets: int) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -74,12 +79,15 @@ def _split(rows: pa.RecordBatch, kept: Array, buckets: int) -> Iterator[tuple[in
             yield number, sorted_rows.slice(start, end - start)
 
 
-def _bytes(rows: pa.RecordBatch) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, rows.schema) as stream:
-        stream.write_batch(rows)
-    written: bytes = sink.getvalue().to_pybytes()
-    return written
+def _binary(pieces: Iterable[pa.RecordBatch]) -> pa.Array:
+    """Each piece as a stream of its own, one after the other in the array's only buffer: they are copied once."""
+    sink, ends = pa.BufferOutputStream(), [0]
+    for piece in pieces:
+        with pa.ipc.new_stream(sink, piece.schema) as stream:
+            stream.write_batch(piece)
+        ends.append(sink.tell())
+    offsets = pa.py_buffer(np.array(ends, dtype=np.int32))
+    return pa.Array.from_buffers(pa.binary(), len(ends) - 1, [None, offsets, sink.getvalue()])
 
 
 def to_numpy(column: pa.Array) -> Array:
