@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from pyspark.sql import Column
@@ -12,6 +13,7 @@ from churn.contracts.transactions import TRANSACTIONS
 from churn.errors import BadInputError
 from churn.features import EVER, Windowed, catalogue, derived, features, followed, windowed
 from churn.features.declare import check_derived
+from churn.features.reference import markdown
 
 pytestmark = pytest.mark.usefixtures("_apart")
 
@@ -141,3 +143,8 @@ def test_refused(case: str) -> None:
     declare, message = REFUSED[case]
     with pytest.raises(BadInputError, match=message):
         declare()
+
+
+def test_the_reference_page_is_what_the_catalogue_says() -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "features.md"
+    assert page.read_text("utf-8") == markdown(), "make it anew: see docs/add-a-feature.md"

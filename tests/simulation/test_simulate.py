@@ -1,0 +1,169 @@
+"""The simulated company: the same bytes for a seed, dirt at its rates, and events that follow from each other."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Mapping
+from datetime import date, datetime
+from pathlib import Path
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from churn.contracts import CONTRACTS
+from churn.errors import BadInputError
+from churn.simulation import CLEAN, Dirt, company, simulate
+from churn.simulation.draw import Dice
+from churn.simulation.noise import on_the_way
+
+HALF_A_YEAR = {"start": date(2026, 4, 1), "end": date(2026, 10, 1)}
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Every file and what it holds."""
+    files = sorted(file for file in folder.rglob("*.csv*"))
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+@pytest.fixture(scope="module")
+def small(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, int]]:
+    """120 customers over half a year, and how many rows each source has."""
+    out = tmp_path_factory.mktemp("simulated") / "company"
+    return out, simulate(spark, customers=120, seed=5, out=out, **HALF_A_YEAR)
+
+
+def test_the_same_seed_gives_the_same_bytes_however_spark_divides_the_work(
+    spark: SparkSession, small: tuple[Path, dict[str, int]], tmp_path: Path
+) -> None:
+    before = spark.conf.get("spark.sql.shuffle.partitions")
+    spark.conf.set("spark.sql.shuffle.partitions", "7")
+    try:
+        simulate(spark, customers=120, seed=5, out=tmp_path / "again", **HALF_A_YEAR)
+    finally:
+        spark.conf.set("spark.sql.shuffle.partitions", str(before))
+    assert _digests(tmp_path / "again") == _digests(small[0])
+
+
+def test_the_rows_said_are_the_rows_written(small: tuple[Path, dict[str, int]]) -> None:
+    out, rows = small
+    lines = {name: sum(len(file.read_text().splitlines()) - 1 for file in (out / name).glob("*.csv")) for name in rows}
+    assert lines == rows
+    assert set(rows) >= {"customers", "calls", "transactions", "closures", "fraud_reports", "contacts"}
+
+
+@pytest.fixture(scope="module")
+def clean(spark: SparkSession) -> Mapping[str, DataFrame]:
+    """2,000 customers over two years, before anything went wrong on the way."""
+    return {name: table.persist() for name, table in company(spark, customers=2_000, seed=3).items()}
+
+
+def test_tables_hold_what_the_contracts_promise(clean: Mapping[str, DataFrame]) -> None:
+    for name, contract in CONTRACTS.items():
+        columns = dict(clean[name].dtypes)
+        wanted = {field.name: field.type for field in contract.columns}
+        assert {column: columns[column] for column in wanted} == wanted
+        key = clean[name].groupBy(*contract.key).count().where("count > 1")
+        assert key.isEmpty(), name
+
+
+def test_nothing_happens_outside_an_open_account(clean: Mapping[str, DataFrame]) -> None:
+    opened = clean["customers"].groupBy("customer_id").agg(F.min("opened_at").alias("opened"))
+    closed = clean["closures"].select("customer_id", F.col("event_time").alias("closed"))
+    happened = F.col("event_time")
+    outside = F.col("opened").isNull() | (happened < F.col("opened")) | (happened > F.col("closed"))
+    for name in ("calls", "transactions"):
+        late = (
+            clean[name]
+            .join(opened, on="customer_id", how="left")
+            .join(closed, on="customer_id", how="left")
+            .where(outside)
+        )
+        assert late.isEmpty(), name
+
+
+def test_who_is_about_to_leave_complains_more_and_buys_less(clean: Mapping[str, DataFrame]) -> None:
+    """The signal that a model is to find: a day in the last month against a day of everybody else."""
+    closed = clean["closures"].where("kind = 'voluntary'").select("customer_id", F.col("event_time").alias("closed"))
+    as_of = F.lit(datetime(2026, 7, 1))
+    month = F.expr("interval 30 days")
+    soon = (F.col("closed") >= as_of) & (F.col("closed") < as_of + F.expr("interval 60 days"))
+    leaving = F.coalesce(soon, F.lit(False))
+    stay = F.col("closed").isNull() | (F.col("closed") >= as_of)
+    cohort = (
+        clean["customers"]
+        .where(F.col("opened_at") < as_of - month)
+        .select("customer_id")
+        .distinct()
+        .join(closed, on="customer_id", how="left")
+        .where(stay)
+        .select("customer_id", leaving.alias("leaving"))
+    )
+
+    def a_head(name: str, which: str) -> dict[bool, float]:
+        recent = (F.col("event_time") >= as_of - month) & (F.col("event_time") < as_of)
+        counts = clean[name].where(recent).where(which).groupBy("customer_id").count()
+        joined = cohort.join(counts, on="customer_id", how="left")
+        means = joined.groupBy("leaving").agg(F.avg(F.coalesce("count", F.lit(0))))
+        return {row[0]: row[1] for row in means.collect()}
+
+    complaints, purchases = a_head("calls", "reason = 'complaint'"), a_head("transactions", "kind = 'purchase'")
+    assert complaints[True] > 1.5 * complaints[False]
+    assert purchases[True] < 0.9 * purchases[False]
+
+
+def test_dirt_comes_at_its_rates(spark: SparkSession) -> None:
+    rows = spark.range(40_000).select(
+        F.col("id").cast("string").alias("call_id"),
+        F.lit(datetime(2026, 1, 1)).alias("known_time"),
+        F.lit(True).alias("resolved"),
+    )
+    dirt = Dirt(late=0.1, corrected=0.05, duplicated=0.02, broken=0)
+    sent = on_the_way(rows, ("call_id",), {"resolved": "NOT resolved"}, Dice(1), dirt)
+    seen = sent.agg(
+        F.avg((F.col("copy") == 0).cast("int")).alias("first"),
+        F.sum((F.col("copy") == 1).cast("int")).alias("corrected"),
+        F.sum((F.col("copy") == 2).cast("int")).alias("duplicated"),
+        F.sum(((F.col("copy") == 0) & (F.col("known_time") >= datetime(2026, 1, 2))).cast("int")).alias("late"),
+    ).collect()[0]
+    assert seen["corrected"] / 40_000 == pytest.approx(0.05, rel=0.1)
+    assert seen["duplicated"] / 40_000 == pytest.approx(0.02, rel=0.15)
+    assert seen["late"] / 40_000 == pytest.approx(0.1, rel=0.1)
+    assert on_the_way(rows, ("call_id",), {}, Dice(1), CLEAN).count() == 40_000
+
+
+def test_the_sample_company_is_what_its_command_makes(spark: SparkSession, tmp_path: Path) -> None:
+    sample = Path(__file__).parents[2] / "sample_data"
+    simulate(
+        spark,
+        customers=4_000,
+        seed=2026,
+        out=tmp_path,
+        start=date(2025, 4, 1),
+        transactions_per_month=2.5,
+        format="csv.gz",
+    )
+    made = {name: gzip.decompress((tmp_path / name).read_bytes()) for name in _digests(tmp_path)}
+    kept = {name: gzip.decompress((sample / name).read_bytes()) for name in made}
+    assert {name: hashlib.sha256(text).hexdigest() for name, text in made.items()} == {
+        name: hashlib.sha256(text).hexdigest() for name, text in kept.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"customers": 0}, "0 customers, want 1 to"),
+        ({"start": date(2026, 9, 20)}, "too short"),
+        ({"transactions_per_month": -1.0}, "transactions a month"),
+        ({"format": "cvs"}, "no format 'cvs'; did you mean 'csv'"),
+        ({"layout": "dayly"}, "did you mean 'daily'"),
+    ],
+)
+def test_what_cannot_be_simulated_is_said(
+    spark: SparkSession, tmp_path: Path, asked: dict[str, object], message: str
+) -> None:
+    with pytest.raises(BadInputError, match=message):
+        simulate(spark, **({"customers": 10, "seed": 1, "out": tmp_path / "none"} | asked))
+    assert not (tmp_path / "none").exists()
