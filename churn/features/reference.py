@@ -14,7 +14,7 @@ def markdown() -> str:
         "# Features\n\n"
         "Every feature there is, by family. Made from `churn/features/`; do not edit.\n\n"
         "A feature has a column for each of its windows, `[as_of - N days, as_of)`, in days; *ever* is all that came"
-        " before. A model may set windows of its own, which replace those of every feature that has several. Fill is the"
+        " before. A model may set its own windows, which replace those of every feature that has several. Fill is the"
         " value of a customer without such rows; without its source a feature is left out, never 0.\n"
     )
     rows = sorted(catalogue(), key=lambda row: str(row["family"]))
