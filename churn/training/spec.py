@@ -131,10 +131,10 @@ class ModelSpec:
 
     @property
     def outcome(self) -> str:
-        """What is predicted, in words."""
+        """What is predicted, in words that end the sentence "the chance that a customer ..."."""
         if self.label == "closure":
-            return f"the account is closed ({', '.join(self.kinds)})"
-        return f"no {' or '.join(self.activity)}"
+            return f"closes the account ({', '.join(self.kinds)})"
+        return f"makes no {' or '.join(self.activity)}"
 
     @property
     def population(self) -> str:
