@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from churn.config import Config, load
 from churn.contracts.ingest import LedgerRow, ingest, validate
+from churn.features import features, panel
 from churn.storage import Lake
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +62,29 @@ def test_bank_calls(spark: SparkSession, tmp_path: Path, example: Callable[[str]
         # hung up in the queue; the menu's clock runs ahead of the queue's
         (few[2], "25725821", at(21, "15:13:32"), at(21, "15:13:44"), 43, 0, True),
     ]
+
+    spine = lake.read("customers").select("customer_id", F.lit(as_of).alias("as_of")).distinct()
+    described = panel(spine, {"calls": lake.read("calls")}, features("calls"), as_ofs=[as_of]).persist()
+    assert described.count() == 4_081
+    by_hand = {
+        # four calls on 21 February: 20, 49 and 28 s in the queue and hung up, then 274 s and 202 s with an agent, which
+        # began at 12:44:14 in Israel; a fifth one is a phantom
+        "22032791": [0, 0, None, 4, 1, 202, 92.75, 274, 3, 3, days("13:15:46", 7)],
+        # 8 February twice, then 15 February, less than a week after the first, and 22 February, more than one later
+        "10241115": [1, 66, 11.0, 4, 3, 434, 18.0, 34, 0, 2, days("09:07:20", 6)],
+        # one call, a phantom
+        "12225918": [0, 0, None, 0, 0, 0, None, None, 0, 0, None],
+    }
+    month = ("calls_made", "call_days", "talk_time", "wait_mean", "wait_longest", "calls_abandoned", "repeat_calls")
+    columns = ("calls_made_7d", "talk_time_7d", "wait_mean_7d", *(f"{name}_30d" for name in month), "days_since_call")
+    for row in described.where(F.col("customer_id").isin(*by_hand)).select("customer_id", *columns).collect():
+        assert list(row)[1:] == [pytest.approx(value) for value in by_hand.pop(row["customer_id"])]
+    assert not by_hand
+
+
+def days(time: str, whole: int) -> float:
+    hours, minutes, seconds = map(int, time.split(":"))
+    return whole + (hours * 3600 + minutes * 60 + seconds) / 86_400
 
 
 def at(day: int, time: str) -> datetime:
