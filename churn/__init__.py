@@ -1,7 +1,7 @@
 """Churn, fraud and sales models from call logs and transactions, on Spark.
 
 import churn
-rows = churn.panel(spine, {"transactions": transactions}, churn.features("spending"), as_ofs=[as_of])
+rows = churn.panel(spine, {"transactions": transactions}, ["spending"], as_ofs=[as_of])
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-# Each name and its module, imported when first used: a notebook that wants features need not wait for MLlib.
+# Each name and its module, imported when first used: a notebook that wants features need not wait for MLlib. None is
+# that of a module in this package, which Python would put in its place; after a colon is what it is called there.
 _PLACES = {
     "CONTRACTS": "churn.contracts",
     "Candidate": "churn.training.spec",
@@ -21,14 +22,14 @@ _PLACES = {
     "closure": "churn.labels",
     "derived": "churn.features",
     "evaluate": "churn.evaluation.metrics",
-    "features": "churn.features",
     "fit": "churn.training.fit",
     "followed": "churn.features",
     "inactivity": "churn.labels",
     "ingest": "churn.contracts.ingest",
     "load_spec": "churn.training.spec",
     "panel": "churn.features",
-    "session": "churn.session",
+    "rows": "churn.features",
+    "spark_session": "churn.session:session",
     "split_in_time": "churn.dataset.split",
     "validate": "churn.contracts.ingest",
     "windowed": "churn.features",
@@ -41,4 +42,5 @@ def __getattr__(name: str) -> Any:
     """The public name, from the module that holds it."""
     if name not in _PLACES:
         raise AttributeError(f"module 'churn' has no attribute {name!r}")
-    return getattr(import_module(_PLACES[name]), name)
+    place, _, own_name = _PLACES[name].partition(":")
+    return getattr(import_module(place), own_name or name)

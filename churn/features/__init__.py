@@ -7,6 +7,8 @@ from pkgutil import iter_modules
 
 from churn.features.declare import (
     EVER,
+    HOUR,
+    MINUTE,
     Derived,
     Feature,
     Windowed,
@@ -18,10 +20,13 @@ from churn.features.declare import (
     windowed,
 )
 from churn.features.panel import panel
+from churn.features.rows import rows
 from churn.features.visible import known_by
 
 __all__ = [
     "EVER",
+    "HOUR",
+    "MINUTE",
     "Derived",
     "Feature",
     "Windowed",
@@ -31,10 +36,13 @@ __all__ = [
     "followed",
     "known_by",
     "panel",
+    "rows",
     "windowed",
 ]
 
-_MACHINERY = frozenset({"aggregate", "declare", "kernel", "pack", "panel", "plan", "visible", "reference"})
+_MACHINERY = frozenset(
+    {"aggregate", "declare", "kernel", "measure", "moments", "pack", "panel", "plan", "reference", "rows", "visible"}
+)
 
 for _module in sorted(module.name for module in iter_modules(__path__)):
     if _module not in _MACHINERY:

@@ -254,7 +254,7 @@ PARTS: Final[Mapping[str, Part]] = {
 Parts = Mapping[str, Array]
 
 
-def _exact_std(parts: Parts, _as_of: int) -> Array:
+def _exact_std(parts: Parts, _as_of: Any) -> Array:
     """The deviation from exact sums: n * sum of squares - square of the sum, over n * (n - 1).
 
     That difference is a small one of large numbers. It is exact in 64 bits, where overflow wraps around, as soon as
@@ -286,7 +286,7 @@ class Aggregation:
     result: Literal["count", "number", "measure", "same"]
     wants: Literal["row", "value", "order", "number"] = "row"
     parts: tuple[str, ...] = ()
-    finish: Callable[[Parts, int], Array] | None = None
+    finish: Callable[[Parts, Any], Array] | None = None
     ordered: Callable[..., Grouped] | None = None
     reach: Callable[[Mapping[str, float]], float] = lambda parameters: 0.0
 
@@ -329,3 +329,6 @@ AGGREGATIONS: Final[Mapping[str, Aggregation]] = {
     "discounted": Aggregation("measure", "number", ordered=_discounted),
 }
 """What `agg` may be. Null rows count nowhere; a customer without rows in the window gets the feature's fill."""
+
+MERGEABLE: Final = frozenset(name for name, aggregation in AGGREGATIONS.items() if aggregation.parts)
+"""The aggregations that may be asked for each transaction."""

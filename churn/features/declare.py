@@ -18,13 +18,22 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from churn.contracts.contract import Contract
+from churn.contracts.transactions import TRANSACTIONS
 from churn.errors import BadInputError, nearest
 from churn.features.aggregate import AGGREGATIONS, Aggregation
 
 EVER: Final = None
 """The window that begins with the customer: all history before as-of."""
 
-Days = int | None
+MINUTE: Final = 1 / 1440
+HOUR: Final = 1 / 24
+"""Parts of a day, for the windows of features of a transaction: `days=(15 * MINUTE, HOUR, 1, 7)`."""
+
+CUSTOMER: Final = ("customer_id",)
+OWN: Final = frozenset({"as_of", *(field.name for field in TRANSACTIONS.columns)})
+"""What a derived feature may read of the transaction it describes; of a customer's row, only `as_of`."""
+
+Days = float | None
 Fill = float | str | None
 
 
@@ -37,15 +46,15 @@ class Feature:
     doc: str
     unit: str
     fill: Fill
-    days: tuple[int, ...] | None
+    days: tuple[float, ...] | None
     marked: bool
 
-    def columns(self, windows: Sequence[int] | None = None) -> Mapping[str, Days]:
+    def columns(self, windows: Sequence[float] | None = None) -> Mapping[str, Days]:
         """The columns it produces and the window of each; `windows` replace its own if it has several."""
         if self.days is None:
             return {self.name: EVER}
         chosen = windows if windows and len(self.days) > 1 else self.days
-        return {f"{self.name}_{days}d": days for days in sorted(chosen)}
+        return {column_name(self, days): days for days in sorted(chosen)}
 
     @property
     def sources(self) -> frozenset[str]:
@@ -57,15 +66,25 @@ class Feature:
         """Whether it, or an input of it, may speak of a customer who has already decided."""
         return self.marked
 
+    @property
+    def of_rows(self) -> bool:
+        """Whether it describes transactions alone, not customers at a midnight: `churn.rows` has it, no panel."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class Windowed(Feature):
-    """An aggregation over a source's rows in a window; with a `cause`, over those that follow one within some days."""
+    """An aggregation over a source's rows in a window; with a `cause`, over those that follow one within some days.
+
+    `by` is whose rows: the customer's, or those of all that the described transaction shares with them.
+    """
 
     source: Contract = field(repr=False)
     agg: str
     parameters: Mapping[str, float]
     measure: Callable[[], Any] = field(repr=False)
+    by: tuple[str, ...] = CUSTOMER
+    delayed: bool = False
     cause: Contract | None = field(default=None, repr=False)
     within_days: float = 0
 
@@ -77,6 +96,11 @@ class Windowed(Feature):
     def sources(self) -> frozenset[str]:
         return frozenset(contract.name for contract in (self.source, self.cause) if contract)
 
+    @property
+    def of_rows(self) -> bool:
+        parts_of_a_day = self.days is not None and any(days != int(days) for days in self.days)
+        return self.by != CUSTOMER or self.delayed or parts_of_a_day
+
 
 @dataclass(frozen=True)
 class Derived(Feature):
@@ -85,21 +109,27 @@ class Derived(Feature):
     formula: Callable[..., Column] = field(repr=False)
 
     def inputs(self, days: Days) -> Mapping[str, tuple[Windowed, Days]]:
-        """Each parameter's feature and window, when this feature's own window is `days`; `as_of` is left out.
+        """Each parameter's feature and window, when this feature's own window is `days`; what is in OWN is left out.
 
         Raises BadInputError if a parameter names no column of a windowed feature.
         """
-        return {name: self._input(name, days) for name in signature(self.formula).parameters if name != "as_of"}
+        return {name: self._input(name, days) for name in signature(self.formula).parameters if name not in OWN}
+
+    @property
+    def own(self) -> frozenset[str]:
+        """The columns of the described row that it reads."""
+        return OWN & signature(self.formula).parameters.keys()
 
     def _input(self, parameter: str, days: Days) -> tuple[Windowed, Days]:
-        name, own = re.fullmatch(r"(.+?)(?:_(\d+)d)?", parameter).groups()  # type: ignore[union-attr]
+        name, *own = re.fullmatch(r"(.+?)(?:_(\d+)([mhd]))?", parameter).groups()  # type: ignore[union-attr]
         feature = _REGISTRY.get(name)
         if not isinstance(feature, Windowed):
             known = (known.name for known in _REGISTRY.values() if isinstance(known, Windowed))
             raise BadInputError(f"{self.family}.{self.name}: no windowed feature named {name!r}{nearest(name, known)}")
-        window = int(own) if own else days if feature.days else EVER
+        window = int(own[0]) * _SPANS[own[1]] if own[0] else days if feature.days else EVER
         if (feature.days is None) != (window is None):
-            wanted = f"write {name}" if feature.days is None else f"write {name}_{feature.days[0]}d, or declare days"
+            first = "" if feature.days is None else column_name(feature, feature.days[0])
+            wanted = f"write {first}, or declare days" if first else f"write {name}"
             raise BadInputError(f"{self.family}.{self.name}: {parameter} is no column of {name}; {wanted}")
         return feature, window
 
@@ -120,9 +150,20 @@ class Derived(Feature):
     def after_intent(self) -> bool:
         return self.marked or any(feature.after_intent for feature in self._features)
 
+    @property
+    def of_rows(self) -> bool:
+        return bool(self.own - {"as_of"}) or any(feature.of_rows for feature in self._features)
+
+
+_SPANS: Final = {"d": 1, "h": HOUR, "m": MINUTE}
+
 
 def column_name(feature: Feature, days: Days) -> str:
-    return feature.name if days is None else f"{feature.name}_{days}d"
+    """The feature's name and its window in whole days, else hours, else minutes: calls_7d, spend_6h, spend_15m."""
+    if days is None:
+        return feature.name
+    unit = next(unit for unit, span in _SPANS.items() if unit == "m" or abs(days / span - round(days / span)) < 1e-6)
+    return f"{feature.name}_{round(days / _SPANS[unit])}{unit}"
 
 
 _REGISTRY: dict[str, Feature] = {}
@@ -135,13 +176,17 @@ def windowed(
     agg: str,
     unit: str,
     fill: Fill,
-    days: Sequence[int] | None = EVER,
+    days: Sequence[float] | None = EVER,
+    by: str | Sequence[str] = CUSTOMER,
+    delayed: bool = False,
     after_intent: bool = False,
     **parameters: float,
 ) -> Callable[[Callable[[], Column]], Windowed]:
     """Declare an aggregation of a Column over the rows of a source, in one or several windows. Null rows don't count.
 
-    `agg` is one of churn.features.aggregate.AGGREGATIONS, `parameters` are its own (`within_days=7`).
+    `agg` is one of churn.features.aggregate.AGGREGATIONS, `parameters` are its own (`within_days=7`). What follows is
+    for features of transactions: `by` is what the rows must have in common with the transaction (`"merchant_id"`, or
+    several columns), and a `delayed` window ends as many days before the transaction as labels take to ripen.
 
         @windowed(TRANSACTIONS, agg="sum", days=(7, 30, 90), unit="money", fill=0)
         def spend() -> Column:
@@ -152,7 +197,8 @@ def windowed(
     def declare(measure: Callable[[], Column]) -> Windowed:
         common = _common(measure, unit, fill, days, after_intent)
         _check_aggregation(common["name"], agg, parameters)
-        return _register(Windowed(**common, source=source, agg=agg, parameters=parameters, measure=measure))
+        whose: dict[str, Any] = {"by": (by,) if isinstance(by, str) else tuple(by), "delayed": delayed}
+        return _register(Windowed(**common, **whose, source=source, agg=agg, parameters=parameters, measure=measure))
 
     return declare
 
@@ -165,7 +211,7 @@ def followed(
     unit: str,
     fill: Fill,
     agg: str = "count",
-    days: Sequence[int] | None = EVER,
+    days: Sequence[float] | None = EVER,
     after_intent: bool = False,
     **parameters: float,
 ) -> Callable[[Callable[[], tuple[Column, Column]]], Windowed]:
@@ -190,12 +236,13 @@ def followed(
 
 
 def derived(
-    *, unit: str, fill: Fill, days: Sequence[int] | None = EVER, after_intent: bool = False
+    *, unit: str, fill: Fill, days: Sequence[float] | None = EVER, after_intent: bool = False
 ) -> Callable[[Callable[..., Column]], Derived]:
     """Declare a Column over other features of the same row; the function's parameters name them.
 
     `spend_30d` is that column; `spend`, in a feature with `days`, is spend over each of them; `as_of` is the moment.
-    It sees its inputs filled. A null becomes `fill`.
+    A feature of transactions may read the transaction's own columns too (`amount`). It sees its inputs filled. A null
+    becomes `fill`.
 
         @derived(unit="ratio", fill=1)
         def spend_trend(spend_30d: Column, spend_90d: Column) -> Column:
@@ -222,8 +269,14 @@ def features(*names: str) -> tuple[Feature, ...]:
     return tuple(feature for feature in public if not names or {feature.name, feature.family} & set(names))
 
 
+def named(chosen: Sequence[Feature | str]) -> list[Feature]:
+    """Features, and the names of features or families, as features, each once."""
+    found = (features(one) if isinstance(one, str) else (one,) for one in chosen)
+    return list({feature.name: feature for several in found for feature in several}.values())
+
+
 def catalogue() -> list[dict[str, Any]]:
-    """Every feature as plain values: name, family, columns, unit, sources, days, fill, after_intent, doc."""
+    """Every feature as plain values: name, family, columns, unit, sources, of, by, days, fill, after_intent, doc."""
     return [
         {
             "name": feature.name,
@@ -231,6 +284,8 @@ def catalogue() -> list[dict[str, Any]]:
             "columns": list(feature.columns()),
             "unit": feature.unit,
             "sources": sorted(feature.sources),
+            "of": "transaction" if feature.of_rows else "customer",
+            "by": list(feature.by) if isinstance(feature, Windowed) else None,
             "days": feature.days and list(feature.days),
             "fill": feature.fill,
             "after_intent": feature.after_intent,
@@ -249,15 +304,15 @@ def check_derived() -> None:
 
 
 def _common(
-    function: Callable[..., Any], unit: str, fill: Fill, days: Sequence[int] | None, after_intent: bool
+    function: Callable[..., Any], unit: str, fill: Fill, days: Sequence[float] | None, after_intent: bool
 ) -> dict[str, Any]:
     name, doc = function.__name__, getdoc(function)
-    if re.search(r"_\d+d$", name):
+    if re.search(r"_\d+[mhd]$", name):
         raise BadInputError(f"{name}: the window is added to a name; declare it as days= and drop it from the name")
     if not doc:
         raise BadInputError(f"{name}: a feature needs a docstring; say what it is and what null means")
-    if days is not None and (not days or min(days) < 1 or len(set(days)) < len(days)):
-        raise BadInputError(f"{name}: days is {tuple(days)!r}, want different whole days of at least 1, or EVER")
+    if days is not None and (not days or min(days) < MINUTE or len(set(days)) < len(days)):
+        raise BadInputError(f"{name}: days is {tuple(days)!r}, want different windows of at least a minute, or EVER")
     return {
         "name": name,
         "family": function.__module__.rpartition(".")[2],

@@ -7,7 +7,7 @@ the sums it keeps of them are at most `CELLS` numbers.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import inf
@@ -35,12 +35,12 @@ Answer = tuple[Array, Array]
 
 def describe(batches: Iterable[pa.RecordBatch], plan: Plan) -> Iterator[pa.RecordBatch]:
     """The spine rows of one bucket, as-of by as-of, with the plan's columns behind their own."""
-    pieces = _unpack(batches)
+    pieces = {name: whole(rows) for name, rows in unpack(batches).items()}
     if SPINE not in pieces:
         return
     spine = pieces.pop(SPINE)
-    customers = pc.unique(spine["customer"])
-    code = to_numpy(pc.index_in(spine["customer"], value_set=customers))
+    customers = pc.unique(spine["key"])
+    code = to_numpy(pc.index_in(spine["key"], value_set=customers))
     sources = {name: Source.of(name, plan, rows, customers) for name, rows in pieces.items()}
     turn = max(1, CELLS // (1 + sum(_cells(plan, name) for name in sources)))
     turns = {name: source.turns(turn, len(customers)) for name, source in sources.items()}
@@ -60,18 +60,26 @@ def describe(batches: Iterable[pa.RecordBatch], plan: Plan) -> Iterator[pa.Recor
                 answers.update(engine.answers(at))
         own = spine.take(pa.array(rows))
         columns = {"customer_id": customers.take(pa.array(code[rows]))}
-        columns |= {name: own[name] for name in own.schema.names if name != "customer"}
+        columns |= {name: own[name] for name in own.schema.names if name != "key"}
         columns |= {ask.column: _column(ask, plan, sources, answers, code[rows] - low) for ask in plan.asks}
         yield pa.RecordBatch.from_pydict(columns)
 
 
-def _unpack(batches: Iterable[pa.RecordBatch]) -> dict[str, pa.RecordBatch]:
-    """The rows of each source."""
-    pieces: dict[str, list[pa.Table]] = defaultdict(list)
+def unpack(batches: Iterable[pa.RecordBatch]) -> dict[str, list[pa.RecordBatch]]:
+    """The pieces of each source."""
+    pieces: dict[str, list[pa.RecordBatch]] = defaultdict(list)
     for batch in batches:
         for source, piece in zip(batch["source"].to_pylist(), batch["piece"], strict=True):
-            pieces[source].append(pa.ipc.open_stream(piece.as_buffer()).read_all())
-    return {name: pa.concat_tables(tables).combine_chunks().to_batches()[0] for name, tables in pieces.items()}
+            pieces[source] += pa.ipc.open_stream(piece.as_buffer())
+    return pieces
+
+
+def whole(pieces: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """Pieces as one."""
+    found = pa.Table.from_batches(pieces).combine_chunks().to_batches()
+    if len(found) > 1:
+        raise BadInputError("a bucket holds more text than one column can; set more spark.sql.shuffle.partitions")
+    return found[0]
 
 
 def _positions(as_of: pa.Array, plan: Plan) -> Array:
@@ -104,7 +112,7 @@ class Source:
 
     @classmethod
     def of(cls, name: str, plan: Plan, rows: pa.RecordBatch, customers: pa.Array) -> Source:
-        code = to_numpy(pc.index_in(rows["customer"], value_set=customers).fill_null(-1))
+        code = to_numpy(pc.index_in(rows["key"], value_set=customers).fill_null(-1))
         columns: dict[Column, Array] = {"code": code}
         columns |= {time: to_numpy(rows[time]) for time in TIMES if time in rows.schema.names}
         texts = {}
@@ -113,11 +121,11 @@ class Source:
                 column = rows[f"m{number}"]
                 if measure.kind == "text":
                     column, texts[number] = _ranked(column)
-                valid = _valid(column, measure)
-                if not valid.all():
-                    columns["valid", number] = valid
+                counted = valid(column, measure)
+                if not counted.all():
+                    columns["valid", number] = counted
                 if measure.kind != "mark":
-                    columns["value", number] = _value(column, measure)
+                    columns["value", number] = numbers(column, measure)
         return cls(name, columns, texts).where(code >= 0)
 
     def __getitem__(self, column: Column) -> Array:
@@ -153,7 +161,7 @@ def _ranked(column: pa.Array) -> tuple[pa.Array, pa.Array]:
     return pc.index_in(column, value_set=texts), texts
 
 
-def _valid(column: pa.Array, measure: Measure) -> Array:
+def valid(column: pa.Array, measure: Measure) -> Array:
     """Whether each row counts: nulls do not, and what is not a number does not."""
     if measure.kind == "mark":
         return to_numpy(column)
@@ -161,7 +169,7 @@ def _valid(column: pa.Array, measure: Measure) -> Array:
     return to_numpy(pc.and_not(known, column.is_nan().fill_null(False)) if measure.kind == "fraction" else known)
 
 
-def _value(column: pa.Array, measure: Measure) -> Array:
+def numbers(column: pa.Array, measure: Measure) -> Array:
     """Whole numbers (of the last decimal place, ranks of texts, microseconds, days) or fractions; 0 for null."""
     value = to_numpy(column.fill_null(0))
     if measure.kind == "fraction":
@@ -195,7 +203,7 @@ class Sums:
 
     def __init__(self, plan: Plan, source: Source, size: int) -> None:
         self._plan, self._size, self._edges = plan, size, plan.edges(source.name)
-        self._asks: dict[tuple[int, int | None], list[Ask]] = defaultdict(list)
+        self._asks: dict[tuple[int, float | None], list[Ask]] = defaultdict(list)
         for ask in plan.merged(source.name):
             self._asks[ask.measure, ask.days].append(ask)
         begins = np.concatenate(([plan.as_ofs[0] - 1], self._edges))
@@ -224,7 +232,7 @@ class Sums:
         late = self._late.where((self._late["first"] <= at) & (at < self._late["last"]))
         end = int(np.searchsorted(self._edges, as_of)) + 1
         for (measure, days), asks in self._asks.items():
-            start = 0 if days is None else int(np.searchsorted(self._edges, as_of - days * DAY)) + 1
+            start = 0 if days is None else int(np.searchsorted(self._edges, as_of - round(days * DAY))) + 1
             added = late.where(late["segment"] >= start).counted(measure)
             parts = {}
             for name, cells in self._cells[measure].items():
@@ -247,7 +255,7 @@ class Ordered:
 
     def answers(self, at: int) -> Iterator[tuple[str, Answer]]:
         seen = {wanted: self._seen(wanted, at) for wanted in self._sorted}
-        windows: dict[tuple[str, int, int | None], Rows] = {}
+        windows: dict[tuple[str, int, float | None], Rows] = {}
         for ask in self._asks:
             wanted = ask.source, ask.measure
             if wanted in seen and (ask.cause is None or ask.cause in seen):
@@ -290,8 +298,8 @@ def _merged(ask: Ask, rows: Rows) -> tuple[Array, Array]:
     return rows.customer[starts], ask.aggregation.finish(parts, rows.as_of)
 
 
-def _since(rows: Rows, days: int | None) -> Rows:
-    since = np.iinfo(np.int64).min if days is None else rows.as_of - days * DAY
+def _since(rows: Rows, days: float | None) -> Rows:
+    since = np.iinfo(np.int64).min if days is None else rows.as_of - round(days * DAY)
     return replace(rows, since=since)
 
 
@@ -314,17 +322,23 @@ def _sorted(source: Source, measure: int) -> Source:
 def _column(
     ask: Ask, plan: Plan, sources: Mapping[str, Source], answers: Mapping[str, Answer], customer: Array
 ) -> pa.Array:
-    """One column of the panel for these customers: in its unit, and filled."""
-    measure, kind = plan.measures[ask.source][ask.measure], plan.result(ask)
+    """One column of the panel for these customers."""
+    measure = plan.measures[ask.source][ask.measure]
     if ask.column not in answers:
-        return pa.array([ask.fill] * len(customer), ARROW[kind])
+        return pa.array([ask.fill] * len(customer), ARROW[plan.result(ask)])
     present, value = (part[customer] for part in answers[ask.column])
-    if kind == "text":
+    if plan.result(ask) == "text":
         column = sources[ask.source].texts[ask.measure].take(pa.array(value, mask=~present))
         return column if ask.fill is None else column.fill_null(ask.fill)
+    return filled(ask, measure, present, value)
+
+
+def filled(ask: Ask, measure: Measure, present: Array, value: Array) -> pa.Array:
+    """A column of numbers or times, in its unit, and filled."""
+    kind = ask.result(measure.kind)
     if kind in ("moment", "day", "count"):
         column = pa.array(value.astype(np.int32 if kind == "day" else np.int64), mask=~present)
         return (column if ask.fill is None else column.fill_null(ask.fill)).cast(ARROW[kind])
     value = value.astype(float) if ask.aggregation.result == "number" else value / measure.unit
-    present &= ~np.isnan(value)
+    present = present & ~np.isnan(value)
     return pa.array(value, mask=~present) if ask.fill is None else pa.array(np.where(present, value, ask.fill))

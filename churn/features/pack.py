@@ -22,17 +22,28 @@ PACKED: Final = "bucket int, source string, piece binary"
 
 
 def pack(batches: Iterable[pa.RecordBatch], source: str, plan: Plan) -> Iterator[pa.RecordBatch]:
-    """Rows (bucket, customer, ...) as pieces: a chunk's visible rows of one bucket, in one binary value."""
+    """Rows (bucket, key, ...) as pieces: a chunk's visible rows of one bucket, in one binary value."""
     for chunk in _chunks(batches):
         rows, kept = (chunk, np.arange(len(chunk))) if source == SPINE else _narrow(chunk, source, plan)
-        pieces = dict(_split(rows, kept, plan.buckets))
-        yield pa.RecordBatch.from_pydict(
-            {
-                "bucket": pa.array(pieces, pa.int32()),
-                "source": pa.array([source] * len(pieces), pa.string()),
-                "piece": _binary(pieces.values()),
-            }
-        )
+        yield in_pieces(rows, kept, source, plan.buckets)
+
+
+def pack_whole(batches: Iterable[pa.RecordBatch], source: str, buckets: int) -> Iterator[pa.RecordBatch]:
+    """The same, of all rows as they are."""
+    for chunk in _chunks(batches):
+        yield in_pieces(chunk, np.arange(len(chunk)), source, buckets)
+
+
+def in_pieces(rows: pa.RecordBatch, kept: Array, source: str, buckets: int) -> pa.RecordBatch:
+    """The kept rows, a piece for each bucket that has any; `bucket` itself is left out."""
+    pieces = dict(_split(rows, kept, buckets))
+    return pa.RecordBatch.from_pydict(
+        {
+            "bucket": pa.array(pieces, pa.int32()),
+            "source": pa.array([source] * len(pieces), pa.string()),
+            "piece": _binary(pieces.values()),
+        }
+    )
 
 
 def _chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -54,7 +65,7 @@ def _narrow(chunk: pa.RecordBatch, source: str, plan: Plan) -> tuple[pa.RecordBa
     edges = plan.edges(source)
     columns: dict[str, Any] = {
         "bucket": chunk["bucket"],
-        "customer": chunk["customer"],
+        "key": chunk["key"],
         "segment": _small(np.searchsorted(edges, event, side="right"), len(edges)),
         "first": _small(first, len(plan.as_ofs)),
         "last": _small(last, len(plan.as_ofs)),

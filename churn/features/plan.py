@@ -58,10 +58,11 @@ class Ask:
     measure: int
     agg: str
     parameters: Mapping[str, float]
-    days: int | None
+    days: float | None
     fill: float | str | None
     cause: tuple[str, int] | None = None
     within_days: float = 0
+    delay: float = 0
 
     @property
     def aggregation(self) -> Aggregation:
@@ -73,7 +74,14 @@ class Ask:
 
     def reach(self) -> float:
         """How many days before as-of its rows begin."""
-        return inf if self.days is None else self.days + self.aggregation.reach(self.parameters)
+        return inf if self.days is None else self.delay + self.days + self.aggregation.reach(self.parameters)
+
+    def result(self, kind: Kind) -> Result:
+        """The type of its column, when it is asked of a measure of this kind."""
+        result = self.aggregation.result
+        if result == "same" and kind in ("text", "moment", "day"):
+            return kind
+        return "count" if result == "count" else "double"
 
 
 @dataclass(frozen=True)
@@ -91,10 +99,7 @@ class Plan:
 
     def result(self, ask: Ask) -> Result:
         """The type of a column of the panel."""
-        kind, result = self.kind(ask), ask.aggregation.result
-        if result == "same" and kind in ("text", "moment", "day"):
-            return kind
-        return "count" if result == "count" else "double"
+        return ask.result(self.kind(ask))
 
     def merged(self, source: str) -> list[Ask]:
         return [ask for ask in self.asks if ask.source == source and ask.merges(self.kind(ask))]
@@ -123,5 +128,5 @@ class Plan:
 
     def edges(self, source: str) -> Array:
         """The edges of all windows: they cut event time into segments, and each window is a run of those."""
-        starts = {as_of - ask.days * DAY for ask in self.merged(source) if ask.days for as_of in self.as_ofs}
+        starts = {as_of - round(ask.days * DAY) for ask in self.merged(source) if ask.days for as_of in self.as_ofs}
         return np.array(sorted(starts | set(self.as_ofs)))

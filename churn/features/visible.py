@@ -28,3 +28,14 @@ def visible(event: Ints, known: Ints, superseded: Ints, as_ofs: Ints) -> tuple[I
     """
     first = np.maximum(np.searchsorted(as_ofs, event, side="right"), np.searchsorted(as_ofs, known, side="left"))
     return first, np.searchsorted(as_ofs, superseded, side="left")
+
+
+def seen_from(event: Ints, known: Ints, *, delay: int) -> Ints:
+    """The first moment at which each row is seen, in microseconds: after its event and a delay, once it is known."""
+    return np.maximum(event + delay + 1, known)
+
+
+def seen_until(event: Ints, superseded: Ints, *, window: int | None, delay: int) -> Ints:
+    """The first moment at which each row is seen no longer: it has left `[moment - delay - window, moment - delay)`,
+    or its next version is known. Where that is not after `seen_from`, it is seen at no moment."""
+    return superseded if window is None else np.minimum(event + delay + window + 1, superseded)

@@ -22,6 +22,7 @@ def test_every_contract_is_found_and_has_the_shared_columns() -> None:
         "calls": ("call_id",),
         "closures": ("customer_id",),
         "customers": ("customer_id", "event_time"),
+        "fraud_reports": ("transaction_id",),
         "transactions": ("transaction_id",),
     }
     for contract in CONTRACTS.values():

@@ -64,6 +64,8 @@ def test_the_catalogue_says_all_that_was_declared() -> None:
         "columns": ["deeds_30d", "deeds_90d"],
         "unit": "n",
         "sources": ["transactions"],
+        "of": "customer",
+        "by": ["customer_id"],
         "days": [30, 90],
         "fill": 0,
         "after_intent": True,

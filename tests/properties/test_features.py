@@ -19,16 +19,23 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+import churn
 from churn.contracts import CONTRACTS
 from churn.contracts.contract import Contract, Field
-from churn.features import features, panel
+from churn.contracts.fraud_reports import FRAUD_REPORTS
+from churn.contracts.transactions import TRANSACTIONS
+from churn.features import Derived, Feature, Windowed, features, panel
+from churn.features.aggregate import MERGEABLE
 
 BEGIN, END = datetime(2025, 1, 1), datetime(2026, 6, 1)
 AS_OFS = (datetime(2025, 11, 1), datetime(2026, 2, 1), datetime(2026, 3, 31, 15, 30))
 CUSTOMERS = 6
-ROWS = 60
+ROWS = 100
 NEVER = datetime(2100, 1, 1)
 WORDS = ("cancel", "billing", "complaint", "technical", "password", "web")
+
+A_DAY = timedelta(days=1)
+SHARED = ("merchant_id", "device_id")
 
 Row = dict[str, Any]
 History = dict[str, list[Row]]
@@ -58,15 +65,25 @@ def _value(draw: random.Random, field: Field) -> Any:
 
 
 def _moment(draw: random.Random) -> datetime:
-    """Whole hours, so that some rows meet; every other one near an as-of, so that short windows are not empty."""
-    if draw.random() < 0.5:
-        return draw.choice(AS_OFS) + timedelta(hours=draw.randrange(-24 * 14, 24 * 7))
+    """Whole hours, so that some rows meet; most near an as-of, so that short windows are not empty."""
+    near = draw.random()
+    if near < 0.15:
+        return draw.choice(AS_OFS) + timedelta(minutes=5 * draw.randrange(-12, 6))
+    if near < 0.7:
+        return draw.choice(AS_OFS) + timedelta(hours=draw.randrange(-24 * 10, 24 * 4))
     return BEGIN + timedelta(hours=draw.randrange((END - BEGIN) // timedelta(hours=1)))
 
 
+def _fields(contract: Contract) -> list[Field]:
+    """A source's columns but for the times; the engine is given reports beside the transactions they speak of."""
+    also = TRANSACTIONS.columns if contract is FRAUD_REPORTS else ()
+    named = {field.name: field for field in (*also, *contract.columns)}
+    return [field for name, field in named.items() if name not in ("customer_id", "event_time", "known_time")]
+
+
 def _row(draw: random.Random, contract: Contract) -> Row:
-    row = {field.name: _value(draw, field) for field in contract.fields}
-    row |= {name: str(draw.random()) for name in contract.key if name not in ("customer_id", "event_time")}
+    row = {field.name: _value(draw, field) for field in _fields(contract)}
+    row |= {of: draw.choice(WORDS[:2]) for of in SHARED if row.get(of)}
     row["event_time"] = _moment(draw)
     row["known_time"] = row["event_time"] + timedelta(hours=draw.choice((0, 0, 1, 24 * draw.randrange(60))))
     replaced = row["known_time"] + timedelta(hours=1 + draw.randrange(24 * 60))
@@ -134,6 +151,8 @@ class Cases:
         told: dict[str, list[Row]] = {name: [] for name in CONTRACTS}
         for number in range(CUSTOMERS):
             history, plain = _history(draw), f"customer {number}"
+            if number == 0:  # who never called before
+                history["calls"] = [row for row in history["calls"] if row["event_time"] >= AS_OFS[-1] - A_DAY]
             self._tell(told, plain, history)
             for as_of in AS_OFS:
                 self.spine.append((plain, as_of))
@@ -148,8 +167,12 @@ class Cases:
 
     @staticmethod
     def _tell(told: dict[str, list[Row]], customer: str, history: History) -> None:
+        """Merchants and devices are the case's own too, so that cases do not meet at them."""
         for name, rows in history.items():
-            told[name] += [row | {"customer_id": customer} for row in rows]
+            told[name] += [
+                row | {"customer_id": customer} | {of: f"{customer} {row[of]}" for of in SHARED if row.get(of)}
+                for row in rows
+            ]
 
     def panel(self, spark: SparkSession, *, partitions: int, buckets: int) -> pd.DataFrame:
         spine = spark.createDataFrame(self.spine, "customer_id string, as_of timestamp")
@@ -157,13 +180,39 @@ class Cases:
             name: rows.repartition(partitions, F.xxhash64("event_time", F.lit(partitions)))
             for name, rows in self.sources.items()
         }
-        made = panel(spine.repartition(partitions), sources, features(), as_ofs=AS_OFS, buckets=buckets)
+        made = panel(spine.repartition(partitions), sources, of_customers(), as_ofs=AS_OFS, buckets=buckets)
         return made.toPandas().set_index(["customer_id", "as_of"]).sort_index()
+
+    def rows(self, spark: SparkSession, *, partitions: int, buckets: int) -> pd.DataFrame:
+        """A transaction of each case at its as-of, at a merchant and with a device that the case knows."""
+        made = [
+            (
+                case,
+                as_of,
+                f"{case} {WORDS[as_of.month % 2]}",
+                f"{case} {WORDS[as_of.month % 2]}",
+                WORDS[as_of.month % 4],
+                Decimal(as_of.month),
+                ("purchase", "transfer")[as_of.month % 2],
+                WORDS[as_of.month % 5],
+            )
+            for case, as_of in self.spine
+        ]
+        schema = (
+            "customer_id string, event_time timestamp, merchant_id string, device_id string, country string,"
+            " amount decimal(18,4), kind string, channel string"
+        )
+        transactions = spark.createDataFrame(made, schema).repartition(partitions)
+        sources = {name: rows.repartition(partitions) for name, rows in self.sources.items()}
+        described = churn.rows(transactions, sources, of_transactions(), delay=1, buckets=buckets)
+        plain = described.drop(*(set(transactions.columns) - {"customer_id", "event_time"}))
+        return plain.toPandas().rename(columns={"event_time": "as_of"}).set_index(["customer_id", "as_of"]).sort_index()
 
 
 def _frame(spark: SparkSession, contract: Contract, rows: list[Row]) -> DataFrame:
-    schema = ", ".join(f"{field.name} {field.type}" for field in contract.columns) + ", superseded_at timestamp"
-    names = [*(field.name for field in contract.columns), "superseded_at"]
+    types = {"customer_id": "string", **{field.name: field.type for field in _fields(contract)}}
+    types |= dict.fromkeys(("event_time", "known_time", "superseded_at"), "timestamp")
+    names, schema = list(types), ", ".join(f"{name} {kind}" for name, kind in types.items())
     return spark.createDataFrame([tuple(row[name] for name in names) for row in rows], schema).cache()
 
 
@@ -175,9 +224,36 @@ def cases(spark: SparkSession) -> Iterator[Cases]:
         rows.unpersist()
 
 
+@pytest.fixture(scope="module", params=["panel", "rows"])
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def of_customers() -> list[Feature]:
+    return [feature for feature in features() if not feature.of_rows]
+
+
+def of_transactions() -> list[Feature]:
+    """Those of transactions alone, and of the rest all that adds up from row to row."""
+    return [feature for feature in features() if feature.of_rows or _adds_up(feature)]
+
+
+def _adds_up(feature: Feature) -> bool:
+    if isinstance(feature, Derived):
+        return all(_adds_up(read) for days in feature.columns().values() for read, _ in feature.inputs(days).values())
+    assert isinstance(feature, Windowed)
+    return feature.agg in MERGEABLE and feature.cause is None and feature.aggregation.result != "same"
+
+
+def of_engine(engine: str) -> list[str]:
+    """Columns made from the rows of a source; a derived one has what it knows from those."""
+    chosen = of_customers() if engine == "panel" else of_transactions()
+    return [column for feature in chosen if isinstance(feature, Windowed) for column in feature.columns()]
+
+
 @pytest.fixture(scope="module")
-def told(spark: SparkSession, cases: Cases) -> pd.DataFrame:
-    return cases.panel(spark, partitions=3, buckets=3)
+def told(spark: SparkSession, cases: Cases, engine: str) -> pd.DataFrame:
+    return getattr(cases, engine)(spark, partitions=3, buckets=3)  # type: ignore[no-any-return]
 
 
 def _differing(left: pd.DataFrame, right: pd.DataFrame) -> dict[str, int]:
@@ -202,23 +278,40 @@ def test_no_feature_sees_what_is_later_or_known_later(cases: Cases, told: pd.Dat
     assert _leaks(cases, told) == {}
 
 
-def test_no_feature_depends_on_partitions_or_order(spark: SparkSession, cases: Cases, told: pd.DataFrame) -> None:
-    assert _differing(told, cases.panel(spark, partitions=5, buckets=7)) == {}
+def test_no_feature_depends_on_partitions_or_order(
+    spark: SparkSession, cases: Cases, told: pd.DataFrame, engine: str
+) -> None:
+    assert _differing(told, getattr(cases, engine)(spark, partitions=5, buckets=7)) == {}
 
 
 def test_every_feature_has_something_to_tell(told: pd.DataFrame) -> None:
     """Else the two properties above would say nothing of it."""
-    assert [column for column in told.columns if told[column].nunique() < 2] == []
+    silent = [column for column in told.columns if told[column].nunique() < 2]
+    assert silent == []
+
+
+def test_both_engines_agree_where_both_can_answer(spark: SparkSession, cases: Cases) -> None:
+    one, other = cases.panel(spark, partitions=3, buckets=3), cases.rows(spark, partitions=3, buckets=3)
+    shared = sorted(set(one.columns) & set(other.columns))
+    assert len(shared) > 40
+    assert _differing(one[shared], other[shared]) == {}
 
 
 def test_without_the_rule_of_time_every_feature_leaks(
-    spark: SparkSession, cases: Cases, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, cases: Cases, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def everything(event: Any, known: Any, superseded: Any, as_ofs: Any) -> tuple[Any, Any]:
         return 0 * event, 0 * event + len(as_ofs)
 
-    engine = modules["churn.features.panel"]
-    monkeypatch.setattr(engine, "visible", everything)
-    monkeypatch.setattr(engine, "_within_reach", lambda source, plan: F.lit(True))
-    leaking = _leaks(cases, cases.panel(spark, partitions=3, buckets=3))
-    assert sorted({column for feature in features() for column in feature.columns()} - set(leaking)) == []
+    def never(event: Any, *times: Any, **window: Any) -> Any:
+        return 0 * event - 2**62
+
+    def always(event: Any, *times: Any, **window: Any) -> Any:
+        return 0 * event + 2**62
+
+    machinery = modules[f"churn.features.{engine}"]
+    for name, instead in {"visible": everything, "seen_from": never, "seen_until": always}.items():
+        monkeypatch.setattr(machinery, name, instead, raising=False)
+    monkeypatch.setattr(machinery, "_within_reach", lambda source, plan: F.lit(True))
+    leaking = _leaks(cases, getattr(cases, engine)(spark, partitions=3, buckets=3))
+    assert sorted(set(of_engine(engine)) - set(leaking)) == []
