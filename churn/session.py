@@ -102,6 +102,7 @@ def _defaults(master: str) -> dict[str, str]:
         "spark.log.level": "WARN",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": "65536",
         "spark.sql.execution.arrow.maxBytesPerBatch": str(2**31 - 1),  # any less is checked after every single row
         "spark.databricks.delta.snapshotPartitions": "2",
         "spark.executorEnv.TZ": "UTC",

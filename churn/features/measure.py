@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -90,21 +90,25 @@ class Measured:
         assert kind
         return Measure(kind, seen.dataType.scale if kind == "whole" and isinstance(seen.dataType, T.DecimalType) else 0)
 
-    def narrow(self, measures: Sequence[Measure], key: Column, buckets: int, where: Column) -> DataFrame:
-        """What the workers need of the source: rows that some as-of might see, columns that some feature asks for.
-
-        One row per row of the source that has a key: (bucket, key, event, known, superseded, m0, m1, ...), times in
-        microseconds.
-        """
+    def values(self, measures: Sequence[Measure]) -> dict[str, Column]:
+        """What the workers need of each row: event, known, superseded (in microseconds), m0, m1, ..."""
         superseded = F.col("superseded_at") if "superseded_at" in self._rows.columns else F.lit(None).cast("timestamp")
-        times = (F.unix_micros("event_time"), F.unix_micros("known_time"), F.unix_micros(superseded))
-        measured = [
-            _wire(column, measure).alias(f"m{number}")
-            for number, (column, measure) in enumerate(zip(self._columns, measures, strict=True))
-            if not measure.always
-        ]
-        named = (time.alias(name) for time, name in zip(times, ("event", "known", "superseded"), strict=True))
-        return bucketed(self._rows.where(where), key, buckets, *named, *measured)
+        values = {
+            "event": F.unix_micros("event_time"),
+            "known": F.unix_micros("known_time"),
+            "superseded": F.unix_micros(superseded),
+        }
+        for number, (column, measure) in enumerate(zip(self._columns, measures, strict=True)):
+            if not measure.always:
+                values[f"m{number}"] = _wire(column, measure)
+        return values
+
+    def narrow(
+        self, measures: Sequence[Measure], key: Column, buckets: int, where: Column, *, without: Container[str] = ()
+    ) -> DataFrame:
+        """Those of the rows that have a key and that some as-of might see, with `bucket` and `key` before them."""
+        values = (column.alias(name) for name, column in self.values(measures).items() if name not in without)
+        return bucketed(self._rows.where(where), key, buckets, *values)
 
 
 def bucket_of(key: Column, buckets: int) -> Column:

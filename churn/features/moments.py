@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 from churn.errors import BadInputError
 from churn.features.aggregate import DAY, PARTS, Array, Part
 from churn.features.kernel import filled, numbers, unpack, valid, whole
-from churn.features.pack import in_pieces, to_numpy
+from churn.features.pack import in_pieces, plain, to_numpy
 from churn.features.plan import SPINE, Ask, Kind, Measure, Result
 
-MOMENT: Final = "_moment"
+MOMENT: Final = "event_time"
 LARGEST: Final = 1 << 62
 
 Seen = Callable[..., Array]
@@ -33,7 +33,8 @@ class Stage:
     """What is asked of one key: the key's column, and the bucket column of the next stage (None = this is the last).
 
     `between` are the moments [first, last) that were promised. `seen` are the two halves of the rule of time, the
-    moments from which and until which a row is seen.
+    moments from which and until which a row is seen. `itself` is the source that the transactions are all rows of:
+    its columns travel with them, under the names they have in `columns`.
     """
 
     key: str
@@ -42,6 +43,8 @@ class Stage:
     buckets: int
     following: str | None
     between: tuple[int, int] | None
+    itself: str | None
+    columns: Mapping[str, str]
     seen: tuple[Seen, Seen] = field(repr=False)
 
     def kind(self, one: Ask) -> Kind:
@@ -57,12 +60,15 @@ def describe_each(batches: Iterable[pa.RecordBatch], stage: Stage) -> Iterator[p
     pieces = sources.pop(SPINE, [])
     if not pieces:
         return
-    named = whole([piece.select([stage.key, MOMENT]) for piece in pieces])
-    moment = to_numpy(named[MOMENT])
+    named = _together(pieces, {"key": stage.key, "moment": MOMENT})
+    moment = _in_micros(named["moment"])
     _check(moment, stage)
-    keys = pc.unique(named[stage.key].drop_null())
-    code = to_numpy(pc.index_in(named[stage.key], value_set=keys).fill_null(-1)).astype(np.int64)
-    seen = {name: _Seen.of(whole(rows), stage.measures[name], keys) for name, rows in sources.items()}
+    keys = pc.unique(named["key"].drop_null())
+    code = to_numpy(pc.index_in(named["key"], value_set=keys).fill_null(-1)).astype(np.int64)
+    found = {name: whole([_plain(piece) for piece in of]) for name, of in sources.items()}
+    if stage.itself:
+        found[stage.itself] = _together(pieces, stage.columns)
+    seen = {name: _Seen.of(rows, stage.measures[name], keys) for name, rows in found.items()}
     made = _columns(stage, code, moment, seen, len(keys))
     at = 0
     for piece in pieces:
@@ -70,10 +76,24 @@ def describe_each(batches: Iterable[pa.RecordBatch], stage: Stage) -> Iterator[p
         columns |= {name: column.slice(at, len(piece)) for name, column in made.items()}
         at += len(piece)
         if stage.following is None:
-            yield pa.RecordBatch.from_pydict(columns)
+            yield _plain(pa.RecordBatch.from_pydict(columns))
         else:
             columns["bucket"] = columns.pop(stage.following)
             yield in_pieces(pa.RecordBatch.from_pydict(columns), np.arange(len(piece)), SPINE, stage.buckets)
+
+
+def _together(pieces: Iterable[pa.RecordBatch], columns: Mapping[str, str]) -> pa.RecordBatch:
+    """Some columns of the pieces, under other names."""
+    return whole([_plain(piece.select(list(columns.values()))).rename_columns(list(columns)) for piece in pieces])
+
+
+def _plain(rows: pa.RecordBatch) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([plain(column) for column in rows.columns], rows.schema.names)
+
+
+def _in_micros(times: pa.Array) -> Array:
+    """Times, in microseconds already or as timestamps; null = never."""
+    return to_numpy(times.cast(pa.int64()).fill_null(np.iinfo(np.int64).max))
 
 
 def _check(moment: Array, stage: Stage) -> None:
@@ -104,15 +124,15 @@ class _Seen:
             rows, code = rows.take(pa.array(kept)), code[kept]
         counted, value = {}, {}
         for number, measure in enumerate(measures):
-            if not measure.always:
+            if f"m{number}" in rows.schema.names:
                 column = rows[f"m{number}"]
                 counts = valid(column, measure)
                 if not counts.all():
                     counted[number] = counts
                 if measure.kind != "mark":
                     value[number] = numbers(column, measure)
-        superseded = to_numpy(rows["superseded"].fill_null(np.iinfo(np.int64).max))
-        return cls(code, to_numpy(rows["event"]), to_numpy(rows["known"]), superseded, counted, value)
+        event, known, superseded = (_in_micros(rows[name]) for name in ("event", "known", "superseded"))
+        return cls(code, event, known, superseded, counted, value)
 
     def of_keys(self, low: int, high: int) -> _Seen:
         kept = (self.code >= low) & (self.code < high)
@@ -218,7 +238,8 @@ class _Edges:
         """`order` is one to try first: rows that begin in some order mostly end in it."""
         ordered = placed if order is None else placed[order]
         if order is None or (ordered[1:] < ordered[:-1]).any():
-            order = np.argsort(placed)
+            # Nearly in order: a merge sort finds the runs.
+            order = np.argsort(placed) if order is None else order[np.argsort(ordered, kind="stable")]
             ordered = placed[order]
         return cls(line, placed, order, np.searchsorted(ordered, line.placed, side="right"))
 

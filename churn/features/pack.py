@@ -12,11 +12,14 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from churn.features.aggregate import Array
 from churn.features.plan import SPINE, Plan
 
 CHUNK: Final = 1 << 19
+
+_LOOK: Final = 1 << 12
 
 PACKED: Final = "bucket int, source string, piece binary"
 
@@ -29,9 +32,22 @@ def pack(batches: Iterable[pa.RecordBatch], source: str, plan: Plan) -> Iterator
 
 
 def pack_whole(batches: Iterable[pa.RecordBatch], source: str, buckets: int) -> Iterator[pa.RecordBatch]:
-    """The same, of all rows as they are."""
+    """The same, of all rows as they are; texts that repeat are coded by their number in a list."""
     for chunk in _chunks(batches):
-        yield in_pieces(chunk, np.arange(len(chunk)), source, buckets)
+        columns = {name: _coded(chunk[name]) for name in chunk.schema.names}
+        yield in_pieces(pa.RecordBatch.from_pydict(columns), np.arange(len(chunk)), source, buckets)
+
+
+def _coded(column: pa.Array) -> pa.Array:
+    """A text column by a dictionary, if a look at its first rows says that this is shorter."""
+    if not pa.types.is_string(column.type) or len(pc.unique(column.slice(0, _LOOK))) > _LOOK // 16:
+        return column
+    return column.dictionary_encode()
+
+
+def plain(column: pa.Array) -> pa.Array:
+    """The column without a dictionary."""
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
 def in_pieces(rows: pa.RecordBatch, kept: Array, source: str, buckets: int) -> pa.RecordBatch:

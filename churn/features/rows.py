@@ -20,9 +20,9 @@ from churn.errors import BadInputError
 from churn.features.aggregate import DAY, MERGEABLE
 from churn.features.declare import Days, Derived, Feature, Windowed, named
 from churn.features.measure import Measured, ask, bucket_of, finished, micros, windowed_inputs
-from churn.features.moments import MOMENT, Stage, describe_each
+from churn.features.moments import Stage, describe_each
 from churn.features.pack import PACKED, pack_whole
-from churn.features.plan import SPARK, SPINE
+from churn.features.plan import SPARK, SPINE, Ask, Kind
 from churn.features.visible import seen_from, seen_until
 
 
@@ -85,78 +85,99 @@ def _looked_up(
 ) -> DataFrame:
     """The transactions with the asked columns, added key by key."""
     count = buckets or int(str(transactions.sparkSession.conf.get("spark.sql.shuffle.partitions")))
-    wide = _wide(transactions, keys, count)
-    packed = wide.withColumnRenamed(_bucket(0), "bucket").mapInArrow(
+    # A table that is described by its own rows is read once: what it is asked travels with the transactions.
+    itself = next((name for name, source in sources.items() if source is transactions), None)
+    measured = {
+        name: Measured(name, sources) for name in sorted({feature.source.name for feature, _ in asked.values()})
+    }
+    asks = {name: ask(name, *of, measured, delay=delay) for name, of in asked.items()}
+    measures = {name: source.measures for name, source in measured.items()}
+    for one in asks.values():
+        _check_adds_up(one, measures[one.source][one.measure].kind)
+    own = _travelling(transactions, measured[itself].values(measures[itself])) if itself in measured else {}
+    wide = _wide(transactions, keys, own, count)
+    described = wide.withColumnRenamed(_bucket(0), "bucket").mapInArrow(
         partial(pack_whole, source=SPINE, buckets=count), PACKED
     )
     fields = [field for field in wide.schema if field.name not in map(_bucket, range(len(keys)))]
     for number, by in enumerate(keys):
         last = number == len(keys) - 1
-        stage, narrow = _stage(number, by, sources, asked, delay, between, count, last=last)
-        fields += [T.StructField(one.column, SPARK[stage.result(one)]) for one in stage.asks]
-        packed = (
-            reduce(DataFrame.union, narrow, packed)
+        mine = tuple(one for name, one in asks.items() if asked[name][0].by == by)
+        stage = Stage(
+            key=_key_column(wide, number, by),
+            asks=mine,
+            measures=measures,
+            buckets=count,
+            following=None if last else _bucket(number + 1),
+            between=(micros(between[0]), micros(between[1])) if between else None,
+            itself=itself if own and any(one.source == itself for one in mine) else None,
+            columns={"key": _key_column(wide, number, by), **{name: column for name, (column, _) in own.items()}},
+            seen=(seen_from, seen_until),
+        )
+        fields += [T.StructField(one.column, SPARK[stage.result(one)]) for one in mine]
+        described = (
+            reduce(DataFrame.union, _narrow(stage, by, measured, between), described)
             .repartitionById(count, F.col("bucket"))
             .mapInArrow(partial(describe_each, stage=stage), T.StructType(fields) if last else PACKED)
         )
-    return packed
+    return described
 
 
-def _wide(transactions: DataFrame, keys: Sequence[tuple[str, ...]], buckets: int) -> DataFrame:
-    """The transactions with their moment, and each key with its bucket; those without a key are spread."""
-    return transactions.select(
-        "*",
-        F.unix_micros("event_time").alias(MOMENT),
-        *(_key(by).alias(_key_name(number)) for number, by in enumerate(keys)),
-        *(
-            bucket_of(F.coalesce(_key(by), F.col("customer_id").cast("string")), buckets).alias(_bucket(number))
-            for number, by in enumerate(keys)
-        ),
-    )
+def _check_adds_up(one: Ask, kind: Kind) -> None:
+    if not one.merges(kind):
+        raise BadInputError(
+            f"{one.column}: {one.agg} of a {kind} does not add up from row to row; use one of "
+            f"{', '.join(sorted(MERGEABLE))}, of whole numbers or decimals"
+        )
 
 
-def _stage(
-    number: int,
+def _wide(
+    transactions: DataFrame, keys: Sequence[tuple[str, ...]], own: Mapping[str, tuple[str, Column]], buckets: int
+) -> DataFrame:
+    """The transactions with their moment, each key and its bucket; those without a key are spread."""
+    texts = {name for name, kind in transactions.dtypes if kind == "string"}
+    made = {_key_name(number): _key(by) for number, by in enumerate(keys) if by[0] not in texts or len(by) > 1}
+    made |= {
+        _bucket(number): bucket_of(F.coalesce(_key(by), F.col("customer_id").cast("string")), buckets)
+        for number, by in enumerate(keys)
+    }
+    made |= {name: column for name, column in own.values() if name not in transactions.columns}
+    return transactions.select("*", *(column.alias(name) for name, column in made.items()))
+
+
+def _travelling(transactions: DataFrame, values: Mapping[str, Column]) -> dict[str, tuple[str, Column]]:
+    """By the names a worker knows them by: what a source's own transactions carry, and in which column of theirs."""
+    times = {"event": "event_time", "known": "known_time", "superseded": "superseded_at"}
+    there = {name: times[name] for name in times if times[name] in transactions.columns}
+    return {name: (there.get(name, f"_own_{name}"), value) for name, value in values.items()}
+
+
+def _narrow(
+    stage: Stage,
     by: tuple[str, ...],
-    sources: Mapping[str, DataFrame],
-    asked: Mapping[str, tuple[Windowed, Days]],
-    delay: float,
+    measured: Mapping[str, Measured],
     between: tuple[datetime, datetime] | None,
-    buckets: int,
-    *,
-    last: bool,
-) -> tuple[Stage, list[DataFrame]]:
-    """What is asked of one key, and the packed rows of the sources that answer it."""
-    own = {name: of for name, of in asked.items() if of[0].by == by}
-    measured = {name: Measured(name, sources) for name in sorted({feature.source.name for feature, _ in own.values()})}
-    asks = tuple(ask(name, *of, measured, delay=delay) for name, of in own.items())
-    stage = Stage(
-        key=_key_name(number),
-        asks=asks,
-        measures={name: source.measures for name, source in measured.items()},
-        buckets=buckets,
-        following=None if last else _bucket(number + 1),
-        between=(micros(between[0]), micros(between[1])) if between else None,
-        seen=(seen_from, seen_until),
-    )
-    for one in asks:
-        if not one.merges(stage.kind(one)):
-            raise BadInputError(
-                f"{one.column}: {one.agg} of a {stage.kind(one)} does not add up from row to row; use one of "
-                f"{', '.join(sorted(MERGEABLE))}, of whole numbers or decimals"
-            )
-    narrow = []
-    for name, source in measured.items():
-        where = _within_reach(max(one.reach() for one in asks if one.source == name), between)
-        rows = source.narrow(source.measures, _key(by), buckets, where)
-        narrow.append(rows.mapInArrow(partial(pack_whole, source=name, buckets=buckets), PACKED))
-    return stage, narrow
+) -> list[DataFrame]:
+    """The packed rows of the sources that answer a stage."""
+    packed = []
+    for name in sorted({one.source for one in stage.asks} - {stage.itself}):
+        asks = [one for one in stage.asks if one.source == name]
+        where = _within_reach(max(one.reach() for one in asks), between)
+        others = {f"m{number}" for number in range(len(stage.measures[name]))} - {f"m{one.measure}" for one in asks}
+        rows = measured[name].narrow(stage.measures[name], _key(by), stage.buckets, where, without=others)
+        packed.append(rows.mapInArrow(partial(pack_whole, source=name, buckets=stage.buckets), PACKED))
+    return packed
 
 
 def _key(by: tuple[str, ...]) -> Column:
     """A key as one text; of several columns, the length of each but the last before it, so that no two run together."""
     *firsts, last = (F.col(name).cast("string") for name in by)
     return F.concat(*(part for first in firsts for part in (F.length(first), F.lit(":"), first)), last)
+
+
+def _key_column(wide: DataFrame, number: int, by: tuple[str, ...]) -> str:
+    """Where a key is in the transactions: in a column of its own, unless one of theirs is the same."""
+    return _key_name(number) if _key_name(number) in wide.columns else by[0]
 
 
 def _key_name(number: int) -> str:
