@@ -77,6 +77,13 @@ def coverage(sources: Mapping[str, DataFrame], *, known_until: datetime | None =
     return end if known_until is None else min(end, known_until)
 
 
+def told_until(sources: Mapping[str, DataFrame]) -> datetime:
+    """The moment until which fraud reports have come in: midnight after the day of the last one, or of the last row."""
+    last = sources["fraud_reports"].agg(F.max("known_time").alias("moment")).collect()[0]["moment"]
+    end = coverage(sources)
+    return end if last is None else max(end, datetime(last.year, last.month, last.day) + timedelta(days=1))
+
+
 def first_event(sources: Mapping[str, DataFrame]) -> datetime:
     """When the first row happened."""
     return min(_edge(sources, F.min("event_time"), None))

@@ -11,7 +11,16 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from churn.evaluation.judge import judge, scored_rows
-from churn.training.data import Sources, backtest_calendar, columns, feature_rows, labelled, split, usable_features
+from churn.training.data import (
+    Sources,
+    backtest_calendar,
+    columns,
+    feature_rows,
+    labelled,
+    split,
+    unblocked,
+    usable_features,
+)
 from churn.training.fit import fit
 from churn.training.spec import ModelSpec
 
@@ -43,6 +52,8 @@ def backtest(
             f"{slices.ripe[-1]:%Y-%m-%d}; chose {fitted.chosen} of "
             + ", ".join(f"{name} (log loss {tried.log_loss:.4f})" for name, tried in fitted.trials.items())
         )
-        future = labelled(spec, sources, rows.where(F.col("as_of") == F.lit(dates.score)))
+        future = labelled(spec, sources, rows.where(F.col("as_of").isin(*dates.test)))
+        if spec.of_transactions:
+            future = unblocked(spec, sources, future, dates.score)
         yield from judge(spec, scored_rows(spec, fitted.model, future)).items()
     rows.unpersist()

@@ -11,6 +11,7 @@ from pyspark.ml import Transformer
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from churn.evaluation.cards import CARDS, alerts, card_precision
 from churn.evaluation.metrics import LOWER_IS_BETTER, evaluate
 from churn.training.fit import probability
 from churn.training.spec import ModelSpec
@@ -19,20 +20,26 @@ RULE = "rule_of_thumb"
 
 
 def scored_rows(spec: ModelSpec, model: Transformer, labelled: DataFrame, *extra: str) -> pd.DataFrame:
-    """(customer_id, as_of, label, score, rule_of_thumb) and any `extra` columns, collected, in order.
+    """(the spec's key, label, score, rule_of_thumb) and any `extra` columns, collected, in order.
 
     The rule of thumb ranks by one feature; a customer without a value of it has never done the thing: last of all.
     """
     rule = F.coalesce(F.col(spec.rule_of_thumb).cast("double"), F.lit(1e9)).alias(RULE)
+    more = ["amount"] if spec.of_transactions else []
     chosen = model.transform(labelled).select(
-        "customer_id", "as_of", "label", probability().alias("score"), rule, *extra
+        *spec.key, "label", probability().alias("score"), rule, *(F.col(name).cast("double") for name in more), *extra
     )
-    return chosen.toPandas().sort_values(["as_of", "customer_id"], ignore_index=True)
+    return chosen.toPandas().sort_values(["as_of", *spec.key], ignore_index=True)
 
 
 def judge(spec: ModelSpec, rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Per as-of the metrics of the model with their intervals, and under `rule_of_thumb` those of the rule."""
+    """Per as-of the metrics of the model with their intervals, and under `rule_of_thumb` those of the rule.
+
+    Of a model of transactions: all days of `rows` together, under the first of them, and what alerts would catch.
+    """
     judged = {}
+    if spec.of_transactions:
+        rows = rows.assign(day=rows["as_of"], as_of=rows["as_of"].min())
     for as_of, part in rows.groupby("as_of", sort=True):
         common: dict[str, Any] = {
             "seed": spec.seed,
@@ -42,8 +49,15 @@ def judge(spec: ModelSpec, rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
         }
         model = evaluate(part["label"], part["score"], **common)
         rule = evaluate(part["label"], part[RULE], probability=False, **common)
+        if spec.of_transactions:
+            model |= _worth(spec, part)
+            rule |= _worth(spec, part.assign(score=part[RULE]))
         judged[f"{as_of:%Y-%m-%d}"] = {**model, RULE: rule}
     return judged
+
+
+def _worth(spec: ModelSpec, rows: pd.DataFrame) -> dict[str, Any]:
+    return {f"card_precision_at_{CARDS}": card_precision(rows), "alerts": alerts(rows, budget=spec.budget)}
 
 
 def mean_and_worst(judged: Mapping[str, Mapping[str, Any]], metric: str) -> tuple[float, float]:

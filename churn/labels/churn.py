@@ -6,9 +6,6 @@ looked up among all rows known when it is read, never among those known at as-of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -50,7 +47,3 @@ def inactivity(spine: DataFrame, transactions: DataFrame, *, window: LabelWindow
     return spine.join(seen, on=["customer_id", "as_of"], how="left").select(
         "customer_id", "as_of", F.coalesce("label", F.lit(1)).alias("label")
     )
-
-
-LABELS: Mapping[str, str] = MappingProxyType({"closure": "closures", "inactivity": "transactions"})
-"""The labels a churn model may be trained on, and the source each one reads."""

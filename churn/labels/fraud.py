@@ -8,8 +8,6 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from churn.features.visible import known_by
-
 
 def reported(transactions: DataFrame, reports: DataFrame) -> DataFrame:
     """The transactions that reports speak of: a transaction's columns, and `is_fraud`.
@@ -32,15 +30,25 @@ def reported(transactions: DataFrame, reports: DataFrame) -> DataFrame:
     )
 
 
-def fraud(transactions: DataFrame, reports: DataFrame, *, known_until: object = None) -> DataFrame:
-    """The transactions with `label`: 1 where reported as a fraud, else 0; by the reports known until a moment.
-
-    Whether a 0 may be believed is for the label window to say: it is a fact once maturity has passed.
-    """
-    current = F.col("superseded_at").isNull() if known_until is None else known_by(F.lit(known_until))
-    frauds = reports.where(current & F.col("is_fraud")).select("transaction_id", F.lit(1).alias("_fraud"))
-    return (
-        transactions.join(frauds, on="transaction_id", how="left")
-        .withColumn("label", F.coalesce("_fraud", F.lit(0)))
-        .drop("_fraud")
+def first_versions(transactions: DataFrame) -> DataFrame:
+    """Each transaction as it first became known, which is all that could be judged by then."""
+    later = transactions.where(F.col("superseded_at").isNotNull()).select(
+        "transaction_id", F.col("superseded_at").alias("known_time")
     )
+    return transactions.join(later, on=["transaction_id", "known_time"], how="left_anti")
+
+
+def fraud(transactions: DataFrame, reports: DataFrame) -> DataFrame:
+    """The transactions with `label`: 1 where one of `reports` says fraud, else 0.
+
+    Give the reports that stand at one moment, a version each. Whether a 0 may be believed is for the label window to
+    say: it is a fact once maturity has passed.
+    """
+    frauds = reports.where("is_fraud").select("transaction_id", F.lit(1).alias("_fraud"))
+    labelled = transactions.join(frauds, on="transaction_id", how="left")
+    return labelled.withColumn("label", F.coalesce("_fraud", F.lit(0))).drop("_fraud")
+
+
+def first_known(frauds: DataFrame) -> DataFrame:
+    """When the first of these `reported` frauds of each customer became known: (customer_id, fraud_known)."""
+    return frauds.where("is_fraud").groupBy("customer_id").agg(F.min("known_time").alias("fraud_known"))

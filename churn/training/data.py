@@ -10,12 +10,13 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from churn.contracts import CONTRACTS
-from churn.dataset.spine import active, as_of_frame, coverage, first_event, open_accounts
+from churn.dataset.spine import active, as_of_frame, coverage, first_event, open_accounts, told_until
 from churn.dataset.split import Split, schedule, split_in_time
 from churn.errors import BadInputError
-from churn.features import Feature, features, panel
+from churn.features import Feature, features, panel, rows
 from churn.features.visible import known_by
-from churn.labels import closure, inactivity
+from churn.labels import LABELS, closure, fraud, inactivity, reported
+from churn.labels.fraud import first_known, first_versions
 from churn.storage import Lake
 from churn.training.spec import ModelSpec
 
@@ -84,8 +85,9 @@ def calendar(spec: ModelSpec, sources: Sources, as_of: datetime) -> Calendar:
 def backtest_calendar(spec: ModelSpec, sources: Sources, as_of: datetime) -> Calendar:
     """A stand at `as_of`: learn from what was ripe by then, judge by what came after."""
     coverage(sources, known_until=as_of)
-    spec.window.check_ripe([as_of], coverage(sources))
-    return Calendar(learn=tuple(_learn(spec, sources, as_of)), test=(as_of,), score=as_of)
+    test = tuple(as_of + timedelta(days=day) for day in range(spec.judged_days if spec.of_transactions else 1))
+    spec.window.check_ripe(list(test), told_until(sources) if spec.of_transactions else coverage(sources))
+    return Calendar(learn=tuple(_learn(spec, sources, as_of)), test=test, score=as_of)
 
 
 def _learn(spec: ModelSpec, sources: Sources, stand: datetime) -> list[datetime]:
@@ -120,16 +122,39 @@ def spine(spark: SparkSession, spec: ModelSpec, sources: Sources, as_ofs: Sequen
 def feature_rows(
     spark: SparkSession, spec: ModelSpec, sources: Sources, chosen: Sequence[Feature], as_ofs: Sequence[datetime]
 ) -> DataFrame:
-    """One row per customer of the cohort and as-of: (customer_id, as_of, the model's feature columns)."""
+    """One row per customer of the cohort and as-of: (the spec's key, the model's feature columns).
+
+    Of a model of transactions: one row per transaction of the days that begin at the as-ofs, with `event_time` and
+    `amount` beside the key.
+    """
+    if spec.of_transactions:
+        return _transaction_rows(spec, sources, chosen, as_ofs)
     rows = spine(spark, spec, sources, as_ofs)
     used = {name: sources[name] for feature in chosen for name in feature.sources}
     return panel(rows, used, chosen, windows=spec.windows, as_ofs=as_ofs)
 
 
+def _transaction_rows(
+    spec: ModelSpec, sources: Sources, chosen: Sequence[Feature], days: Sequence[datetime]
+) -> DataFrame:
+    """Transactions as they first became known, each described as of itself; `as_of` is its day."""
+    transactions = sources["transactions"]
+    made = first_versions(transactions).withColumn("as_of", F.date_trunc("day", "event_time"))
+    between = (min(days), max(days) + timedelta(days=1))
+    wanted = made.where(F.col("event_time").between(*map(F.lit, between)) & F.col("as_of").isin(*days))
+    used = {name: sources[name] for feature in chosen for name in feature.sources}
+    if "fraud_reports" in used:
+        used["fraud_reports"] = reported(transactions, sources["fraud_reports"])
+    described = rows(wanted, used, chosen, delay=spec.maturity, windows=spec.windows, between=between)
+    return described.select(*spec.key, "event_time", "amount", *columns(spec, chosen))
+
+
 def labels(spec: ModelSpec, sources: Sources, cohort: DataFrame, *, known_until: datetime | None = None) -> DataFrame:
-    """(customer_id, as_of, label) of a cohort, told by the rows known until a moment (null = all there are)."""
-    rows = sources[next(iter(spec.requires & {"closures"}), "transactions")]
+    """(the spec's key, label) of a cohort, told by the rows known until a moment (null = all there are)."""
+    rows = sources[LABELS[spec.label]]
     rows = rows.where(F.col("superseded_at").isNull() if known_until is None else known_by(F.lit(known_until)))
+    if spec.label == "fraud":
+        return fraud(cohort, rows)
     if spec.label == "closure":
         return closure(cohort, rows, window=spec.window, kinds=spec.kinds)
     return inactivity(cohort, rows, window=spec.window, active=spec.is_active)
@@ -137,8 +162,23 @@ def labels(spec: ModelSpec, sources: Sources, cohort: DataFrame, *, known_until:
 
 def labelled(spec: ModelSpec, sources: Sources, rows: DataFrame, *, known_until: datetime | None = None) -> DataFrame:
     """Feature rows with their labels; rows that cannot be judged are left out."""
-    told = labels(spec, sources, rows.select("customer_id", "as_of"), known_until=known_until)
-    return rows.join(told, on=["customer_id", "as_of"], how="inner")
+    if spec.of_transactions:
+        return labels(spec, sources, rows, known_until=known_until)
+    told = labels(spec, sources, rows.select(*spec.key), known_until=known_until)
+    return rows.join(told, on=list(spec.key), how="inner")
+
+
+def unblocked(spec: ModelSpec, sources: Sources, rows: DataFrame, stand: datetime) -> DataFrame:
+    """The transactions without those of customers who are blocked on their day, for a fraud known by then.
+
+    Only frauds from `blocked_days` before the stand on count: for older ones a new card has come.
+    """
+    if not spec.blocked_days:
+        return rows
+    since = F.lit(stand - timedelta(days=spec.blocked_days))
+    frauds = reported(sources["transactions"], sources["fraud_reports"]).where(F.col("event_time") >= since)
+    known = rows.join(first_known(frauds), on="customer_id", how="left")
+    return known.where(F.col("fraud_known").isNull() | (F.col("fraud_known") > F.col("as_of"))).drop("fraud_known")
 
 
 @dataclass(frozen=True)

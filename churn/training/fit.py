@@ -23,6 +23,7 @@ from churn.errors import BadInputError
 from churn.training.choose import Trial, simplest_of_the_best, trial
 from churn.training.pipeline import (
     VECTOR,
+    WEIGHT,
     Columns,
     calibration,
     candidate_stages,
@@ -34,6 +35,7 @@ from churn.training.pipeline import (
 from churn.training.spec import ModelSpec
 
 ROWS_PER_PARTITION = 50_000
+_DRAWS = 1 << 20
 AT_ONCE = 3
 """Candidates fitted at the same time; they share one table in memory."""
 
@@ -63,24 +65,24 @@ class Fitted:
 
 
 def fit(spec: ModelSpec, labelled: DataFrame, split: Split, features: Sequence[str]) -> Fitted:
-    """The model of `spec` on the labelled rows (customer_id, as_of, label, features) of the split's as-ofs.
+    """The model of `spec` on the labelled rows (the spec's key, label, features) of the split's as-ofs.
 
     Candidates are fitted on the train slice and tried on the calibrate slice; the chosen one is fitted again on all
     that is ripe. The same rows give the same model, however they are partitioned.
     """
-    rows = steady(labelled)
+    rows = steady(labelled, spec.key)
     train = rows.where(F.col("as_of").isin(*split.train))
     later = rows.where(F.col("as_of").isin(*split.calibrate))
     for name, part in (("train", train), ("calibrate", later)):
         _check_classes(spec, name, part)
-    prepared = _prepared(train, features)
+    prepared = _prepared(spec, train, features)
     candidates = _candidates(spec, prepared)
     trials = _trials(candidates, prepared.model.transform(later))
     chosen = simplest_of_the_best(trials)
     stages = candidates[chosen]
     if spec.refit:
         prepared.rows.unpersist()
-        prepared = _prepared(rows.where(F.col("as_of").isin(*split.ripe)), features)
+        prepared = _prepared(spec, rows.where(F.col("as_of").isin(*split.ripe)), features)
         stages = _candidate(spec, chosen, prepared=prepared)
     newest = PipelineModel(stages=stages).transform(prepared.rows)
     calibrator = calibration(chosen, trials[chosen].slope).fit(newest)
@@ -97,14 +99,10 @@ def fit(spec: ModelSpec, labelled: DataFrame, split: Split, features: Sequence[s
     )
 
 
-def steady(labelled: DataFrame) -> DataFrame:
+def steady(labelled: DataFrame, key: Sequence[str]) -> DataFrame:
     """The rows in an order and partitioning of their own, kept in memory: seeded sampling sees them alike."""
     count = labelled.count()
-    return (
-        labelled.repartition(max(1, ceil(count / ROWS_PER_PARTITION)), "customer_id")
-        .sortWithinPartitions("customer_id", "as_of")
-        .persist()
-    )
+    return labelled.repartition(max(1, ceil(count / ROWS_PER_PARTITION)), key[0]).sortWithinPartitions(*key).persist()
 
 
 @dataclass(frozen=True)
@@ -117,11 +115,28 @@ class _Prepared:
     count: int
 
 
-def _prepared(rows: DataFrame, features: Sequence[str]) -> _Prepared:
+def _prepared(spec: ModelSpec, rows: DataFrame, features: Sequence[str]) -> _Prepared:
+    rows = _sampled(spec, rows)
     columns = informative(rows, features)
     model = fitted(preparation(columns), rows)
-    ready = model.transform(rows).select("customer_id", "as_of", "label", VECTOR).persist()
+    ready = model.transform(rows).select(*spec.key, "label", WEIGHT, VECTOR).persist()
     return _Prepared(columns, model, ready, ready.count())
+
+
+def _sampled(spec: ModelSpec, rows: DataFrame) -> DataFrame:
+    """All rows of 1 and, with a `majority`, a sample of those of 0: the same ids whatever the order.
+
+    `weight` is how many rows each stands for. Candidates see the sample as it is; what they say is set right by the
+    calibrator, which goes by the weights (King & Zeng 2001, Logistic Regression in Rare Events Data, 4.1).
+    """
+    share = 1.0
+    if spec.majority:
+        ones, zeros = (int(rows.where(F.col("label") == value).count()) for value in (1, 0))
+        share = min(1.0, spec.majority * ones / max(1, zeros))
+    is_one = F.col("label") == 1
+    draw = F.pmod(F.xxhash64(*spec.key, F.lit(spec.seed)), F.lit(_DRAWS)) / _DRAWS
+    kept = rows if share == 1 else rows.where(is_one | (draw < share))
+    return kept.withColumn(WEIGHT, F.when(is_one, F.lit(1.0)).otherwise(F.lit(1 / share)))
 
 
 def _candidate(spec: ModelSpec, name: str, *, prepared: _Prepared) -> list[Transformer]:

@@ -25,6 +25,8 @@ Stages = list[Any]
 """Estimators and transformers in order; PySpark names no type that both share."""
 
 VECTOR = "vector"
+WEIGHT = "weight"
+"""How many rows a training row stands for."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ def calibration(name: str, slope: float) -> LogisticRegression:
     return LogisticRegression(
         featuresCol=margin(name),
         labelCol="label",
+        weightCol=WEIGHT,
         standardization=False,
         lowerBoundsOnCoefficients=fixed,
         upperBoundsOnCoefficients=fixed,

@@ -68,6 +68,7 @@ class ModelSpec:
     """Families or single features; those of a source that is not there are left out, and named in the report."""
     exclude: tuple[str, ...] = ()
     windows: tuple[int, ...] = (30, 90, 180)
+    """Of every feature that has several, in days; empty = each feature's own."""
     rule_of_thumb: str = "days_since_purchase"
     """The feature a person would rank by: the higher, the likelier. The model has to beat it."""
     split: str = "time"
@@ -82,6 +83,15 @@ class ModelSpec:
     test_every: int = 30
     stale_after: int = 35
     """Days that as-of may lie after the last row known, before scoring on it is refused."""
+    judged_days: int = 1
+    """Of transactions: how many days from a stand on are judged together by a backtest."""
+    blocked_days: int = 0
+    """Of transactions: customers with a fraud of so many days before a stand, known at the day's start, are left out:
+    their card is blocked."""
+    majority: int = 0
+    """Rows of 0 to each row of 1 that candidates are trained on, sampled by id; 0 = all. The prior is corrected."""
+    budget: int = 100
+    """Of transactions: how many alerts a day can be looked at."""
     refit: bool = True
     """Fit the chosen candidate again on every ripe as-of; the choice keeps its gap either way."""
     resamples: int = 200
@@ -98,12 +108,24 @@ class ModelSpec:
                 f"model {self.name}: split = {self.split!r} puts one customer, days apart, into train and test, and "
                 "lets labels overlap features; only split = 'time' is offered"
             )
-        for name in ("horizon", "active_days", "every", "dates", "calibrate_dates", "test_dates", "test_every"):
+        for name in (
+            "horizon",
+            "active_days",
+            "every",
+            "dates",
+            "calibrate_dates",
+            "test_dates",
+            "test_every",
+            "judged_days",
+        ):
             self._at_least(name, 1)
-        for name in ("lead", "maturity", "history"):
+        for name in ("lead", "maturity", "history", "blocked_days", "majority"):
             self._at_least(name, 0)
-        if not self.candidates or not self.windows or min(self.windows) < 1:
-            raise ConfigError(f"model {self.name}: want at least one candidate, and windows of whole days from 1")
+        if not self.candidates or min(self.windows, default=1) < 1:
+            raise ConfigError(
+                f"model {self.name}: want at least one candidate, and windows of whole days from 1 "
+                "(none = the features' own)"
+            )
 
     def _one_of(self, name: str, known: Any) -> None:
         value = getattr(self, name)
@@ -119,6 +141,16 @@ class ModelSpec:
         return LabelWindow(lead=self.lead, horizon=self.horizon, maturity=self.maturity)
 
     @property
+    def of_transactions(self) -> bool:
+        """Whether it describes transactions, each as of its own moment; else customers, as of midnights."""
+        return self.label == "fraud"
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What tells one row from another; `as_of` is a customer's midnight, or the day of a transaction."""
+        return ("transaction_id", "customer_id", "as_of") if self.of_transactions else ("customer_id", "as_of")
+
+    @property
     def is_active(self) -> Column:
         """Over transactions: one that shows the customer is active."""
         approved = F.col("status").isNull() | (F.col("status") == "approved")
@@ -127,11 +159,14 @@ class ModelSpec:
     @property
     def requires(self) -> frozenset[str]:
         """The sources without which label or cohort cannot be told."""
-        return frozenset({LABELS[self.label], *(("transactions",) if self.cohort == "active" else ())})
+        needs_transactions = self.cohort == "active" or self.of_transactions
+        return frozenset({LABELS[self.label], *(("transactions",) if needs_transactions else ())})
 
     @property
     def outcome(self) -> str:
         """What is predicted, in words that end the sentence "the chance that a customer ..."."""
+        if self.label == "fraud":
+            return "did not make this transaction (fraud)"
         if self.label == "closure":
             return f"closes the account ({', '.join(self.kinds)})"
         return f"makes no {' or '.join(self.activity)}"
@@ -139,6 +174,8 @@ class ModelSpec:
     @property
     def population(self) -> str:
         """For whom, in words."""
+        if self.of_transactions:
+            return "transactions"
         if self.cohort == "open":
             return "customers with an open account"
         return f"customers with a {' or '.join(self.activity)} in the last {self.active_days} days"
