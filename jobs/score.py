@@ -1,4 +1,4 @@
-"""Score the cohort of an as-of: the champion's scores, or the challenger's while there is no champion."""
+"""Score the cohort of an as-of, or the transactions of a day, by the champion (without one, by the challenger)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from churn import tracking
 from churn.job import Job, moment, parser, run, say
-from churn.scoring.batch import score_table, scored
+from churn.scoring.batch import ALERTS, alerts, score_table, scored
 from churn.training.data import read_features
 
 
@@ -19,11 +19,15 @@ def step(job: Job) -> None:
     model = tracking.model_in_use(job.config.tracking_uri, spec.name)
     rows = read_features(job.lake, spec, [as_of])
     table = score_table(spec)
-    job.lake.replace(scored(model.model, rows, version=model.version), table, {"as_of": as_of})
+    job.lake.replace(scored(spec, model.model, rows, version=model.version), table, {"as_of": as_of})
     written = job.lake.read(table).where(F.col("as_of") == F.lit(as_of))
-    say(f"{written.count():,} customers scored by {spec.name} version {model.version}, in {job.lake.path(table)}")
+    what = "transactions" if spec.of_transactions else "customers"
+    say(f"{written.count():,} {what} scored by {spec.name} version {model.version}, in {job.lake.path(table)}")
+    if spec.of_transactions:
+        job.lake.replace(alerts(spec, written), ALERTS, {"as_of": as_of})
+        say(f"alerts: the {spec.budget} likeliest and {spec.audit} drawn at random, in {job.lake.path(ALERTS)}")
     top = written.orderBy("rank").limit(10).collect()
-    job.note(scores=job.lake.path(table), top=[[row["rank"], row["customer_id"], row["score"]] for row in top])
+    job.note(scores=job.lake.path(table), top=[[row["rank"], row[spec.key[0]], row["score"]] for row in top])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -92,6 +92,8 @@ class ModelSpec:
     """Rows of 0 to each row of 1 that candidates are trained on, sampled by id; 0 = all. The prior is corrected."""
     budget: int = 100
     """Of transactions: how many alerts a day can be looked at."""
+    audit: int = 5
+    """Of transactions: how many more a day are drawn at random, so that labels do not come from alerts alone."""
     refit: bool = True
     """Fit the chosen candidate again on every ripe as-of; the choice keeps its gap either way."""
     resamples: int = 200
@@ -119,7 +121,7 @@ class ModelSpec:
             "judged_days",
         ):
             self._at_least(name, 1)
-        for name in ("lead", "maturity", "history", "blocked_days", "majority"):
+        for name in ("lead", "maturity", "history", "blocked_days", "majority", "budget", "audit"):
             self._at_least(name, 0)
         if not self.candidates or min(self.windows, default=1) < 1:
             raise ConfigError(
@@ -134,7 +136,7 @@ class ModelSpec:
 
     def _at_least(self, name: str, least: int) -> None:
         if getattr(self, name) < least:
-            raise ConfigError(f"model {self.name}: {name} is {getattr(self, name)} days, want {least} or more")
+            raise ConfigError(f"model {self.name}: {name} is {getattr(self, name)}, want {least} or more")
 
     @property
     def window(self) -> LabelWindow:

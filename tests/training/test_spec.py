@@ -23,8 +23,8 @@ def test_settings_of_churn_toml_take_the_place_of_the_models_own() -> None:
     [
         ({"horizont": 90}, r"unknown key 'horizont' in \[model.churn\]; did you mean 'horizon'"),
         ({"horizon": "90"}, r"\[model.churn\] horizon is '90', want int"),
-        ({"horizon": 0}, "horizon is 0 days, want 1 or more"),
-        ({"lead": -1}, "lead is -1 days, want 0 or more"),
+        ({"horizon": 0}, "horizon is 0, want 1 or more"),
+        ({"lead": -1}, "lead is -1, want 0 or more"),
         ({"windows": [0]}, "windows of whole days from 1"),
         ({"label": "closures"}, "no label 'closures'; did you mean 'closure'"),
         ({"cohort": "everyone"}, "no cohort 'everyone'"),
