@@ -17,7 +17,7 @@ from churn.errors import BadInputError
 from churn.evaluation import plots
 from churn.evaluation.gates import GATES, Evidence, Verdict
 from churn.evaluation.gates import judge as judge_gates
-from churn.evaluation.judge import RULE, judge, scored_rows
+from churn.evaluation.judge import RULE, judge, scored_rows, words_of
 from churn.evaluation.leaks import LeakEvidence, single_feature_auc
 from churn.evaluation.metrics import compare, evaluate
 from churn.evaluation.report import Driver, Report, Source, render
@@ -49,11 +49,12 @@ class Appraisal:
 
     @property
     def figures(self) -> dict[str, Figure]:
+        words = self.report.words
         return {
-            "gains": plots.gains(self.rows),
-            "lift": plots.lift(self.rows),
-            "precision_recall": plots.precision_recall(self.rows),
-            "calibration": plots.calibration(self.rows),
+            "gains": plots.gains(self.rows, words),
+            "lift": plots.lift(self.rows, words),
+            "precision_recall": plots.precision_recall(self.rows, words),
+            "calibration": plots.calibration(self.rows, words),
             "importance": plots.importance(self.importance),
         }
 
@@ -106,6 +107,8 @@ def appraise(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, mod
         settings=spec.settings,
         segments=_segments(spec, rows, grouped),
         left_out=fitted["left_out"],
+        words=words_of(spec),
+        of_transactions=spec.of_transactions,
     )
     return Appraisal(judged, verdicts, report, rows, fitted["importance"])
 

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from churn.evaluation.cards import CARDS, alerts, card_precision
 from churn.evaluation.metrics import LOWER_IS_BETTER, evaluate
+from churn.evaluation.words import CHURN, FRAUD, Words
 from churn.training.fit import probability
 from churn.training.spec import ModelSpec
 
@@ -23,29 +24,33 @@ def scored_rows(spec: ModelSpec, model: Transformer, labelled: DataFrame, *extra
     """(the spec's key, label, score, rule_of_thumb) and any `extra` columns, collected, in order.
 
     The rule of thumb ranks by one feature; a customer without a value of it has never done the thing: last of all.
+    Transactions are judged by several days together: `as_of` is the first of them, `day` each one's own.
     """
     rule = F.coalesce(F.col(spec.rule_of_thumb).cast("double"), F.lit(1e9)).alias(RULE)
     more = ["amount"] if spec.of_transactions else []
     chosen = model.transform(labelled).select(
         *spec.key, "label", probability().alias("score"), rule, *(F.col(name).cast("double") for name in more), *extra
     )
-    return chosen.toPandas().sort_values(["as_of", *spec.key], ignore_index=True)
+    found = chosen.toPandas().sort_values(["as_of", *spec.key], ignore_index=True)
+    if not spec.of_transactions:
+        return found
+    stretch = (found["as_of"] - found["as_of"].min()).dt.days // spec.judged_days
+    return found.assign(day=found["as_of"], as_of=found["as_of"].groupby(stretch).transform("min"))
 
 
 def judge(spec: ModelSpec, rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Per as-of the metrics of the model with their intervals, and under `rule_of_thumb` those of the rule.
 
-    Of a model of transactions: all days of `rows` together, under the first of them, and what alerts would catch.
+    Of a model of transactions also what alerts would catch.
     """
     judged = {}
-    if spec.of_transactions:
-        rows = rows.assign(day=rows["as_of"], as_of=rows["as_of"].min())
     for as_of, part in rows.groupby("as_of", sort=True):
         common: dict[str, Any] = {
             "seed": spec.seed,
             "resamples": spec.resamples,
             "key": part["customer_id"],
             "as_of": as_of,
+            "words": words_of(spec),
         }
         model = evaluate(part["label"], part["score"], **common)
         rule = evaluate(part["label"], part[RULE], probability=False, **common)
@@ -54,6 +59,10 @@ def judge(spec: ModelSpec, rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
             rule |= _worth(spec, part.assign(score=part[RULE]))
         judged[f"{as_of:%Y-%m-%d}"] = {**model, RULE: rule}
     return judged
+
+
+def words_of(spec: ModelSpec) -> Words:
+    return FRAUD if spec.of_transactions else CHURN
 
 
 def _worth(spec: ModelSpec, rows: pd.DataFrame) -> dict[str, Any]:

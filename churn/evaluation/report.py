@@ -81,6 +81,7 @@ class Report:
     segments: Mapping[str, Metrics] | None = None
     left_out: Sequence[str] = ()
     words: Words = CHURN
+    of_transactions: bool = False
 
 
 def render(report: Report) -> str:

@@ -29,3 +29,14 @@ CHURN = Words(
     act="call",
     acted="called",
 )
+
+FRAUD = Words(
+    entity="transaction",
+    entities="transactions",
+    positive="fraud",
+    positives="frauds",
+    happened="were frauds",
+    absent="were legitimate",
+    act="look at",
+    acted="looked at",
+)

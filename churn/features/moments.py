@@ -181,9 +181,9 @@ class _Line:
     def __init__(self, low: int, origin: int, span: int, code: Array, moment: Array) -> None:
         self.low, self._origin, self._span = low, origin, span
         placed = self.place(code, moment)
-        self._order = np.argsort(placed)
-        self.placed = placed[self._order]
-        self.moment = moment[self._order]
+        self.order = np.argsort(placed)
+        self.placed = placed[self.order]
+        self.moment = moment[self.order]
 
     def place(self, code: Array, time: Array) -> Array:
         """Times before all moments or after them are placed at the ends of their key."""
@@ -193,7 +193,7 @@ class _Line:
     def back(self, result: Array) -> Array:
         """From the line's order to that of the transactions."""
         found = np.empty_like(result)
-        found[self._order] = result
+        found[self.order] = result
         return found
 
 
@@ -204,7 +204,8 @@ def _of_source(
     seen_from, seen_until = seen
     for delay, delayed in groupby(asks, key=lambda one: one.delay):
         behind = _micros(delay)
-        begins = _Edges.of(line, line.place(rows.code, seen_from(rows.event, rows.known, delay=behind)))
+        hint = line.order if len(rows.code) == len(line.order) else None
+        begins = _Edges.of(line, line.place(rows.code, seen_from(rows.event, rows.known, delay=behind)), hint)
         for days, group in groupby(delayed, key=lambda one: one.days):
             until = seen_until(
                 rows.event, rows.superseded, window=None if days is None else _micros(days), delay=behind

@@ -96,6 +96,12 @@ def amount_to_largest(amount: Column, customer_amount_max: Column) -> Column:
     return F.try_divide(amount.cast("double"), customer_amount_max)
 
 
+@derived(unit="ratio", fill=1)
+def customer_peak(customer_amount_max_7d: Column, customer_amount_30d: Column) -> Column:
+    """The customer's largest amount of the last week over the month's mean; 1 = none in the last week."""
+    return F.try_divide(customer_amount_max_7d, customer_amount_30d)
+
+
 @derived(unit="deviations", fill=0)
 def amount_unusual(amount: Column, customer_amount_30d: Column, customer_amount_std_30d: Column) -> Column:
     """How many standard deviations the amount lies above the customer's mean; 0 = too little history."""
@@ -141,6 +147,18 @@ def merchant_fraud_share(merchant_matured_frauds: Column, merchant_matured: Colu
 @windowed(FRAUD_REPORTS, agg="count", days=(7, 30), by="merchant_id", unit="transactions", fill=0)
 def merchant_frauds() -> Column:
     """Transactions at the merchant that are known to be frauds by now, reported early or late."""
+    return F.when(F.col("is_fraud"), _amount())
+
+
+@windowed(FRAUD_REPORTS, agg="days_since_last", by="merchant_id", days=(30,), unit="days", fill=None)
+def since_merchant_fraud() -> Column:
+    """Days since the last transaction at the merchant that is known to be a fraud; null = none in the window."""
+    return F.when(F.col("is_fraud"), _amount())
+
+
+@windowed(FRAUD_REPORTS, agg="days_since_first", by="merchant_id", days=(30,), unit="days", fill=None)
+def merchant_bad_for() -> Column:
+    """Days since the first of those in the window: how long the merchant has been in trouble; null = none."""
     return F.when(F.col("is_fraud"), _amount())
 
 

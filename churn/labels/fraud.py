@@ -47,8 +47,3 @@ def fraud(transactions: DataFrame, reports: DataFrame) -> DataFrame:
     frauds = reports.where("is_fraud").select("transaction_id", F.lit(1).alias("_fraud"))
     labelled = transactions.join(frauds, on="transaction_id", how="left")
     return labelled.withColumn("label", F.coalesce("_fraud", F.lit(0))).drop("_fraud")
-
-
-def first_known(frauds: DataFrame) -> DataFrame:
-    """When the first of these `reported` frauds of each customer became known: (customer_id, fraud_known)."""
-    return frauds.where("is_fraud").groupBy("customer_id").agg(F.min("known_time").alias("fraud_known"))

@@ -16,7 +16,7 @@ from churn.errors import BadInputError
 from churn.features import Feature, features, panel, rows
 from churn.features.visible import known_by
 from churn.labels import LABELS, closure, fraud, inactivity, reported
-from churn.labels.fraud import first_known, first_versions
+from churn.labels.fraud import first_versions
 from churn.storage import Lake
 from churn.training.spec import ModelSpec
 
@@ -168,17 +168,21 @@ def labelled(spec: ModelSpec, sources: Sources, rows: DataFrame, *, known_until:
     return rows.join(told, on=list(spec.key), how="inner")
 
 
-def unblocked(spec: ModelSpec, sources: Sources, rows: DataFrame, stand: datetime) -> DataFrame:
+def unblocked(spec: ModelSpec, sources: Sources, rows: DataFrame, stand: datetime | None = None) -> DataFrame:
     """The transactions without those of customers who are blocked on their day, for a fraud known by then.
 
-    Only frauds from `blocked_days` before the stand on count: for older ones a new card has come.
+    Only frauds from `blocked_days` before the stand on count, or without a stand before the day itself: for older ones
+    a new card has come.
     """
-    if not spec.blocked_days:
+    if not spec.blocked_days or not spec.of_transactions:
         return rows
-    since = F.lit(stand - timedelta(days=spec.blocked_days))
-    frauds = reported(sources["transactions"], sources["fraud_reports"]).where(F.col("event_time") >= since)
-    known = rows.join(first_known(frauds), on="customer_id", how="left")
-    return known.where(F.col("fraud_known").isNull() | (F.col("fraud_known") > F.col("as_of"))).drop("fraud_known")
+    frauds = reported(sources["transactions"], sources["fraud_reports"]).where("is_fraud")
+    known = frauds.select("customer_id", F.col("event_time").alias("_made"), F.col("known_time").alias("_known"))
+    since = (F.col("as_of") if stand is None else F.lit(stand)) - F.make_dt_interval(F.lit(spec.blocked_days))
+    is_blocked = (F.col("_known") <= F.col("as_of")) & (F.col("_made") >= since)
+    days = rows.select("customer_id", "as_of").distinct()
+    blocked = days.join(known, on="customer_id").where(is_blocked).select("customer_id", "as_of").distinct()
+    return rows.join(blocked, on=["customer_id", "as_of"], how="left_anti")
 
 
 @dataclass(frozen=True)

@@ -166,9 +166,9 @@ class ModelSpec:
 
     @property
     def outcome(self) -> str:
-        """What is predicted, in words that end the sentence "the chance that a customer ..."."""
+        """What is predicted, in words that end the sentence "the chance that a customer (a transaction) ..."."""
         if self.label == "fraud":
-            return "did not make this transaction (fraud)"
+            return "is a fraud"
         if self.label == "closure":
             return f"closes the account ({', '.join(self.kinds)})"
         return f"makes no {' or '.join(self.activity)}"
