@@ -7,7 +7,16 @@ from collections.abc import Sequence
 
 from churn import tracking
 from churn.job import Job, moment, parser, run, say
-from churn.training.data import calendar, columns, feature_table, labelled, read_features, split, usable_features
+from churn.training.data import (
+    calendar,
+    columns,
+    feature_table,
+    labelled,
+    read_features,
+    split,
+    unblocked,
+    usable_features,
+)
 from churn.training.fit import fit
 
 
@@ -24,7 +33,8 @@ def step(job: Job) -> None:
         tracked.params(spec.settings)
         for table in (*sorted(job.sources), feature_table(spec)):
             tracked.table(table, path=job.lake.path(table), version=job.lake.version(table) or 0)
-        fitted = fit(spec, labelled(spec, job.sources, rows, known_until=dates.test[0]), slices, columns(spec, chosen))
+        known = unblocked(spec, job.sources, labelled(spec, job.sources, rows, known_until=dates.test[0]))
+        fitted = fit(spec, known, slices, columns(spec, chosen))
         for name, tried in fitted.trials.items():
             tracked.metrics(f"trial/{name}", tried.summary)
         tracked.json(fitted.summary | {"left_out": [feature.name for feature in left_out]}, "fit.json")

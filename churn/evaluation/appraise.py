@@ -24,7 +24,7 @@ from churn.evaluation.report import Driver, Report, Source, render
 from churn.features import features
 from churn.storage import Lake
 from churn.tracking import Registered
-from churn.training.data import Calendar, Sources, calendar, labelled, read_features
+from churn.training.data import Calendar, Sources, calendar, labelled, read_features, unblocked
 from churn.training.data import split as split_dates
 from churn.training.fit import fit
 from churn.training.spec import ModelSpec
@@ -71,7 +71,7 @@ def appraise(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, mod
             f"before the first test date {dates.test[0]:%Y-%m-%d} of as-of {as_of:%Y-%m-%d}; train for this as-of first"
         )
     columns = [*fitted["columns"]["numeric"], *fitted["columns"]["text"]]
-    after = labelled(spec, sources, read_features(lake, spec, dates.test)).persist()
+    after = unblocked(spec, sources, labelled(spec, sources, read_features(lake, spec, dates.test))).persist()
     grouped = "customer_segment" if "customer_segment" in after.columns else None
     rows = scored_rows(spec, model.model, after, *([grouped] if grouped else []))
     judged = judge(spec, rows)

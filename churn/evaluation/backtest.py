@@ -46,14 +46,14 @@ def backtest(
     for dates in calendars:
         slices = split(spec, dates)
         past = rows.where(F.col("as_of").isin(*slices.ripe))
-        fitted = fit(spec, labelled(spec, sources, past, known_until=dates.score), slices, columns(spec, chosen))
+        known = unblocked(spec, sources, labelled(spec, sources, past, known_until=dates.score))
+        fitted = fit(spec, known, slices, columns(spec, chosen))
         say(
             f"{dates.score:%Y-%m-%d}: learnt from {len(slices.ripe)} as-ofs, {slices.ripe[0]:%Y-%m-%d} to "
             f"{slices.ripe[-1]:%Y-%m-%d}; chose {fitted.chosen} of "
             + ", ".join(f"{name} (log loss {tried.log_loss:.4f})" for name, tried in fitted.trials.items())
         )
         future = labelled(spec, sources, rows.where(F.col("as_of").isin(*dates.test)))
-        if spec.of_transactions:
-            future = unblocked(spec, sources, future, dates.score)
+        future = unblocked(spec, sources, future, dates.score)
         yield from judge(spec, scored_rows(spec, fitted.model, future)).items()
     rows.unpersist()

@@ -177,9 +177,11 @@ def unblocked(spec: ModelSpec, sources: Sources, rows: DataFrame, stand: datetim
     if not spec.blocked_days or not spec.of_transactions:
         return rows
     frauds = reported(sources["transactions"], sources["fraud_reports"]).where("is_fraud")
-    known = frauds.select("customer_id", F.col("event_time").alias("_made"), F.col("known_time").alias("_known"))
+    times = {"event_time": "_made", "known_time": "_known", "superseded_at": "_superseded"}
+    known = frauds.select("customer_id", *times).withColumnsRenamed(times)
     since = (F.col("as_of") if stand is None else F.lit(stand)) - F.make_dt_interval(F.lit(spec.blocked_days))
-    is_blocked = (F.col("_known") <= F.col("as_of")) & (F.col("_made") >= since)
+    stands = F.col("_superseded").isNull() | (F.col("_superseded") > F.col("as_of"))
+    is_blocked = (F.col("_known") <= F.col("as_of")) & stands & (F.col("_made") >= since)
     days = rows.select("customer_id", "as_of").distinct()
     blocked = days.join(known, on="customer_id").where(is_blocked).select("customer_id", "as_of").distinct()
     return rows.join(blocked, on=["customer_id", "as_of"], how="left_anti")

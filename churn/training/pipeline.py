@@ -6,7 +6,7 @@ same vector: signed logarithms of the features, imputed by the median, and one-h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,11 +31,13 @@ WEIGHT = "weight"
 
 @dataclass(frozen=True)
 class Columns:
-    """The feature columns a model reads. `patchy` are the numeric ones that may be null."""
+    """The feature columns a model reads. `patchy` are the numeric ones that are null in training rows; the others have
+    in `usual` what stands for a null that comes later, the mean of their signed logarithm."""
 
     numeric: tuple[str, ...]
     patchy: tuple[str, ...]
     text: tuple[str, ...]
+    usual: Mapping[str, float]
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -55,6 +57,11 @@ def informative(train: DataFrame, features: Sequence[str]) -> Columns:
             F.count(name).alias(f"n {name}"),
             F.min(name).alias(f"min {name}"),
             F.max(name).alias(f"max {name}"),
+            *(
+                [F.avg(F.expr(_signed_log(name))).alias(f"usual {name}")]
+                if isinstance(types[name], NumericType)
+                else ()
+            ),
         )
     ]
     seen = train.agg(F.count(F.lit(1)).alias("n"), *asked).collect()[0]
@@ -65,23 +72,28 @@ def informative(train: DataFrame, features: Sequence[str]) -> Columns:
             "are there rows before the training as-ofs?"
         )
     numeric = tuple(name for name in varies if isinstance(types[name], NumericType))
+    patchy = tuple(name for name in numeric if seen[f"n {name}"] < seen["n"])
     return Columns(
         numeric=numeric,
-        patchy=tuple(name for name in numeric if seen[f"n {name}"] < seen["n"]),
+        patchy=patchy,
+        # Rounded, for the last bits of a mean depend on the order in which partitions are added.
+        usual={name: round(float(seen[f"usual {name}"]), 6) for name in numeric if name not in patchy},
         text=tuple(name for name in varies if isinstance(types[name], StringType)),
     )
 
 
 def preparation(columns: Columns) -> Stages:
     """The stages that turn feature columns into one vector."""
-    ready = [f"signum(`{name}`) * ln(1 + abs(`{name}`)) AS `{_log(name)}`" for name in columns.numeric]
+    logs = {name: _signed_log(name) for name in columns.numeric}
+    logs |= {name: f"coalesce({logs[name]}, CAST('{usual!r}' AS DOUBLE))" for name, usual in columns.usual.items()}
+    ready = [f"{log} AS `{_log(name)}`" for name, log in logs.items()]
     gaps = [f"CAST(`{name}` IS NULL AS DOUBLE) AS `{_gap(name)}`" for name in columns.patchy]
     stages: Stages = [SQLTransformer(statement=f"SELECT *, {', '.join(ready + gaps)} FROM __THIS__")]  # noqa: S608
     inputs = [_log(name) for name in columns.numeric] + [_gap(name) for name in columns.patchy]
     if columns.patchy:
-        logs = [_log(name) for name in columns.patchy]
-        stages.append(Imputer(strategy="median", inputCols=logs, outputCols=[f"{name} filled" for name in logs]))
-        inputs = [f"{name} filled" if name in logs else name for name in inputs]
+        gappy = [_log(name) for name in columns.patchy]
+        stages.append(Imputer(strategy="median", inputCols=gappy, outputCols=[f"{name} filled" for name in gappy]))
+        inputs = [f"{name} filled" if name in gappy else name for name in inputs]
     if columns.text:
         codes = [f"{name} code" for name in columns.text]
         hot = [f"{name} is" for name in columns.text]
@@ -96,6 +108,10 @@ def preparation(columns: Columns) -> Stages:
         ]
         inputs += hot
     return [*stages, VectorAssembler(inputCols=inputs, outputCol=VECTOR)]
+
+
+def _signed_log(name: str) -> str:
+    return f"signum(`{name}`) * ln(1 + abs(`{name}`))"
 
 
 def _log(name: str) -> str:
