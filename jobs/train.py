@@ -14,7 +14,6 @@ from churn.training.data import (
     labelled,
     read_features,
     split,
-    unblocked,
     usable_features,
 )
 from churn.training.fit import fit
@@ -33,8 +32,7 @@ def step(job: Job) -> None:
         tracked.params(spec.settings)
         for table in (*sorted(job.sources), feature_table(spec)):
             tracked.table(table, path=job.lake.path(table), version=job.lake.version(table) or 0)
-        known = unblocked(spec, job.sources, labelled(spec, job.sources, rows, known_until=dates.test[0]))
-        fitted = fit(spec, known, slices, columns(spec, chosen))
+        fitted = fit(spec, labelled(spec, job.sources, rows, known_until=dates.test[0]), slices, columns(spec, chosen))
         for name, tried in fitted.trials.items():
             tracked.metrics(f"trial/{name}", tried.summary)
         tracked.json(fitted.summary | {"left_out": [feature.name for feature in left_out]}, "fit.json")

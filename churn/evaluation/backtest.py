@@ -46,8 +46,7 @@ def backtest(
     for dates in calendars:
         slices = split(spec, dates)
         past = rows.where(F.col("as_of").isin(*slices.ripe))
-        known = unblocked(spec, sources, labelled(spec, sources, past, known_until=dates.score))
-        fitted = fit(spec, known, slices, columns(spec, chosen))
+        fitted = fit(spec, labelled(spec, sources, past, known_until=dates.score), slices, columns(spec, chosen))
         say(
             f"{dates.score:%Y-%m-%d}: learnt from {len(slices.ripe)} as-ofs, {slices.ripe[0]:%Y-%m-%d} to "
             f"{slices.ripe[-1]:%Y-%m-%d}; chose {fitted.chosen} of "

@@ -26,7 +26,11 @@ MODEL = """
 from churn import Candidate, ModelSpec
 
 SPEC = ModelSpec(
-    name="fraud", label="fraud", lead=0, horizon=1, maturity=7, features=("velocity",), windows=(),
+    name="fraud", label="fraud", lead=0, horizon=1, maturity=7, windows=(),
+    features=(
+        "customer_payments", "merchant_fraud_share", "merchant_frauds", "device_uses", "amount_to_usual",
+        "transaction_amount",
+    ),
     rule_of_thumb="transaction_amount", every=1, history=20, dates=40, calibrate_dates=7, test_dates=14, test_every=1,
     judged_days=7, blocked_days=14, majority=10, budget=10, audit=3, resamples=20,
     candidates={"logistic": Candidate("LogisticRegression", penalty=20.0)},
@@ -45,7 +49,7 @@ def _write(folder: Path) -> Path:
         day, customer, merchant = dice.uniform(0, DAYS), dice.randrange(300), dice.randrange(120)
         moment = BEGIN + timedelta(days=day)
         fraud = 0 <= day - bad_from.get(merchant, 1e9) < 25 and dice.random() < 0.6
-        amount = dice.lognormvariate(3, 0.7) * (2 if fraud else 1)
+        amount = dice.lognormvariate(3, 0.7) * (1.2 if fraud else 1)
         device = f"d{customer}" if not fraud or dice.random() < 0.5 else f"x{number}"
         paid.append(f"t{number},c{customer},{moment:%Y-%m-%d %H:%M:%S},purchase,{amount:.2f},m{merchant},{device},NL")
         if fraud:
