@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pyspark.sql import functions as F
 
 from churn import tracking
+from churn.evaluation.words import words_of
 from churn.job import Job, moment, parser, run, say
 from churn.scoring.batch import ALERTS, alerts, score_table, scored
 from churn.training.data import read_features
@@ -21,7 +22,7 @@ def step(job: Job) -> None:
     table = score_table(spec)
     job.lake.replace(scored(spec, model.model, rows, version=model.version), table, {"as_of": as_of})
     written = job.lake.read(table).where(F.col("as_of") == F.lit(as_of))
-    what = "transactions" if spec.of_transactions else "customers"
+    what = words_of(spec).entities
     say(f"{written.count():,} {what} scored by {spec.name} version {model.version}, in {job.lake.path(table)}")
     if spec.of_transactions:
         job.lake.replace(alerts(spec, written), ALERTS, {"as_of": as_of})

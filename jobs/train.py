@@ -7,15 +7,7 @@ from collections.abc import Sequence
 
 from churn import tracking
 from churn.job import Job, moment, parser, run, say
-from churn.training.data import (
-    calendar,
-    columns,
-    feature_table,
-    labelled,
-    read_features,
-    split,
-    usable_features,
-)
+from churn.training.data import calendar, columns, feature_table, labelled, read_features, split, usable_features
 from churn.training.fit import fit
 
 

@@ -73,7 +73,7 @@ def coverage(sources: Mapping[str, DataFrame], *, known_until: datetime | None =
     A label window that ends later was cut by the end of the data. `known_until` bounds which rows count.
     """
     last = max(_edge(sources, F.max("event_time"), known_until))
-    end = datetime(last.year, last.month, last.day) + timedelta(days=1)
+    end = _midnight_after(last)
     return end if known_until is None else min(end, known_until)
 
 
@@ -81,7 +81,11 @@ def told_until(sources: Mapping[str, DataFrame]) -> datetime:
     """The moment until which fraud reports have come in: midnight after the day of the last one, or of the last row."""
     last = sources["fraud_reports"].agg(F.max("known_time").alias("moment")).collect()[0]["moment"]
     end = coverage(sources)
-    return end if last is None else max(end, datetime(last.year, last.month, last.day) + timedelta(days=1))
+    return end if last is None else max(end, _midnight_after(last))
+
+
+def _midnight_after(moment: datetime) -> datetime:
+    return datetime(moment.year, moment.month, moment.day) + timedelta(days=1)
 
 
 def first_event(sources: Mapping[str, DataFrame]) -> datetime:

@@ -17,10 +17,11 @@ from churn.errors import BadInputError
 from churn.evaluation import plots
 from churn.evaluation.gates import GATES, Evidence, Verdict
 from churn.evaluation.gates import judge as judge_gates
-from churn.evaluation.judge import RULE, judge, scored_rows, words_of
+from churn.evaluation.judge import RULE, judge, scored_rows
 from churn.evaluation.leaks import LeakEvidence, single_feature_auc
 from churn.evaluation.metrics import compare, evaluate
 from churn.evaluation.report import Driver, Report, Source, render
+from churn.evaluation.words import words_of
 from churn.features import features
 from churn.storage import Lake
 from churn.tracking import Registered

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from churn.evaluation.cards import CARDS, alerts, card_precision
 from churn.evaluation.metrics import LOWER_IS_BETTER, evaluate
-from churn.evaluation.words import CHURN, FRAUD, Words
+from churn.evaluation.words import words_of
 from churn.training.fit import probability
 from churn.training.spec import ModelSpec
 
@@ -59,10 +59,6 @@ def judge(spec: ModelSpec, rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
             rule |= _worth(spec, part.assign(score=part[RULE]))
         judged[f"{as_of:%Y-%m-%d}"] = {**model, RULE: rule}
     return judged
-
-
-def words_of(spec: ModelSpec) -> Words:
-    return FRAUD if spec.of_transactions else CHURN
 
 
 def _worth(spec: ModelSpec, rows: pd.DataFrame) -> dict[str, Any]:

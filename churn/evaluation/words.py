@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from churn.training.spec import ModelSpec
+
 
 @dataclass(frozen=True)
 class Words:
@@ -40,3 +42,7 @@ FRAUD = Words(
     act="look at",
     acted="looked at",
 )
+
+
+def words_of(spec: ModelSpec) -> Words:
+    return FRAUD if spec.of_transactions else CHURN

@@ -90,8 +90,11 @@ class Measured:
         assert kind
         return Measure(kind, seen.dataType.scale if kind == "whole" and isinstance(seen.dataType, T.DecimalType) else 0)
 
-    def values(self, measures: Sequence[Measure]) -> dict[str, Column]:
-        """What the workers need of each row: event, known, superseded (in microseconds), m0, m1, ..."""
+    def values(self, measures: Sequence[Measure], only: Container[int] | None = None) -> dict[str, Column]:
+        """What the workers need of each row: event, known, superseded (in microseconds), m0, m1, ...
+
+        `only` are the numbers of the measures that are wanted; None = all.
+        """
         superseded = F.col("superseded_at") if "superseded_at" in self._rows.columns else F.lit(None).cast("timestamp")
         values = {
             "event": F.unix_micros("event_time"),
@@ -99,15 +102,21 @@ class Measured:
             "superseded": F.unix_micros(superseded),
         }
         for number, (column, measure) in enumerate(zip(self._columns, measures, strict=True)):
-            if not measure.always:
+            if not measure.always and (only is None or number in only):
                 values[f"m{number}"] = _wire(column, measure)
         return values
 
     def narrow(
-        self, measures: Sequence[Measure], key: Column, buckets: int, where: Column, *, without: Container[str] = ()
+        self,
+        measures: Sequence[Measure],
+        key: Column,
+        buckets: int,
+        where: Column,
+        *,
+        only: Container[int] | None = None,
     ) -> DataFrame:
         """Those of the rows that have a key and that some as-of might see, with `bucket` and `key` before them."""
-        values = (column.alias(name) for name, column in self.values(measures).items() if name not in without)
+        values = (column.alias(name) for name, column in self.values(measures, only).items())
         return bucketed(self._rows.where(where), key, buckets, *values)
 
 

@@ -20,7 +20,7 @@ from churn.errors import BadInputError
 from churn.features.aggregate import DAY, PARTS, Array, Part
 from churn.features.kernel import filled, numbers, unpack, valid, whole
 from churn.features.pack import in_pieces, plain, to_numpy
-from churn.features.plan import SPINE, Ask, Kind, Measure, Result
+from churn.features.plan import SPINE, Ask, Asked, Measure
 
 MOMENT: Final = "event_time"
 LARGEST: Final = 1 << 62
@@ -29,7 +29,7 @@ Seen = Callable[..., Array]
 
 
 @dataclass(frozen=True)
-class Stage:
+class Stage(Asked):
     """What is asked of one key: the key's column, and the bucket column of the next stage (None = this is the last).
 
     `between` are the moments [first, last) that were promised. `seen` are the two halves of the rule of time, the
@@ -38,20 +38,12 @@ class Stage:
     """
 
     key: str
-    asks: tuple[Ask, ...]
-    measures: Mapping[str, tuple[Measure, ...]]
     buckets: int
     following: str | None
     between: tuple[int, int] | None
     itself: str | None
     columns: Mapping[str, str]
     seen: tuple[Seen, Seen] = field(repr=False)
-
-    def kind(self, one: Ask) -> Kind:
-        return self.measures[one.source][one.measure].kind
-
-    def result(self, one: Ask) -> Result:
-        return one.result(self.kind(one))
 
 
 def describe_each(batches: Iterable[pa.RecordBatch], stage: Stage) -> Iterator[pa.RecordBatch]:

@@ -9,20 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial, reduce
-from math import isinf
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from churn.errors import BadInputError
-from churn.features.aggregate import DAY
 from churn.features.declare import Feature, named
 from churn.features.kernel import describe
 from churn.features.measure import Measured, ask, bucketed, finished, micros, windowed_inputs
 from churn.features.pack import PACKED, pack
 from churn.features.plan import SPARK, SPINE, Plan
-from churn.features.visible import visible
+from churn.features.visible import visible, within_reach
 
 
 def panel(
@@ -55,12 +53,14 @@ def panel(
     measured = {name: Measured(name, sources) for feature, _ in asked.values() for name in sorted(feature.sources)}
     asks = tuple(ask(column, feature, days, measured) for column, (feature, days) in asked.items())
     measures = {name: source.measures for name, source in measured.items()}
-    plan = Plan(moments, count, measures, asks, visible)
+    plan = Plan(asks=asks, measures=measures, as_ofs=moments, buckets=count, visible=visible)
     customer = F.col("customer_id").cast("string")
     own = (F.col(name) for name in spine.columns if name != "customer_id")
     frames = {SPINE: bucketed(spine, customer, count, *own)}
     frames |= {
-        name: source.narrow(source.measures, customer, count, _within_reach(name, plan))
+        name: source.narrow(
+            source.measures, customer, count, within_reach(moments[0], moments[-1], reach=plan.reach(name))
+        )
         for name, source in measured.items()
     }
     packed = [frame.mapInArrow(partial(pack, source=name, plan=plan), PACKED) for name, frame in frames.items()]
@@ -72,18 +72,7 @@ def panel(
     return described.select(*spine.columns, *(finished(name, *of) for name, of in wanted.items()))
 
 
-def _moment(at: float) -> Column:
-    return F.timestamp_micros(F.lit(int(at)))
-
-
 def _schema(spine: DataFrame, plan: Plan) -> T.StructType:
     own = [field for field in spine.schema if field.name != "customer_id"]
     made = [T.StructField(one.column, SPARK[plan.result(one)]) for one in plan.asks]
     return T.StructType([T.StructField("customer_id", T.StringType()), *own, *made])
-
-
-def _within_reach(source: str, plan: Plan) -> Column:
-    """Rows outside are seen at no as-of; a filter that the scan can use."""
-    last, reach = _moment(plan.as_ofs[-1]), plan.reach(source)
-    rows = (F.col("event_time") < last) & (F.col("known_time") <= last)
-    return rows if isinf(reach) else rows & (F.col("event_time") >= _moment(plan.as_ofs[0] - reach * DAY))

@@ -85,21 +85,27 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All that a worker has to know. `measures` has an entry for each source, `as_ofs` are in order."""
+class Asked:
+    """Columns to compute, and the measures they are computed from: `measures` has an entry for each source."""
 
-    as_ofs: tuple[int, ...]
-    buckets: int
-    measures: Mapping[str, tuple[Measure, ...]]
     asks: tuple[Ask, ...]
-    visible: Visible = field(repr=False)
+    measures: Mapping[str, tuple[Measure, ...]]
 
     def kind(self, ask: Ask) -> Kind:
         return self.measures[ask.source][ask.measure].kind
 
     def result(self, ask: Ask) -> Result:
-        """The type of a column of the panel."""
+        """The type of a column."""
         return ask.result(self.kind(ask))
+
+
+@dataclass(frozen=True)
+class Plan(Asked):
+    """All that a worker has to know to make a panel; `as_ofs` are in order."""
+
+    as_ofs: tuple[int, ...]
+    buckets: int
+    visible: Visible = field(repr=False)
 
     def merged(self, source: str) -> list[Ask]:
         return [ask for ask in self.asks if ask.source == source and ask.merges(self.kind(ask))]

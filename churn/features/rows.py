@@ -10,20 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial, reduce
-from math import isinf
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from churn.errors import BadInputError
-from churn.features.aggregate import DAY, MERGEABLE
+from churn.features.aggregate import MERGEABLE
 from churn.features.declare import Days, Derived, Feature, Windowed, named
 from churn.features.measure import Measured, ask, bucket_of, finished, micros, windowed_inputs
 from churn.features.moments import Stage, describe_each
 from churn.features.pack import PACKED, pack_whole
-from churn.features.plan import SPARK, SPINE, Ask, Kind
-from churn.features.visible import seen_from, seen_until
+from churn.features.plan import SPARK, SPINE
+from churn.features.visible import seen_from, seen_until, within_reach
 
 
 def rows(
@@ -92,8 +91,7 @@ def _looked_up(
     }
     asks = {name: ask(name, *of, measured, delay=delay) for name, of in asked.items()}
     measures = {name: source.measures for name, source in measured.items()}
-    for one in asks.values():
-        _check_adds_up(one, measures[one.source][one.measure].kind)
+    bounds = (micros(between[0]), micros(between[1])) if between else None
     own = _travelling(transactions, measured[itself].values(measures[itself])) if itself in measured else {}
     wide = _wide(transactions, keys, own, count)
     described = wide.withColumnRenamed(_bucket(0), "bucket").mapInArrow(
@@ -109,26 +107,28 @@ def _looked_up(
             measures=measures,
             buckets=count,
             following=None if last else _bucket(number + 1),
-            between=(micros(between[0]), micros(between[1])) if between else None,
+            between=bounds,
             itself=itself if own and any(one.source == itself for one in mine) else None,
             columns={"key": _key_column(wide, number, by), **{name: column for name, (column, _) in own.items()}},
             seen=(seen_from, seen_until),
         )
+        _check_adds_up(stage)
         fields += [T.StructField(one.column, SPARK[stage.result(one)]) for one in mine]
         described = (
-            reduce(DataFrame.union, _narrow(stage, by, measured, between), described)
+            reduce(DataFrame.union, _narrow(stage, by, measured), described)
             .repartitionById(count, F.col("bucket"))
             .mapInArrow(partial(describe_each, stage=stage), T.StructType(fields) if last else PACKED)
         )
     return described
 
 
-def _check_adds_up(one: Ask, kind: Kind) -> None:
-    if not one.merges(kind):
-        raise BadInputError(
-            f"{one.column}: {one.agg} of a {kind} does not add up from row to row; use one of "
-            f"{', '.join(sorted(MERGEABLE))}, of whole numbers or decimals"
-        )
+def _check_adds_up(stage: Stage) -> None:
+    for one in stage.asks:
+        if not one.merges(stage.kind(one)):
+            raise BadInputError(
+                f"{one.column}: {one.agg} of a {stage.kind(one)} does not add up from row to row; use one of "
+                f"{', '.join(sorted(MERGEABLE))}, of whole numbers or decimals"
+            )
 
 
 def _wide(
@@ -152,19 +152,14 @@ def _travelling(transactions: DataFrame, values: Mapping[str, Column]) -> dict[s
     return {name: (there.get(name, f"_own_{name}"), value) for name, value in values.items()}
 
 
-def _narrow(
-    stage: Stage,
-    by: tuple[str, ...],
-    measured: Mapping[str, Measured],
-    between: tuple[datetime, datetime] | None,
-) -> list[DataFrame]:
+def _narrow(stage: Stage, by: tuple[str, ...], measured: Mapping[str, Measured]) -> list[DataFrame]:
     """The packed rows of the sources that answer a stage."""
     packed = []
     for name in sorted({one.source for one in stage.asks} - {stage.itself}):
         asks = [one for one in stage.asks if one.source == name]
-        where = _within_reach(max(one.reach() for one in asks), between)
-        others = {f"m{number}" for number in range(len(stage.measures[name]))} - {f"m{one.measure}" for one in asks}
-        rows = measured[name].narrow(stage.measures[name], _key(by), stage.buckets, where, without=others)
+        reach, only = max(one.reach() for one in asks), {one.measure for one in asks}
+        where = within_reach(*stage.between, reach=reach) if stage.between else F.lit(True)
+        rows = measured[name].narrow(stage.measures[name], _key(by), stage.buckets, where, only=only)
         packed.append(rows.mapInArrow(partial(pack_whole, source=name, buckets=stage.buckets), PACKED))
     return packed
 
@@ -186,14 +181,3 @@ def _key_name(number: int) -> str:
 
 def _bucket(number: int) -> str:
     return f"_bucket{number}"
-
-
-def _within_reach(reach: float, between: tuple[datetime, datetime] | None) -> Column:
-    """Rows outside are seen by no transaction; a filter that the scan can use."""
-    if between is None:
-        return F.lit(True)
-    _, last = (F.timestamp_micros(F.lit(micros(moment))) for moment in between)
-    seen = (F.col("event_time") < last) & (F.col("known_time") < last)
-    if isinf(reach):
-        return seen
-    return seen & (F.col("event_time") >= F.timestamp_micros(F.lit(micros(between[0]) - round(reach * DAY))))

@@ -6,10 +6,14 @@ some as-of of an ordered list are seen at neighbouring ones, so a row's visibili
 
 from __future__ import annotations
 
+from math import isinf
+
 import numpy as np
 import numpy.typing as npt
 from pyspark.sql import Column
 from pyspark.sql import functions as F
+
+from churn.features.aggregate import DAY
 
 Ints = npt.NDArray[np.int64]
 
@@ -18,6 +22,17 @@ def known_by(as_of: Column) -> Column:
     """Whether a row is known, in this version, at `as_of`; needs the columns known_time and superseded_at."""
     replaced_later = F.col("superseded_at").isNull() | (F.col("superseded_at") > as_of)
     return (F.col("known_time") <= as_of) & replaced_later
+
+
+def within_reach(first: int, last: int, *, reach: float) -> Column:
+    """Whether some moment from `first` to `last`, in microseconds, may see a row `reach` days back; a filter that the
+    scan can use."""
+    rows = (F.col("event_time") < _moment(last)) & (F.col("known_time") <= _moment(last))
+    return rows if isinf(reach) else rows & (F.col("event_time") >= _moment(first - round(reach * DAY)))
+
+
+def _moment(micros: int) -> Column:
+    return F.timestamp_micros(F.lit(micros))
 
 
 def visible(event: Ints, known: Ints, superseded: Ints, as_ofs: Ints) -> tuple[Ints, Ints]:

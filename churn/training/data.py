@@ -139,14 +139,15 @@ def _transaction_rows(
 ) -> DataFrame:
     """Transactions as they first became known, each described as of itself; `as_of` is its day."""
     transactions = sources["transactions"]
-    made = first_versions(transactions).withColumn("as_of", F.date_trunc("day", "event_time"))
-    between = (min(days), max(days) + timedelta(days=1))
-    wanted = made.where(F.col("event_time").between(*map(F.lit, between)) & F.col("as_of").isin(*days))
+    between, day = (min(days), max(days) + timedelta(days=1)), F.date_trunc("day", "event_time")
+    made = first_versions(transactions)
+    wanted = made.where(F.col("event_time").between(*map(F.lit, between)) & day.isin(*days))
     used = {name: sources[name] for feature in chosen for name in feature.sources}
     if "fraud_reports" in used:
         used["fraud_reports"] = reported(transactions, sources["fraud_reports"])
     described = rows(wanted, used, chosen, delay=spec.maturity, windows=spec.windows, between=between)
-    return described.select(*spec.key, "event_time", "amount", *columns(spec, chosen))
+    # Only now: to the features, as-of is the moment itself.
+    return described.withColumn("as_of", day).select(*spec.key, "event_time", "amount", *columns(spec, chosen))
 
 
 def labels(spec: ModelSpec, sources: Sources, cohort: DataFrame, *, known_until: datetime | None = None) -> DataFrame:

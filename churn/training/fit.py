@@ -131,8 +131,8 @@ def _sampled(spec: ModelSpec, rows: DataFrame) -> DataFrame:
     """
     share = 1.0
     if spec.majority:
-        ones, zeros = (int(rows.where(F.col("label") == value).count()) for value in (1, 0))
-        share = min(1.0, spec.majority * ones / max(1, zeros))
+        n, ones = _classes(rows)
+        share = min(1.0, spec.majority * ones / max(1, n - ones))
     is_one = F.col("label") == 1
     draw = F.pmod(F.xxhash64(*spec.key, F.lit(spec.seed)), F.lit(_DRAWS)) / _DRAWS
     kept = rows if share == 1 else rows.where(is_one | (draw < share))
@@ -159,13 +159,18 @@ def _trials(candidates: Mapping[str, list[Transformer]], later: DataFrame) -> di
     return {name: trial(seen["label"].to_numpy(), seen[name].to_numpy()) for name in candidates}
 
 
-def _check_classes(spec: ModelSpec, name: str, rows: DataFrame) -> None:
+def _classes(rows: DataFrame) -> tuple[int, int]:
+    """How many rows there are, and how many of them are 1."""
     seen = rows.agg(F.count("label").alias("n"), F.sum("label").alias("ones")).collect()[0]
-    ones = int(seen["ones"] or 0)
-    if ones in (0, seen["n"]):
-        wanted = "no customer" if not seen["n"] else "only customers who left" if ones else "only customers who stayed"
+    return int(seen["n"]), int(seen["ones"] or 0)
+
+
+def _check_classes(spec: ModelSpec, name: str, rows: DataFrame) -> None:
+    n, ones = _classes(rows)
+    if ones in (0, n):
+        wanted = "no customer" if not n else "only customers who left" if ones else "only customers who stayed"
         raise BadInputError(
-            f"model {spec.name}: the {name} slice has {wanted} ({ones} of {seen['n']} rows are 1), nothing to "
+            f"model {spec.name}: the {name} slice has {wanted} ({ones} of {n} rows are 1), nothing to "
             f"learn from; check label = {spec.label!r}, lead, horizon and cohort in [model.{spec.name}], or bring "
             "more history"
         )

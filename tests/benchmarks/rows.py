@@ -22,23 +22,11 @@ from churn.contracts.transactions import TRANSACTIONS
 from churn.features import derived, windowed
 from churn.labels import reported
 from churn.session import session
-from tests.benchmarks.panel import kept, seconds, transactions
+from tests.benchmarks.panel import bench_count, bench_mean, kept, seconds, transactions
 
 DAYS = (1, 7, 30)
 DELAY = 7
 MICROS = 86_400_000_000
-
-
-@windowed(TRANSACTIONS, agg="count", days=DAYS, unit="transactions", fill=0)
-def bench_customers() -> Column:
-    """The customer's transactions."""
-    return F.col("amount")
-
-
-@windowed(TRANSACTIONS, agg="mean", days=DAYS, unit="money", fill=None)
-def bench_customers_mean() -> Column:
-    """The customer's mean amount."""
-    return F.col("amount")
 
 
 @windowed(TRANSACTIONS, agg="count", days=DAYS, by="merchant_id", delayed=True, unit="transactions", fill=0)
@@ -59,7 +47,7 @@ def bench_share(bench_merchants_frauds: Column, bench_merchants: Column) -> Colu
     return F.try_divide(bench_merchants_frauds, bench_merchants)
 
 
-FEATURES = (bench_customers, bench_customers_mean, bench_merchants, bench_share)
+FEATURES = (bench_count, bench_mean, bench_merchants, bench_share)
 
 
 def skewed(rows: DataFrame, merchants: int) -> DataFrame:
@@ -92,18 +80,20 @@ def floor(rows: DataFrame) -> DataFrame:
 
 def engine(rows: DataFrame, found: DataFrame) -> DataFrame:
     sources = {"transactions": rows, "fraud_reports": reported(rows, found)}
-    return churn.rows(rows, sources, FEATURES, delay=DELAY)
+    return churn.rows(rows, sources, FEATURES, delay=DELAY, windows=DAYS)
 
 
 def differences(rows: DataFrame, found: DataFrame, customers: int, merchants: int) -> int:
     """How many values differ from those of joins by the rule of time, for some customers and merchants."""
     sources = {"transactions": rows, "fraud_reports": reported(rows, found)}
     chosen = (*FEATURES, bench_merchants_frauds)
-    made = churn.rows(rows, sources, chosen, delay=DELAY).drop("customer_id", "merchant_id", "event_time", "amount")
+    made = churn.rows(rows, sources, chosen, delay=DELAY, windows=DAYS).drop(
+        "customer_id", "merchant_id", "event_time", "amount"
+    )
     at = rows.select("transaction_id", "known_time", "customer_id", "merchant_id", F.col("event_time").alias("at"))
     wrong = 0
     for key, names, source, delay in (
-        ("customer_id", ("bench_customers", "bench_customers_mean"), rows, 0),
+        ("customer_id", ("bench_count", "bench_mean"), rows, 0),
         ("merchant_id", ("bench_merchants",), rows, DELAY),
         ("merchant_id", ("bench_merchants_frauds",), reported(rows, found), DELAY),
     ):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -49,3 +51,16 @@ def write_shop(folder: Path, *, customers: int = 150, days: int = 365) -> Path:
     (folder / "churn.toml").write_text(CONFIG)
     (folder / "model.py").write_text(MODEL)
     return folder
+
+
+def churn(*args: str | Path) -> subprocess.CompletedProcess[str]:
+    """The command, with what it printed."""
+    line = [sys.executable, "-m", "churn", *map(str, args)]
+    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=500)
+
+
+def run_chain(folder: Path, as_of: str) -> str:
+    """What `churn run` printed, which went well."""
+    done = churn("run", "--config", folder / "churn.toml", "--model", folder / "model.py", "--as-of", as_of)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

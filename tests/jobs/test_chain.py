@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
 from churn.storage import Lake
-from tests.jobs.company import AS_OF, write_shop
-
-
-def churn(*args: str | Path) -> subprocess.CompletedProcess[str]:
-    """The command, with what it printed."""
-    line = [sys.executable, "-m", "churn", *map(str, args)]
-    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=500)
+from tests.jobs.company import AS_OF, churn, run_chain, write_shop
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A shop after one run of the chain."""
     folder = write_shop(tmp_path_factory.mktemp("shop"))
-    done = churn("run", "--config", folder / "churn.toml", "--model", folder / "model.py", "--as-of", AS_OF)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (folder / "printed.txt").write_text(done.stdout)
+    (folder / "printed.txt").write_text(run_chain(folder, AS_OF))
     return folder
 
 

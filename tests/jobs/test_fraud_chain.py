@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from churn.storage import Lake
-from tests.jobs.test_chain import churn
+from tests.jobs.company import run_chain
 
 CONFIG = """
 [sources.transactions]
@@ -68,9 +68,7 @@ def _write(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def company(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = _write(tmp_path_factory.mktemp("company"))
-    done = churn("run", "--config", folder / "churn.toml", "--model", folder / "model.py", "--as-of", DAY)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (folder / "printed.txt").write_text(done.stdout)
+    run_chain(folder, DAY)
     return folder
 
 

@@ -312,6 +312,6 @@ def test_without_the_rule_of_time_every_feature_leaks(
     machinery = modules[f"churn.features.{engine}"]
     for name, instead in {"visible": everything, "seen_from": never, "seen_until": always}.items():
         monkeypatch.setattr(machinery, name, instead, raising=False)
-    monkeypatch.setattr(machinery, "_within_reach", lambda source, plan: F.lit(True))
+    monkeypatch.setattr(machinery, "within_reach", lambda *moments, **reach: F.lit(True))
     leaking = _leaks(cases, getattr(cases, engine)(spark, partitions=3, buckets=3))
     assert sorted(set(of_engine(engine)) - set(leaking)) == []
