@@ -41,11 +41,42 @@ class Expect:
 
 
 @dataclass(frozen=True)
+class Arrivals:
+    """Where the rows of a source arrive one by one, in the shape of its other files: a folder, or a topic of Kafka's
+    whose messages are the rows as JSON objects."""
+
+    path: str | None = None
+    topic: str | None = None
+
+
+@dataclass(frozen=True)
+class Stream:
+    """`[stream]`: how transactions are scored as they arrive.
+
+    `lateness_minutes` is how long after a later one a transaction may come and still be told of in full. `servers` are
+    Kafka's; alerts go to the folder or the topic `alerts` beside their table. `files` and `rows` bound what one
+    micro-batch takes of each source: files of a folder, messages of a topic. `buckets` of keys are worked on side by
+    side; like the features, they are fixed as long as the checkpoint lives.
+    """
+
+    checkpoint: str
+    alerts: str
+    servers: str | None = None
+    alerts_topic: str | None = None
+    lateness_minutes: float = 60
+    files: int = 100
+    rows: int = 50_000
+    buckets: int = 4
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Source:
     """One `[sources.NAME]`: where foreign rows are and how they become those of the contract NAME.
 
     `columns` maps a column of the contract to a Spark SQL expression over the raw ones; `reject` maps the name of a
-    rule to a condition over the raw columns. `zone` is that of times that carry none.
+    rule to a condition over the raw columns. `zone` is that of times that carry none. `arrivals` is where its rows
+    arrive as a stream.
     """
 
     name: str
@@ -58,6 +89,7 @@ class Source:
     reject: Mapping[str, str] = field(default_factory=dict)
     expect: Expect = Expect()
     max_quarantined: float = 0.5
+    arrivals: Arrivals = Arrivals()
 
     def section(self, part: str | None = None) -> str:
         """The place in the file to point a reader to."""
@@ -71,6 +103,7 @@ class Config:
     path: Path
     root: str
     tracking_uri: str
+    stream: Stream
     experiment: str = "churn"
     sources: Mapping[str, Source] = field(default_factory=dict)
     models: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
@@ -167,12 +200,14 @@ def load(path: Path | str, *, env: Mapping[str, str] | None = None) -> Config:
     uri = _tracking_uri(file, tracking.text("uri", None), root)
     experiment = tracking.text("experiment", "churn")
     sources, models = top.section("sources"), top.section("model")
+    stream = _stream(top.section("stream"), root)
     for section in (storage, tracking, top):
         section.finish()
     return Config(
         path=file,
         root=root,
         tracking_uri=uri,
+        stream=stream,
         experiment=experiment,
         sources=_frozen({name: _source(sources.section(name), name) for name in list(sources.left)}),
         models=_frozen({name: _frozen(models.section(name).left) for name in list(models.left)}),
@@ -198,7 +233,7 @@ def _source(section: _Section, name: str) -> Source:
     zone = section.text("zone", "UTC")
     if zone not in available_timezones():
         raise section.error(f"zone is {zone!r}, want an IANA name such as 'Europe/Paris'{_near_zone(zone)}")
-    expect = section.section("expect")
+    expect, arrivals = section.section("expect"), section.section("stream")
     source = Source(
         name=name,
         file=section.file,
@@ -212,12 +247,30 @@ def _source(section: _Section, name: str) -> Source:
             rows=expect.number("rows", 0, least=0, whole=True), days=expect.number("days", 0, least=0, whole=True)
         ),
         max_quarantined=section.number("max_quarantined", 0.5, least=0, most=1),
+        arrivals=Arrivals(path=arrivals.path("path", None), topic=arrivals.text("topic", None)),
     )
     expect.finish()
+    arrivals.finish()
     section.finish()
     if kind == "jdbc" and not ("url" in source.options and {"dbtable", "query"} & set(source.options)):
         raise section.error(f"lacks a place; add url and dbtable (or query) under [sources.{name}.options]")
     return source
+
+
+def _stream(section: _Section, root: str) -> Stream:
+    stream = Stream(
+        checkpoint=section.path("checkpoint", f"{root}/_stream"),
+        alerts=section.path("alerts", f"{root}/_alerts"),
+        servers=section.text("servers", None),
+        alerts_topic=section.text("alerts_topic", None),
+        lateness_minutes=section.number("lateness_minutes", 60, least=0),
+        files=section.number("files", 100, least=1, whole=True),
+        rows=section.number("rows", 50_000, least=1, whole=True),
+        buckets=section.number("buckets", 4, least=1, most=10_000, whole=True),
+        options=section.texts("options"),
+    )
+    section.finish()
+    return stream
 
 
 def _near_zone(zone: str) -> str:

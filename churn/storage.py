@@ -67,6 +67,19 @@ class Lake:
             writer = writer.partitionBy(*where)
         writer.save(self.path(name))
 
+    def append(self, df: DataFrame, name: str, *, writer: str, number: int, partition: Sequence[str] = ()) -> None:
+        """Add rows, once: the same or a lower `number` of the same `writer` adds nothing again. New columns are
+        added to the table."""
+        (
+            df.write.format("delta")
+            .mode("append")
+            .option("txnAppId", writer)
+            .option("txnVersion", number)
+            .option("mergeSchema", "true")
+            .partitionBy(*partition)
+            .save(self.path(name))
+        )
+
     def merge(
         self,
         df: DataFrame,

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from churn.contracts.contract import Contract
 from churn.errors import ContractError
 
-_MACHINERY = frozenset({"contract", "source", "ingest", "reference"})
+_MACHINERY = frozenset({"contract", "source", "arrivals", "ingest", "reference"})
 
 
 def _discover(package: str, path: list[str]) -> Mapping[str, Contract]:

@@ -41,8 +41,9 @@ RULES: Final = "_rules"
 """Column of `Mapped.rows`: the names of the rules a row breaks; empty = none."""
 RAW: Final = "_raw"
 """Column of `Mapped.rows`: the row as it came, as JSON; null where no rule is broken, unless all are asked for."""
+UNPARSED: Final = "_unparsed"
+"""Column of a raw row: the line that does not fit its header or syntax, where there is one."""
 
-_UNPARSED = "_unparsed"
 _WHOLE = "_whole"
 _MALFORMED = "_malformed"
 _SPACE = " \t\r\n\u00a0\u2003\u2009\u202f\u3000\ufeff"
@@ -90,9 +91,14 @@ def map_source(spark: SparkSession, source: Source, *, as_of: datetime | None = 
     spring breaks a rule. A date is its first instant. Raises ConfigError for a mapping that the columns do not bear,
     BadInputError for a place that cannot be read, HoldError if that place is expected to fill.
     """
+    latest = None if as_of is None else F.lit(utc(as_of) + _LATEST)
+    return mapped(read(spark, source), source, latest=latest, raw=raw)
+
+
+def mapped(frame: DataFrame, source: Source, *, latest: Column | None = None, raw: bool = False) -> Mapped:
+    """Raw rows, as `read` has them, in the words of the source's contract; what happens after `latest` is in_future."""
     contract = CONTRACTS[source.name]
-    frame = _read(spark, source)
-    names = [name for name in frame.columns if name != _UNPARSED]
+    names = [name for name in frame.columns if name != UNPARSED]
     expressions = _expressions(contract, source, names)
     _check_expressions(frame, source, expressions)
 
@@ -113,7 +119,7 @@ def map_source(spark: SparkSession, source: Source, *, as_of: datetime | None = 
     ).withColumns({} if known_is_told else {"known_time": F.col("event_time")})
 
     broken = {rule: F.col(_failed(rule)) for rule in failures}
-    for rule, is_broken in _contract_rules(contract, as_of).items():
+    for rule, is_broken in _contract_rules(contract, latest).items():
         # What could not be read is not also missing, and a known time that is not told has no rule of its own.
         if rule == "known_time_missing" and not known_is_told:
             continue
@@ -129,8 +135,8 @@ def map_source(spark: SparkSession, source: Source, *, as_of: datetime | None = 
         .when(F.col(_MALFORMED), F.array(F.lit(MALFORMED)))
         .otherwise(F.split(listed, "\n"))
     )
-    whole = F.to_json(F.col(_WHOLE).dropFields(_UNPARSED), {"ignoreNullFields": "false"})
-    whole = F.when(F.col(_MALFORMED), F.to_json(F.struct(F.col(_WHOLE)[_UNPARSED].alias("line")))).otherwise(whole)
+    whole = F.to_json(F.col(_WHOLE).dropFields(UNPARSED), {"ignoreNullFields": "false"})
+    whole = F.when(F.col(_MALFORMED), F.to_json(F.struct(F.col(_WHOLE)[UNPARSED].alias("line")))).otherwise(whole)
     rows = typed.select(
         *contract.schema.names, rules.alias(RULES), (whole if raw else F.when(~is_sound, whole)).alias(RAW)
     )
@@ -139,8 +145,8 @@ def map_source(spark: SparkSession, source: Source, *, as_of: datetime | None = 
 
 def _given(frame: DataFrame, source: Source, expressions: Mapping[str, str]) -> DataFrame:
     """What the source says, its text trimmed: columns, the owner's rules, the whole row, and whether it is whole."""
-    names = [f"`{name}`" for name in frame.columns if name != _UNPARSED]
-    unparsed = F.col(_UNPARSED) if _UNPARSED in frame.columns else F.lit(None).cast("string").alias(_UNPARSED)
+    names = [f"`{name}`" for name in frame.columns if name != UNPARSED]
+    unparsed = F.col(UNPARSED) if UNPARSED in frame.columns else F.lit(None).cast("string").alias(UNPARSED)
     found = frame.select(
         *(F.expr(expression).alias(_said(name)) for name, expression in expressions.items()),
         *(F.coalesce(F.expr(rule), F.lit(False)).alias(_reject(name)) for name, rule in source.reject.items()),
@@ -170,7 +176,7 @@ def _expressions(contract: Contract, source: Source, names: list[str]) -> dict[s
 
 def _check_expressions(frame: DataFrame, source: Source, expressions: Mapping[str, str]) -> None:
     """Raise one ConfigError with every expression that the raw columns do not bear."""
-    names = [name for name in frame.columns if name != _UNPARSED]
+    names = [name for name in frame.columns if name != UNPARSED]
     with unlogged():
         problems = [
             problem
@@ -265,10 +271,9 @@ def _mapping_rules(contract: Contract) -> list[str]:
     ]
 
 
-def _contract_rules(contract: Contract, as_of: datetime | None) -> dict[str, Column]:
+def _contract_rules(contract: Contract, latest: Column | None) -> dict[str, Column]:
     rules = contract.rules()
-    if as_of is not None:
-        latest = F.lit(utc(as_of) + _LATEST)
+    if latest is not None:
         rules["in_future"] = F.coalesce(F.greatest("event_time", "known_time") > latest, F.lit(False))
     return rules
 
@@ -349,8 +354,8 @@ def utc(moment: datetime) -> datetime:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def _read(spark: SparkSession, source: Source) -> DataFrame:
-    """The raw rows: text as text, with `_unparsed` where a line of csv or json does not fit its header or syntax."""
+def read(spark: SparkSession, source: Source) -> DataFrame:
+    """The raw rows: text as text, with `UNPARSED` where a line of csv or json does not fit its header or syntax."""
     readers = {"csv": _read_csv, "json": _read_json}
     try:
         if source.format in readers:
@@ -393,11 +398,11 @@ def first_line(error: BaseException) -> str:
 def _read_json(spark: SparkSession, source: Source) -> DataFrame:
     """Every value as text; the first pass finds the names, since a name may first occur in the last row."""
     files = [_literal(file) for file in _nonempty(spark, source)]
-    options = {"primitivesAsString": "true", **source.options, "columnNameOfCorruptRecord": _UNPARSED}
+    options = {"primitivesAsString": "true", **source.options, "columnNameOfCorruptRecord": UNPARSED}
     reader = spark.read.options(**options)
     found = reader.json(files).schema
-    schema = StructType([field for field in found if field.name != _UNPARSED] + [StructField(_UNPARSED, StringType())])
-    if schema.names == [_UNPARSED]:
+    schema = StructType([field for field in found if field.name != UNPARSED] + [StructField(UNPARSED, StringType())])
+    if schema.names == [UNPARSED]:
         raise BadInputError(
             f"{source.section()} holds no JSON objects; want one object a line, or set multiLine = true"
         )
@@ -415,11 +420,11 @@ def _read_csv(spark: SparkSession, source: Source) -> DataFrame:
         spark.read.options(
             **options,
             mode="PERMISSIVE",
-            columnNameOfCorruptRecord=_UNPARSED,
+            columnNameOfCorruptRecord=UNPARSED,
             columnPruning="false",
             enforceSchema="true",
         )
-        .schema(StructType([StructField(name, text) for name in (*names, _UNPARSED)]))
+        .schema(StructType([StructField(name, text) for name in (*names, UNPARSED)]))
         .csv([_literal(file) for file in files])
         for names, files in groups.items()
     ]

@@ -30,13 +30,15 @@ Seen = Callable[..., Array]
 
 @dataclass(frozen=True)
 class Stage(Asked):
-    """What is asked of one key: the key's column, and the bucket column of the next stage (None = this is the last).
+    """What is asked of one key: the columns it is made of (`by`), the one that it is in (`key`), and the bucket column
+    of the next stage (None = this is the last).
 
     `between` are the moments [first, last) that were promised. `seen` are the two halves of the rule of time, the
     moments from which and until which a row is seen. `itself` is the source that the transactions are all rows of:
     its columns travel with them, under the names they have in `columns`.
     """
 
+    by: tuple[str, ...]
     key: str
     buckets: int
     following: str | None
@@ -55,13 +57,10 @@ def describe_each(batches: Iterable[pa.RecordBatch], stage: Stage) -> Iterator[p
     named = _together(pieces, {"key": stage.key, "moment": MOMENT})
     moment = _in_micros(named["moment"])
     _check(moment, stage)
-    keys = pc.unique(named["key"].drop_null())
-    code = to_numpy(pc.index_in(named["key"], value_set=keys).fill_null(-1)).astype(np.int64)
     found = {name: whole([_plain(piece) for piece in of]) for name, of in sources.items()}
     if stage.itself:
         found[stage.itself] = _together(pieces, stage.columns)
-    seen = {name: _Seen.of(rows, stage.measures[name], keys) for name, rows in found.items()}
-    made = _columns(stage, code, moment, seen, len(keys))
+    made = answers(stage, named["key"], moment, found)
     at = 0
     for piece in pieces:
         columns = dict(zip(piece.schema.names, piece.columns, strict=True))
@@ -72,6 +71,14 @@ def describe_each(batches: Iterable[pa.RecordBatch], stage: Stage) -> Iterator[p
         else:
             columns["bucket"] = columns.pop(stage.following)
             yield in_pieces(pa.RecordBatch.from_pydict(columns), np.arange(len(piece)), SPINE, stage.buckets)
+
+
+def answers(stage: Stage, key: pa.Array, moment: Array, found: Mapping[str, pa.RecordBatch]) -> dict[str, pa.Array]:
+    """The stage's columns of transactions with a `key` (null = none) at a `moment`, from the rows of each source."""
+    keys = pc.unique(key.drop_null())
+    code = to_numpy(pc.index_in(key, value_set=keys).fill_null(-1)).astype(np.int64)
+    seen = {name: SeenRows.of(rows, stage.measures[name], keys) for name, rows in found.items()}
+    return _columns(stage, code, moment, seen, len(keys))
 
 
 def _together(pieces: Iterable[pa.RecordBatch], columns: Mapping[str, str]) -> pa.RecordBatch:
@@ -97,9 +104,17 @@ def _check(moment: Array, stage: Stage) -> None:
         )
 
 
+def part_column(measure: int, part: str) -> str:
+    """Where a merged row has a part of a measure."""
+    return f"m{measure}.{part}"
+
+
 @dataclass(frozen=True)
-class _Seen:
-    """A source's rows of keys that are there: key, times, and for each measure whether a row counts and its value."""
+class SeenRows:
+    """A source's rows of keys that are there: key, times, and for each measure whether a row counts and its value.
+
+    A row that is `merged` stands for several, of which it has the `parts` that were asked for.
+    """
 
     code: Array
     event: Array
@@ -107,9 +122,11 @@ class _Seen:
     superseded: Array
     counted: Mapping[int, Array]
     value: Mapping[int, Array]
+    merged: Array | None = None
+    parts: Mapping[tuple[int, str], Array] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, rows: pa.RecordBatch, measures: tuple[Measure, ...], keys: pa.Array) -> _Seen:
+    def of(cls, rows: pa.RecordBatch, measures: tuple[Measure, ...], keys: pa.Array) -> SeenRows:
         code = to_numpy(pc.index_in(rows["key"], value_set=keys).fill_null(-1)).astype(np.int64)
         if (code < 0).any():
             kept = np.flatnonzero(code >= 0)
@@ -124,24 +141,38 @@ class _Seen:
                 if measure.kind != "mark":
                     value[number] = numbers(column, measure)
         event, known, superseded = (_in_micros(rows[name]) for name in ("event", "known", "superseded"))
-        return cls(code, event, known, superseded, counted, value)
+        if "merged" not in rows.schema.names:
+            return cls(code, event, known, superseded, counted, value)
+        parts = {
+            (number, part): to_numpy(rows[part_column(number, part)].fill_null(0))
+            for number in range(len(measures))
+            for part in PARTS
+            if part_column(number, part) in rows.schema.names
+        }
+        return cls(code, event, known, superseded, counted, value, to_numpy(rows["merged"]), parts)
 
-    def of_keys(self, low: int, high: int) -> _Seen:
+    def of_keys(self, low: int, high: int) -> SeenRows:
         kept = (self.code >= low) & (self.code < high)
         if kept.all():
             return self
         counted, value = ({n: a[kept] for n, a in of.items()} for of in (self.counted, self.value))
-        return _Seen(self.code[kept], self.event[kept], self.known[kept], self.superseded[kept], counted, value)
+        merged = None if self.merged is None else self.merged[kept]
+        parts = {of: a[kept] for of, a in self.parts.items()}
+        times = (self.event[kept], self.known[kept], self.superseded[kept])
+        return SeenRows(self.code[kept], *times, counted, value, merged, parts)
 
     def brought(self, name: str, measure: int) -> Array:
         """What each row adds to a part; a row that does not count adds nothing."""
         part = PARTS[name]
         own = np.broadcast_to(part.of(self.value.get(measure), self.event), self.code.shape)
         counts = self.counted.get(measure)
-        return own if counts is None else np.where(counts, own, part.nothing(1, own))
+        own = own if counts is None else np.where(counts, own, part.nothing(1, own))
+        if self.merged is None:
+            return own
+        return np.where(self.merged, self.parts.get((measure, name), part.nothing(1, own)), own)
 
 
-def _columns(stage: Stage, code: Array, moment: Array, seen: Mapping[str, _Seen], keys: int) -> dict[str, pa.Array]:
+def _columns(stage: Stage, code: Array, moment: Array, seen: Mapping[str, SeenRows], keys: int) -> dict[str, pa.Array]:
     """The stage's columns in the order of the transactions. Keys are taken in turns that fit one integer with time."""
     span = int(moment.max() - moment.min()) + 2
     turn = max(1, LARGEST // span)
@@ -190,7 +221,7 @@ class _Line:
 
 
 def _of_source(
-    line: _Line, rows: _Seen, asks: list[Ask], seen: tuple[Seen, Seen]
+    line: _Line, rows: SeenRows, asks: list[Ask], seen: tuple[Seen, Seen]
 ) -> Iterator[tuple[Ask, tuple[Array, Array]]]:
     """The answers to all that is asked of one source, window by window."""
     seen_from, seen_until = seen

@@ -26,14 +26,14 @@ PACKED: Final = "bucket int, source string, piece binary"
 
 def pack(batches: Iterable[pa.RecordBatch], source: str, plan: Plan) -> Iterator[pa.RecordBatch]:
     """Rows (bucket, key, ...) as pieces: a chunk's visible rows of one bucket, in one binary value."""
-    for chunk in _chunks(batches):
+    for chunk in in_chunks(batches):
         rows, kept = (chunk, np.arange(len(chunk))) if source == SPINE else _narrow(chunk, source, plan)
         yield in_pieces(rows, kept, source, plan.buckets)
 
 
 def pack_whole(batches: Iterable[pa.RecordBatch], source: str, buckets: int) -> Iterator[pa.RecordBatch]:
     """The same, of all rows as they are; texts that repeat are coded by their number in a list."""
-    for chunk in _chunks(batches):
+    for chunk in in_chunks(batches):
         columns = {name: _coded(chunk[name]) for name in chunk.schema.names}
         yield in_pieces(pa.RecordBatch.from_pydict(columns), np.arange(len(chunk)), source, buckets)
 
@@ -62,7 +62,8 @@ def in_pieces(rows: pa.RecordBatch, kept: Array, source: str, buckets: int) -> p
     )
 
 
-def _chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def in_chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows, CHUNK or more at a time."""
     held: list[pa.RecordBatch] = []
     for batch in batches:
         held.append(batch)
@@ -104,6 +105,14 @@ def _split(rows: pa.RecordBatch, kept: Array, buckets: int) -> Iterator[tuple[in
     for number, (start, end) in enumerate(pairwise([0, *ends])):
         if start < end:
             yield number, sorted_rows.slice(start, end - start)
+
+
+def as_piece(rows: pa.RecordBatch) -> bytes:
+    """Rows as one piece."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as stream:
+        stream.write_batch(rows)
+    return bytes(sink.getvalue())
 
 
 def _binary(pieces: Iterable[pa.RecordBatch]) -> pa.Array:

@@ -8,6 +8,7 @@ Spark rows in between.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial, reduce
 
@@ -21,7 +22,7 @@ from churn.features.declare import Days, Derived, Feature, Windowed, named
 from churn.features.measure import Measured, ask, bucket_of, finished, micros, windowed_inputs
 from churn.features.moments import Stage, describe_each
 from churn.features.pack import PACKED, pack_whole
-from churn.features.plan import SPARK, SPINE
+from churn.features.plan import SPARK, SPINE, Ask, Measure
 from churn.features.visible import seen_from, seen_until, within_reach
 
 
@@ -48,20 +49,59 @@ def rows(
     Raises BadInputError where a feature's source or a key's column is missing, its Column can't be evaluated there, or
     its aggregation is not among those that add up.
     """
+    wanted = looked_for(transactions.columns, sources, features, delay=delay, windows=windows)
+    described = _looked_up(transactions, sources, wanted, between, buckets) if wanted.keys else transactions
+    return wanted.finished(described, transactions.columns)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be told of each transaction: `columns` of features, made from the `asks` of each key in `keys`."""
+
+    columns: Mapping[str, tuple[Feature, Days]]
+    keys: tuple[tuple[str, ...], ...]
+    asks: Mapping[tuple[str, ...], tuple[Ask, ...]]
+    measured: Mapping[str, Measured]
+
+    @property
+    def measures(self) -> Mapping[str, tuple[Measure, ...]]:
+        return {name: source.measures for name, source in self.measured.items()}
+
+    def finished(self, described: DataFrame, own: Sequence[str]) -> DataFrame:
+        """The transactions' `own` columns and the features, from those with what was asked of each key."""
+        if "as_of" not in described.columns:
+            described = described.withColumn("as_of", F.col("event_time"))
+        return described.select(*own, *(finished(name, *of) for name, of in self.columns.items()))
+
+
+def looked_for(
+    own: Sequence[str],
+    sources: Mapping[str, DataFrame],
+    features: Sequence[Feature | str],
+    *,
+    delay: float,
+    windows: Sequence[float] | None,
+) -> Wanted:
+    """What `rows` does for these features, of transactions with these `own` columns. Raises what it raises."""
     chosen = named(features)
     wanted = {name: (feature, days) for feature in chosen for name, days in feature.columns(windows).items()}
     asked = windowed_inputs(wanted.values())
     for feature, _ in asked.values():
         _check(feature, sources)
-    keys = list(dict.fromkeys(feature.by for feature, _ in asked.values()))
-    own = {name for feature in chosen if isinstance(feature, Derived) for name in feature.own - {"as_of"}}
-    if missing := sorted(
-        {"customer_id", "event_time", *own, *(name for by in keys for name in by)} - set(transactions.columns)
-    ):
+    keys = tuple(dict.fromkeys(feature.by for feature, _ in asked.values()))
+    read = {name for feature in chosen if isinstance(feature, Derived) for name in feature.own - {"as_of"}}
+    if missing := sorted({"customer_id", "event_time", *read, *(name for by in keys for name in by)} - set(own)):
         raise BadInputError(f"the transactions have no {', '.join(missing)}, which features look at; see the contract")
-    described = _looked_up(transactions, sources, keys, asked, delay, between, buckets) if keys else transactions
-    described = described.withColumn("as_of", F.col("event_time")) if "as_of" not in described.columns else described
-    return described.select(*transactions.columns, *(finished(name, *of) for name, of in wanted.items()))
+    measured = {
+        name: Measured(name, sources) for name in sorted({feature.source.name for feature, _ in asked.values()})
+    }
+    asks = {name: ask(name, *of, measured, delay=delay) for name, of in asked.items()}
+    return Wanted(
+        columns=wanted,
+        keys=keys,
+        asks={by: tuple(one for name, one in asks.items() if asked[name][0].by == by) for by in keys},
+        measured=measured,
+    )
 
 
 def _check(feature: Windowed, sources: Mapping[str, DataFrame]) -> None:
@@ -76,9 +116,7 @@ def _check(feature: Windowed, sources: Mapping[str, DataFrame]) -> None:
 def _looked_up(
     transactions: DataFrame,
     sources: Mapping[str, DataFrame],
-    keys: Sequence[tuple[str, ...]],
-    asked: Mapping[str, tuple[Windowed, Days]],
-    delay: float,
+    wanted: Wanted,
     between: tuple[datetime, datetime] | None,
     buckets: int | None,
 ) -> DataFrame:
@@ -86,13 +124,9 @@ def _looked_up(
     count = buckets or int(str(transactions.sparkSession.conf.get("spark.sql.shuffle.partitions")))
     # A table that is described by its own rows is read once: what it is asked travels with the transactions.
     itself = next((name for name, source in sources.items() if source is transactions), None)
-    measured = {
-        name: Measured(name, sources) for name in sorted({feature.source.name for feature, _ in asked.values()})
-    }
-    asks = {name: ask(name, *of, measured, delay=delay) for name, of in asked.items()}
-    measures = {name: source.measures for name, source in measured.items()}
+    keys, measured, measures = wanted.keys, wanted.measured, wanted.measures
     bounds = (micros(between[0]), micros(between[1])) if between else None
-    own = _travelling(transactions, measured[itself].values(measures[itself])) if itself in measured else {}
+    own = _travelling(transactions, measured[itself].values(measures[itself])) if itself and itself in measured else {}
     wide = _wide(transactions, keys, own, count)
     described = wide.withColumnRenamed(_bucket(0), "bucket").mapInArrow(
         partial(pack_whole, source=SPINE, buckets=count), PACKED
@@ -100,8 +134,9 @@ def _looked_up(
     fields = [field for field in wide.schema if field.name not in map(_bucket, range(len(keys)))]
     for number, by in enumerate(keys):
         last = number == len(keys) - 1
-        mine = tuple(one for name, one in asks.items() if asked[name][0].by == by)
+        mine = wanted.asks[by]
         stage = Stage(
+            by=by,
             key=_key_column(wide, number, by),
             asks=mine,
             measures=measures,
@@ -112,7 +147,7 @@ def _looked_up(
             columns={"key": _key_column(wide, number, by), **{name: column for name, (column, _) in own.items()}},
             seen=(seen_from, seen_until),
         )
-        _check_adds_up(stage)
+        check_adds_up(stage)
         fields += [T.StructField(one.column, SPARK[stage.result(one)]) for one in mine]
         described = (
             reduce(DataFrame.union, _narrow(stage, by, measured), described)
@@ -122,7 +157,7 @@ def _looked_up(
     return described
 
 
-def _check_adds_up(stage: Stage) -> None:
+def check_adds_up(stage: Stage) -> None:
     for one in stage.asks:
         if not one.merges(stage.kind(one)):
             raise BadInputError(
@@ -136,9 +171,9 @@ def _wide(
 ) -> DataFrame:
     """The transactions with their moment, each key and its bucket; those without a key are spread."""
     texts = {name for name, kind in transactions.dtypes if kind == "string"}
-    made = {_key_name(number): _key(by) for number, by in enumerate(keys) if by[0] not in texts or len(by) > 1}
+    made = {_key_name(number): key_of(by) for number, by in enumerate(keys) if by[0] not in texts or len(by) > 1}
     made |= {
-        _bucket(number): bucket_of(F.coalesce(_key(by), F.col("customer_id").cast("string")), buckets)
+        _bucket(number): bucket_of(F.coalesce(key_of(by), F.col("customer_id").cast("string")), buckets)
         for number, by in enumerate(keys)
     }
     made |= {name: column for name, column in own.values() if name not in transactions.columns}
@@ -159,12 +194,12 @@ def _narrow(stage: Stage, by: tuple[str, ...], measured: Mapping[str, Measured])
         asks = [one for one in stage.asks if one.source == name]
         reach, only = max(one.reach() for one in asks), {one.measure for one in asks}
         where = within_reach(*stage.between, reach=reach) if stage.between else F.lit(True)
-        rows = measured[name].narrow(stage.measures[name], _key(by), stage.buckets, where, only=only)
+        rows = measured[name].narrow(stage.measures[name], key_of(by), stage.buckets, where, only=only)
         packed.append(rows.mapInArrow(partial(pack_whole, source=name, buckets=stage.buckets), PACKED))
     return packed
 
 
-def _key(by: tuple[str, ...]) -> Column:
+def key_of(by: tuple[str, ...]) -> Column:
     """A key as one text; of several columns, the length of each but the last before it, so that no two run together."""
     *firsts, last = (F.col(name).cast("string") for name in by)
     return F.concat(*(part for first in firsts for part in (F.length(first), F.lit(":"), first)), last)

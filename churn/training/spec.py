@@ -94,6 +94,8 @@ class ModelSpec:
     """Of transactions: how many alerts a day can be looked at."""
     audit: int = 5
     """Of transactions: how many more a day are drawn at random, so that labels do not come from alerts alone."""
+    alert_days: int = 7
+    """Of transactions in a stream: the scored days before from which it learns what score uses up the budget."""
     refit: bool = True
     """Fit the chosen candidate again on every ripe as-of; the choice keeps its gap either way."""
     resamples: int = 200

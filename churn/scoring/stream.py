@@ -1,0 +1,427 @@
+"""Score transactions as they arrive, and raise alerts under a day's budget before the day is over.
+
+A micro-batch is told apart, described and scored; what it leaves in the lake is written once, whatever happens between.
+A transaction that comes too late to be told of in full is scored, counted and kept; to alert on it is left to the day's
+batch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from math import isinf
+
+from pyspark.errors import StreamingQueryException
+from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+
+from churn.config import Config
+from churn.contracts import CONTRACTS
+from churn.contracts.arrivals import Place, arriving
+from churn.contracts.source import RAW, RULES, Mapped, first_line
+from churn.contracts.transactions import TRANSACTIONS
+from churn.errors import BadInputError, ChurnError
+from churn.features import Feature
+from churn.features.stream import LEDGER, LEDGER_COLUMNS, StreamEngine, together
+from churn.labels import reported
+from churn.labels.arrivals import told_apart
+from churn.scoring.batch import score_table
+from churn.storage import Lake
+from churn.tracking import Registered
+from churn.training.data import columns, usable_features
+from churn.training.fit import probability
+from churn.training.spec import ModelSpec
+
+ALERTS = "alerts_stream"
+LEDGER_TABLE = "ledger_stream"
+QUARANTINE = "quarantine_stream"
+
+_PAID = ("transactions", "fraud_reports")
+_STATE_STORE: Mapping[str, str] = {
+    "spark.sql.streaming.stateStore.providerClass": (
+        "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
+    ),
+    "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
+    # Micro-batches leave small files.
+    "spark.databricks.delta.autoCompact.enabled": "true",
+}
+_REMEMBERED_LONGER = 30
+"""Days for which a transaction is remembered beyond what features look back on: for duplicates and corrections."""
+
+
+def stream_table(spec: ModelSpec) -> str:
+    return f"{score_table(spec)}_stream"
+
+
+@dataclass(frozen=True)
+class StreamScorer:
+    """A model of transactions, and where its transactions, reports and calls come from."""
+
+    lake: Lake
+    config: Config
+    spec: ModelSpec
+    model: Registered
+    place: Place
+    say: Callable[[str], None]
+    _errors: list[ChurnError] = field(default_factory=list, repr=False)
+    _known_rules: dict[datetime, tuple[float, float]] = field(default_factory=dict, repr=False)
+
+    def run(self, *, every: str | None) -> None:
+        """Go on from the checkpoint, if there is one: a micro-batch `every` so often, or until all there is is done.
+
+        Raises BadInputError where transactions do not arrive, the model needs columns that cannot be made, or the
+        checkpoint was made with other settings; ChurnError where the stream stops at a failure.
+        """
+        for name, value in _STATE_STORE.items():
+            self._spark.conf.set(name, value)
+        self._check_settings()
+        writer = (
+            self._described()
+            .writeStream.foreachBatch(self._explained)
+            .queryName(f"score {self.spec.name}")
+            .option("checkpointLocation", self.config.stream.checkpoint)
+        )
+        query = (writer.trigger(processingTime=every) if every else writer.trigger(availableNow=True)).start()
+        try:
+            query.awaitTermination()
+        except StreamingQueryException as error:
+            if self._errors:
+                raise self._errors[0] from None
+            raise ChurnError(f"the stream stopped: {first_line(error)}; its log says more") from error
+        finally:
+            query.stop()
+
+    # ---------------------------------------------------------------- the way in
+
+    @property
+    def _spark(self) -> SparkSession:
+        return self.lake.spark
+
+    @cached_property
+    def _arriving(self) -> dict[str, Mapped]:
+        found = {name: arriving(self._spark, self.config, name, self.place) for name in (*_PAID, "calls")}
+        there = {name: rows for name, rows in found.items() if rows is not None}
+        if "transactions" not in there:
+            wanted = "path" if self.place == "files" else "topic"
+            raise BadInputError(
+                f"{self.config.path.name}: no transactions arrive; add {wanted} under [sources.transactions.stream]"
+            )
+        return there
+
+    @cached_property
+    def _past(self) -> dict[str, DataFrame]:
+        """The accepted rows of before, of each source that there is; one that only arrives has none yet."""
+        names = [name for name in (*_PAID, "calls") if name in self._arriving or self.lake.exists(name)]
+        past = {name: self._table(name) for name in names}
+        if "fraud_reports" in past:
+            past["reported"] = reported(past["transactions"], past["fraud_reports"])
+        return past
+
+    def _table(self, name: str) -> DataFrame:
+        if self.lake.exists(name):
+            return self.lake.read(name).drop("batch")
+        empty = self._spark.createDataFrame([], CONTRACTS[name].schema)
+        return empty.withColumn("superseded_at", F.lit(None).cast("timestamp"))
+
+    @cached_property
+    def _looked_at(self) -> dict[str, DataFrame]:
+        """The past as features look at it: reports as the transactions that they speak of."""
+        found = {name: rows for name, rows in self._past.items() if name not in ("fraud_reports", "reported")}
+        return found | ({"fraud_reports": self._past["reported"]} if "reported" in self._past else {})
+
+    @cached_property
+    def _features(self) -> tuple[Feature, ...]:
+        return usable_features(self.spec, self._looked_at)[0]
+
+    @property
+    def _columns(self) -> list[str]:
+        return columns(self.spec, self._features)
+
+    @cached_property
+    def _engine(self) -> StreamEngine:
+        fitted = self.model.summary.get("columns", {"numeric": [], "text": []})
+        if missing := sorted({*fitted["numeric"], *fitted["text"]} - set(self._columns)):
+            raise BadInputError(
+                f"{self.spec.name} version {self.model.version} reads {', '.join(missing)}, which cannot be made of "
+                f"{', '.join(sorted(self._looked_at))}; let the other sources arrive, or train without them"
+            )
+        return StreamEngine.of(
+            self._looked_at,
+            self._features,
+            delay=self.spec.maturity,
+            windows=self.spec.windows,
+            lateness=timedelta(minutes=self.config.stream.lateness_minutes),
+            buckets=self.config.stream.buckets,
+        )
+
+    @property
+    def _settings(self) -> str:
+        """What the state was made for; a checkpoint cannot be gone on with by other settings."""
+        engine = self._engine
+        settings = {
+            "model": self.spec.name,
+            "sources": sorted(self._arriving),
+            "place": self.place,
+            "buckets": engine.buckets,
+            "lateness_minutes": self.config.stream.lateness_minutes,
+            "kept": {route.first: route.schema.to_string() for route in engine.routes},
+            "asks": [asdict(one) for route in engine.routes for stage in route.stages for one in stage.asks],
+        }
+        return json.dumps(settings, sort_keys=True, default=str)
+
+    def _check_settings(self) -> None:
+        beside = Lake(self._spark, f"{self.config.stream.checkpoint}/churn")
+        if not beside.exists("settings"):
+            beside.replace(self._spark.createDataFrame([(self._settings,)], "settings string"), "settings", {})
+            return
+        before = json.loads(beside.read("settings").collect()[0]["settings"])
+        now = json.loads(self._settings)
+        if changed := sorted(name for name in now if now[name] != before.get(name)):
+            raise BadInputError(
+                f"the checkpoint {self.config.stream.checkpoint} was made with other {', '.join(changed)}; name a new "
+                "one in [stream] checkpoint: it begins from what is accepted in the lake"
+            )
+
+    def _described(self) -> DataFrame:
+        """All that arrives, through the state: packed answers, and what became of each row."""
+        engine, past = self._engine, self._past
+        horizon = engine.horizon("fraud_reports") if "fraud_reports" in engine.sources else 0.0
+        told = told_apart(
+            {name: rows.rows for name, rows in self._arriving.items() if name in _PAID},
+            past,
+            buckets=engine.buckets,
+            keep=timedelta(days=(365 if isinf(horizon) else horizon) + _REMEMBERED_LONGER),
+        )
+        packed = [engine.packed(told, _PAID)]
+        if "calls" in self._arriving:
+            packed.append(engine.packed(_calls(self._arriving["calls"].rows), ("calls",)))
+        newest = past["transactions"].agg(F.max("event_time").alias("_newest"))
+        before = [
+            engine.packed(_at_rest(rows, name, newest, engine), (name,), at_rest=True)
+            for name, rows in self._looked_at.items()
+            if name in engine.sources
+        ]
+        return engine.described(together(packed), together(before) if before else None)
+
+    # ---------------------------------------------------------------- the way out
+
+    def _explained(self, described: DataFrame, number: int) -> None:
+        """A micro-batch; an error that can be explained is kept, for Spark passes on no more than its words."""
+        try:
+            self._micro_batch(described, number)
+        except ChurnError as error:
+            self._errors.append(error)
+            raise
+
+    def _micro_batch(self, described: DataFrame, number: int) -> None:
+        """One micro-batch, whose rows are the same however often it is tried."""
+        spark = described.sparkSession
+        stream = spark.sparkContext.getLocalProperty("sql.streaming.queryId") or ""
+        lake = Lake(spark, self.lake.root)
+        described.persist()
+        ledger = self._engine.ledger(described).persist()
+        watermark = _watermark(lake, stream, number)
+        late = F.lit(False) if watermark is None else F.col("event_time") < F.lit(watermark)
+        scored = self._scored(self._engine.features(described), late, stream, number).persist()
+        lake.append(scored, stream_table(self.spec), writer=f"{stream} scores", number=number, partition=["as_of"])
+        raised = self._alerts(lake, scored, stream, number).persist()
+        if not raised.isEmpty():
+            lake.append(raised, ALERTS, writer=f"{stream} alerts", number=number, partition=["as_of"])
+            self._send(raised, stream, number)
+        self._account(lake, ledger, scored, raised, watermark, stream=stream, number=number)
+        for frame in (raised, scored, ledger, described):
+            frame.unpersist()
+
+    def _scored(self, rows: DataFrame, late: Column, stream: str, number: int) -> DataFrame:
+        """(the spec's key, event_time, amount, score, model_version, late, stream, micro_batch, features) of each."""
+        days = rows.withColumns({"as_of": F.date_trunc("day", "event_time"), "late": late})
+        return self.model.model.transform(days).select(
+            *self.spec.key,
+            "event_time",
+            "amount",
+            probability().alias("score"),
+            F.lit(self.model.version).alias("model_version"),
+            "late",
+            F.lit(stream).alias("stream"),
+            F.lit(number).cast("long").alias("micro_batch"),
+            *self._columns,
+        )
+
+    def _alerts(self, lake: Lake, scored: DataFrame, stream: str, number: int) -> DataFrame:
+        """(the spec's key, event_time, amount, score, model_version, stream, micro_batch, chosen_by) of a micro-batch.
+
+        Chosen by `score`: those above the day's threshold, the highest first, as long as the day's budget lasts. Chosen
+        by `audit`: others, each with the same chance, so that there are `audit` a day.
+        """
+        days = [row["as_of"] for row in scored.where("not late").select("as_of").distinct().collect()]
+        rules = [self._rule(lake, day, _before(stream, number)) for day in sorted(days)]
+        schema = "as_of timestamp, threshold double, left int, share double"
+        open_ = scored.where("not late").join(
+            F.broadcast(lake.spark.createDataFrame(rules, schema)), on="as_of", how="inner"
+        )
+        above = Window.partitionBy("as_of").orderBy(F.desc("score"), *self.spec.key)
+        by_score = (F.col("score") >= F.col("threshold")) & (F.row_number().over(above) <= F.col("left"))
+        drawn = F.pmod(F.xxhash64(*self.spec.key, F.lit(f"audit {self.spec.seed}")), F.lit(_DRAWS)) / _DRAWS
+        chosen = open_.withColumn("chosen_by", F.when(by_score, "score").when(drawn < F.col("share"), "audit")).where(
+            F.col("chosen_by").isNotNull()
+        )
+        return chosen.select(
+            *self.spec.key, "event_time", "amount", "score", "model_version", "stream", "micro_batch", "chosen_by"
+        )
+
+    def _rule(self, lake: Lake, day: datetime, before: Column) -> tuple[datetime, float, int, float]:
+        """Of a day: its threshold, what is left of its budget, and the share to audit."""
+        if day not in self._known_rules:
+            self._known_rules[day] = self._usual(lake, day, before)
+        threshold, share = self._known_rules[day]
+        raised = 0
+        if lake.exists(ALERTS):
+            by_score = (F.col("as_of") == F.lit(day)) & (F.col("chosen_by") == "score")
+            raised = lake.read(ALERTS).where(by_score & before).count()
+        return (day, threshold, max(0, self.spec.budget - raised), share)
+
+    def _usual(self, lake: Lake, day: datetime, before: Column) -> tuple[float, float]:
+        """The score that would have used up the budget on the scored days before, and the share that is to be audited.
+
+        Days in the stream or in batches, the newest `alert_days` of them. Raises BadInputError where there is none.
+        """
+        recent = (F.col("as_of") < F.lit(day)) & (F.col("as_of") >= F.lit(day - timedelta(days=_LOOK_BACK)))
+        tables = [
+            lake.read(name).where(recent & seen).select("as_of", *TRANSACTIONS.key, "score")
+            for name, seen in ((score_table(self.spec), F.lit(True)), (stream_table(self.spec), before))
+            if lake.exists(name)
+        ]
+        scores = together(tables).groupBy("as_of", *TRANSACTIONS.key).agg(F.max("score").alias("score"))
+        rank = F.row_number().over(Window.partitionBy("as_of").orderBy(F.desc("score"), *TRANSACTIONS.key))
+        last = F.min(F.when(F.col("rank") <= self.spec.budget, F.col("score")))
+        each = scores.withColumn("rank", rank).groupBy("as_of").agg(last.alias("last"), F.count("*").alias("n"))
+        days = each.orderBy(F.desc("as_of")).limit(self.spec.alert_days).collect()
+        if not days:
+            raise BadInputError(
+                f"no day before {day:%Y-%m-%d} has been scored, so no score is known that uses up the budget of "
+                f"{self.spec.budget} alerts; score one first: jobs/score.py --as-of {day - timedelta(days=1):%Y-%m-%d}"
+            )
+        mean = sum(row["last"] for row in days) / len(days)
+        return mean, self.spec.audit * len(days) / sum(row["n"] for row in days)
+
+    def _send(self, raised: DataFrame, stream: str, number: int) -> None:
+        """To the folder of alerts as JSON, or to their topic. A micro-batch that is tried again replaces its files; a
+        topic may get its messages again, with the same key."""
+        settings = self.config.stream
+        if self.place == "kafka" and settings.alerts_topic:
+            (
+                raised.select(F.col("transaction_id").alias("key"), F.to_json(F.struct("*")).alias("value"))
+                .write.format("kafka")
+                .options(**settings.options)
+                .option("kafka.bootstrap.servers", str(settings.servers))
+                .option("topic", settings.alerts_topic)
+                .save()
+            )
+            return
+        place = f"{settings.alerts}/stream={stream}/micro_batch={number}"
+        raised.coalesce(1).write.mode("overwrite").json(place)
+
+    def _account(
+        self,
+        lake: Lake,
+        ledger: DataFrame,
+        scored: DataFrame,
+        raised: DataFrame,
+        watermark: datetime | None,
+        *,
+        stream: str,
+        number: int,
+    ) -> None:
+        """Write what became of the rows, a row a source, and the quarantined ones; say it."""
+        counts = {name: dict.fromkeys(("accepted", "duplicate", "quarantined"), 0) for name in self._arriving}
+        for row in ledger.groupBy("came_from", "became").count().collect():
+            counts[row["came_from"]][row["became"]] = row["count"]
+        seen = scored.agg(
+            F.count("*").alias("n"), F.count_if("late").alias("late"), F.max("event_time").alias("last")
+        ).collect()[0]
+        if any(of["quarantined"] for of in counts.values()):
+            broken = ledger.where(F.col("became") == "quarantined").select(
+                F.col("came_from").alias("source"), F.lit(number).alias("micro_batch"), "rules", "raw"
+            )
+            lake.append(broken, QUARANTINE, writer=f"{stream} quarantine", number=number)
+        lateness = timedelta(minutes=self.config.stream.lateness_minutes)
+        moved = max((at for at in (watermark, seen["last"] and seen["last"] - lateness) if at), default=None)
+        rows = [
+            (
+                stream,
+                number,
+                name,
+                sum(of.values()),
+                of["accepted"],
+                of["duplicate"],
+                of["quarantined"],
+                seen["late"] if name == "transactions" else 0,
+                moved,
+            )
+            for name, of in counts.items()
+        ]
+        lake.append(
+            lake.spark.createDataFrame(rows, _LEDGER_SCHEMA), LEDGER_TABLE, writer=f"{stream} ledger", number=number
+        )
+        self.say(
+            f"micro-batch {number}: {seen['n']:,} transactions scored, {seen['late']:,} of them late, "
+            f"{raised.count():,} alerts; "
+            + "; ".join(
+                f"{name} {sum(of.values()):,} = {of['accepted']:,} accepted + {of['duplicate']:,} duplicate + "
+                f"{of['quarantined']:,} quarantined"
+                for name, of in counts.items()
+            )
+        )
+
+
+_DRAWS = 1 << 20
+_LOOK_BACK = 28
+_LEDGER_SCHEMA = (
+    "stream string, micro_batch bigint, source string, rows_in bigint, accepted bigint, duplicate bigint, "
+    "quarantined bigint, late bigint, watermark timestamp"
+)
+
+
+def _before(stream: str, number: int) -> Column:
+    """Whether a row was written before this micro-batch, by this stream or by another."""
+    return (F.col("stream") != stream) | (F.col("micro_batch") < number)
+
+
+def _watermark(lake: Lake, stream: str, number: int) -> datetime | None:
+    """The moment before which a transaction is late, by the micro-batches before this one."""
+    if not lake.exists(LEDGER_TABLE):
+        return None
+    before = (F.col("stream") == stream) & (F.col("micro_batch") < number)
+    found = lake.read(LEDGER_TABLE).where(before).agg(F.max("watermark").alias("moment")).collect()[0]["moment"]
+    return found if isinstance(found, datetime) else None
+
+
+def _calls(rows: DataFrame) -> DataFrame:
+    """Calls as they arrive: each sound one as a row, and each as a line of the ledger."""
+    is_sound = F.size(RULES) == 0
+    lines = F.when(is_sound, F.array(F.lit("calls"), F.lit(LEDGER))).otherwise(F.array(F.lit(LEDGER)))
+    told = rows.withColumn("row_of", F.explode(lines))
+    return told.withColumns(
+        {
+            "described": F.lit(False),
+            "withdrawn": F.lit(False),
+            "superseded_at": F.lit(None).cast("timestamp"),
+            "came_from": F.lit("calls"),
+            "became": F.when(is_sound, "accepted").otherwise("quarantined"),
+            "rules": F.col(RULES),
+            "raw": F.col(RAW),
+        }
+    )
+
+
+def _at_rest(rows: DataFrame, name: str, newest: DataFrame, engine: StreamEngine) -> DataFrame:
+    """Rows of before the stream, as far back as features will look."""
+    reach = engine.horizon(name)
+    if not isinf(reach):
+        since = F.col("_newest") - F.lit(timedelta(days=reach) + engine.lateness)
+        rows = rows.join(F.broadcast(newest)).where(F.col("event_time") >= since).drop("_newest")
+    nothing = {field.name: F.lit(None).cast(field.dataType) for field in LEDGER_COLUMNS}
+    return rows.withColumns({"row_of": F.lit(name), "described": F.lit(False), "withdrawn": F.lit(False)} | nothing)
