@@ -20,7 +20,7 @@ setup: .venv/project .venv/ready  ## .venv with all that is needed
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/ready: .venv/packages | .venv/project
+.venv/ready: .venv/packages churn/jars.py | .venv/project
 	@echo "Jars beside Spark's own:" && $(BIN)/python -m churn.jars
 	@echo 'A first job, whose classes are kept for a faster start:' && $(BIN)/python -m churn.warm
 	@touch $@

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,6 +23,7 @@ SPARK_HOME = Path(pyspark.__file__).parent
 COORDINATES = {
     "delta": f"io.delta:delta-spark_4.2_2.13:{version('delta-spark')}",
     "postgresql": "org.postgresql:postgresql:42.7.7",
+    "kafka": f"org.apache.spark:spark-sql-kafka-0-10_2.13:{version('pyspark')}",
 }
 
 # Which Spark has under another name, or no code path here needs.
@@ -49,19 +51,26 @@ def jars() -> list[Path]:
     return found
 
 
-def resolve(into: Path) -> list[Path]:
-    """Fetch COORDINATES by Spark's own resolver, without second copies of what Spark has.
+def superfluous() -> list[str]:
+    """What not to put beside Spark's jars, as Maven patterns: second copies of what it has, and SUPERFLUOUS."""
+    spark_has = {re.sub(r"-\d.*$", "", jar.stem) for jar in (SPARK_HOME / "jars").glob("*.jar")}
+    return [*SUPERFLUOUS, *(f"*:{artifact}" for artifact in sorted(spark_has))]
 
-    CHURN_IVY_SETTINGS names an Ivy settings file where Maven Central is not to be reached.
+
+def resolve(coordinates: Iterable[str], into: Path, *, without: Iterable[str] = ()) -> list[Path]:
+    """Fetch coordinates and all they depend on by Spark's own resolver, which leaves out Scala's library.
+
+    The folder is replaced only once all is there. CHURN_IVY_SETTINGS names an Ivy settings file where Maven Central
+    is not to be reached.
     """
-    spark_has = sorted({re.sub(r"-\d.*$", "", jar.stem) for jar in (SPARK_HOME / "jars").glob("*.jar")})
+    wanted = ",".join(coordinates)
     with tempfile.TemporaryDirectory() as scratch:
         nothing = Path(scratch, "nothing.py")
         nothing.touch()
         settings = {
             "spark.jars.ivy": scratch,
-            "spark.jars.packages": ",".join(COORDINATES.values()),
-            "spark.jars.excludes": ",".join([*SUPERFLUOUS, *(f"*:{artifact}" for artifact in spark_has)]),
+            "spark.jars.packages": wanted,
+            "spark.jars.excludes": ",".join(without),
         }
         if ivy := os.environ.get("CHURN_IVY_SETTINGS"):
             settings["spark.jars.ivySettings"] = ivy
@@ -75,17 +84,21 @@ def resolve(into: Path) -> list[Path]:
         found = sorted(Path(scratch, "jars").glob("*.jar"))
         if done.returncode or not found:
             raise ChurnError(
-                f"the jars {', '.join(COORDINATES.values())} could not be resolved; behind a mirror or offline "
-                f"set CHURN_IVY_SETTINGS or CHURN_JARS, see docs/install.md\n{done.stderr[-4000:]}"
+                f"the jars {wanted} could not be resolved; behind a mirror set CHURN_IVY_SETTINGS, "
+                f"offline bring them along, see docs/install.md\n{done.stderr[-4000:]}"
             )
-        shutil.rmtree(into, ignore_errors=True)
-        into.mkdir(parents=True)
-        return [Path(shutil.copy(jar, into)) for jar in found]
+        into.parent.mkdir(parents=True, exist_ok=True)
+        fresh = into.with_name(f"{into.name}.{os.getpid()}")
+        shutil.copytree(Path(scratch, "jars"), fresh)
+    shutil.rmtree(into, ignore_errors=True)
+    fresh.replace(into)
+    return sorted(into.glob("*.jar"))
 
 
 if __name__ == "__main__":
     try:
-        kept = jars() if os.environ.get("CHURN_JARS") else resolve(folder())
-        print(f"{len(kept)} jars in {folder()}")
+        if not os.environ.get("CHURN_JARS"):
+            resolve(COORDINATES.values(), folder(), without=superfluous())
+        print(f"{len(jars())} jars in {folder()}")
     except ChurnError as error:
         sys.exit(str(error))

@@ -1,4 +1,4 @@
-"""What tests share: one Spark session, in UTC wherever the tests run."""
+"""What tests share: one Spark session, in UTC wherever the tests run, and one Kafka for those that ask."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from collections.abc import Iterator
 import pytest
 from pyspark.sql import SparkSession
 
+from churn.errors import ChurnError
 from churn.session import session
+from tests.broker import broker, broker_jars
 
 os.environ["TZ"] = "UTC"
 time.tzset()
@@ -25,3 +27,19 @@ def spark() -> Iterator[SparkSession]:
     }
     with session("tests", conf=conf, lean=True) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def kafka_jars() -> None:
+    """Skip where a broker's jars are neither kept nor to be fetched."""
+    try:
+        broker_jars()
+    except ChurnError as error:
+        pytest.skip(str(error).splitlines()[0])
+
+
+@pytest.fixture(scope="session")
+def kafka(kafka_jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The host:port of one broker for the whole run; a test takes topics of its own."""
+    with broker(tmp_path_factory.mktemp("kafka")) as address:
+        yield address
