@@ -108,6 +108,10 @@ class Lake:
             .execute()
         )
 
+    def is_empty(self, path: str) -> bool:
+        """Whether a folder, wherever it is, is not there or has no files."""
+        return not any(entry.isFile() for entry in self._entries(path))
+
     def _entries(self, path: str) -> list[Any]:
         jvm: Any = self.spark.sparkContext._jvm
         place = jvm.org.apache.hadoop.fs.Path(path)

@@ -63,13 +63,13 @@ _TOLD: Final = T.StructType(
 
 
 def told_apart(
-    arrivals: Mapping[str, DataFrame], past: Mapping[str, DataFrame] | None, *, buckets: int, keep: timedelta
+    arrivals: Mapping[str, DataFrame], past: DataFrame | None, *, buckets: int, keep: timedelta
 ) -> DataFrame:
     """Versions of transactions, of transactions reported on, and what became of each row that came.
 
     `arrivals` are rows of transactions and fraud_reports as their contracts have them, with `_rules` and `_raw`. What
     comes out is as `StreamEngine.packed` takes it. A transaction is `described` once, in the version that came first.
-    `past` are the accepted tables as they stand: a row that they have is a duplicate. A transaction is remembered for
+    `past` are those `remembered` from before: a row that is among them is a duplicate. A transaction is remembered for
     `keep` after it was made.
     """
     came = [_came(rows, name, buckets) for name, rows in arrivals.items()]
@@ -81,7 +81,7 @@ def told_apart(
         outputStructType=_TOLD,
         outputMode="append",
         timeMode="None",
-        initialState=None if past is None else _remembered(past, buckets, keep).groupBy("bucket"),
+        initialState=None if past is None else past.groupBy("bucket"),
     )
     times = {of.name: F.timestamp_micros(of.name) for of in TRANSACTIONS.schema if of.dataType == T.TimestampType()}
     return told.withColumns({**times, "superseded_at": F.lit(None).cast("timestamp")})
@@ -108,8 +108,8 @@ def _plain(rows: DataFrame, field: T.StructField) -> Column:
     return F.unix_micros(field.name) if rows.schema[field.name].dataType == T.TimestampType() else F.col(field.name)
 
 
-def _remembered(past: Mapping[str, DataFrame], buckets: int, keep: timedelta) -> DataFrame:
-    """What is known of each transaction of the past: its current version, and the current report."""
+def remembered(past: Mapping[str, DataFrame], *, buckets: int, keep: timedelta) -> DataFrame:
+    """What accepted tables know of each recent transaction: its current version, and the current report."""
     transactions = past["transactions"].where(F.col("superseded_at").isNull())
     newest = transactions.agg(F.max("event_time").alias("_newest"))
     recent = transactions.join(F.broadcast(newest)).where(F.col("event_time") >= F.col("_newest") - F.lit(keep))

@@ -8,14 +8,14 @@ batch.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from math import isinf
 
 from pyspark.errors import StreamingQueryException
-from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import Column, DataFrame, Row, SparkSession, Window
 from pyspark.sql import functions as F
 
 from churn.config import Config
@@ -27,7 +27,7 @@ from churn.errors import BadInputError, ChurnError
 from churn.features import Feature
 from churn.features.stream import LEDGER, LEDGER_COLUMNS, StreamEngine, together
 from churn.labels import reported
-from churn.labels.arrivals import told_apart
+from churn.labels.arrivals import remembered, told_apart
 from churn.scoring.batch import score_table
 from churn.storage import Lake
 from churn.tracking import Registered
@@ -52,8 +52,36 @@ _REMEMBERED_LONGER = 30
 """Days for which a transaction is remembered beyond what features look back on: for duplicates and corrections."""
 
 
+_FATES = ("accepted", "duplicate", "quarantined")
+_DRAWS = 1 << 20
+_LOOK_BACK = 28
+_LEDGER_SCHEMA = (
+    "stream string, micro_batch bigint, source string, rows_in bigint, accepted bigint, duplicate bigint, "
+    "quarantined bigint, late bigint, watermark timestamp"
+)
+_ALERTED = ("event_time", "amount", "score", "model_version", "stream", "micro_batch", "chosen_by")
+
+
 def stream_table(spec: ModelSpec) -> str:
     return f"{score_table(spec)}_stream"
+
+
+@dataclass
+class _Memory:
+    """What a micro-batch leaves to the next, so that it need not be read again: found anew in the tables after a start.
+
+    `usual` are the threshold and the audited share of a day, `raised` how many alerts by score it has had.
+    """
+
+    number: int = -1
+    watermark: datetime | None = None
+    usual: dict[datetime, tuple[float, float]] = field(default_factory=dict)
+    raised: dict[datetime, int] = field(default_factory=dict)
+
+    def begin(self, watermark: datetime | None) -> None:
+        self.watermark = watermark
+        self.usual.clear()
+        self.raised.clear()
 
 
 @dataclass(frozen=True)
@@ -67,7 +95,7 @@ class StreamScorer:
     place: Place
     say: Callable[[str], None]
     _errors: list[ChurnError] = field(default_factory=list, repr=False)
-    _known_rules: dict[datetime, tuple[float, float]] = field(default_factory=dict, repr=False)
+    _memory: _Memory = field(default_factory=_Memory, repr=False)
 
     def run(self, *, every: str | None) -> None:
         """Go on from the checkpoint, if there is one: a micro-batch `every` so often, or until all there is is done.
@@ -187,24 +215,35 @@ class StreamScorer:
 
     def _described(self) -> DataFrame:
         """All that arrives, through the state: packed answers, and what became of each row."""
-        engine, past = self._engine, self._past
+        engine = self._engine
         horizon = engine.horizon("fraud_reports") if "fraud_reports" in engine.sources else 0.0
+        keep = timedelta(days=(365 if isinf(horizon) else horizon) + _REMEMBERED_LONGER)
         told = told_apart(
             {name: rows.rows for name, rows in self._arriving.items() if name in _PAID},
-            past,
+            self._at_first(remembered(self._past, buckets=engine.buckets, keep=keep)),
             buckets=engine.buckets,
-            keep=timedelta(days=(365 if isinf(horizon) else horizon) + _REMEMBERED_LONGER),
+            keep=keep,
         )
         packed = [engine.packed(told, _PAID)]
         if "calls" in self._arriving:
             packed.append(engine.packed(_calls(self._arriving["calls"].rows), ("calls",)))
-        newest = past["transactions"].agg(F.max("event_time").alias("_newest"))
+        newest = self._past["transactions"].agg(F.max("event_time").alias("_newest"))
         before = [
             engine.packed(_at_rest(rows, name, newest, engine), (name,), at_rest=True)
             for name, rows in self._looked_at.items()
             if name in engine.sources
         ]
-        return engine.described(together(packed), together(before) if before else None)
+        return engine.described(together(packed), self._at_first(together(before)) if before else None)
+
+    def _at_first(self, past: DataFrame) -> DataFrame:
+        """The past, as a stream takes it in its first micro-batch; later on it has it already, and nothing is read.
+
+        As rows of their own, for the plan of a Delta table cannot travel with a stateful operator.
+        """
+        commits = f"{self.config.stream.checkpoint}/commits"
+        if self.lake.is_empty(commits):
+            return past.localCheckpoint()
+        return self._spark.createDataFrame([], past.schema)
 
     # ---------------------------------------------------------------- the way out
 
@@ -221,19 +260,55 @@ class StreamScorer:
         spark = described.sparkSession
         stream = spark.sparkContext.getLocalProperty("sql.streaming.queryId") or ""
         lake = Lake(spark, self.lake.root)
+        memory = self._memory
+        if memory.number != number - 1:
+            memory.begin(_watermark(lake, stream, number))
         described.persist()
-        ledger = self._engine.ledger(described).persist()
-        watermark = _watermark(lake, stream, number)
-        late = F.lit(False) if watermark is None else F.col("event_time") < F.lit(watermark)
+        late = F.lit(False) if memory.watermark is None else F.col("event_time") < F.lit(memory.watermark)
         scored = self._scored(self._engine.features(described), late, stream, number).persist()
-        lake.append(scored, stream_table(self.spec), writer=f"{stream} scores", number=number, partition=["as_of"])
-        raised = self._alerts(lake, scored, stream, number).persist()
-        if not raised.isEmpty():
-            lake.append(raised, ALERTS, writer=f"{stream} alerts", number=number, partition=["as_of"])
-            self._send(raised, stream, number)
-        self._account(lake, ledger, scored, raised, watermark, stream=stream, number=number)
-        for frame in (raised, scored, ledger, described):
-            frame.unpersist()
+        ledger = self._engine.ledger(described).persist()
+        days = _days(scored)
+        raised: list[Row] = []
+        if days:
+            lake.append(scored, stream_table(self.spec), writer=f"{stream} scores", number=number, partition=["as_of"])
+            in_time = [day["as_of"] for day in days if day["n"] > day["late"]]
+            raised = self._alerts(lake, scored, in_time, stream, number)
+        self._account(lake, ledger, days, stream, number)
+        for kept in (scored, ledger, described):
+            kept.unpersist()
+        self.say(
+            f"micro-batch {number}: {sum(day['n'] for day in days):,} transactions scored, "
+            f"{sum(day['late'] for day in days):,} of them late, {len(raised):,} alerts"
+        )
+
+    def _account(self, lake: Lake, ledger: DataFrame, days: Sequence[Row], stream: str, number: int) -> None:
+        """Write what became of the rows, those of each source in a row, and the quarantined ones as they came."""
+        memory = self._memory
+        counts = {name: dict.fromkeys(_FATES, 0) for name in self._arriving}
+        for row in ledger.groupBy("came_from", "became").count().collect():
+            counts[row["came_from"]][row["became"]] = row["count"]
+        if any(of["quarantined"] for of in counts.values()):
+            broken = ledger.where(F.col("became") == "quarantined").select(
+                F.col("came_from").alias("source"),
+                F.lit(stream).alias("stream"),
+                F.lit(number).cast("long").alias("micro_batch"),
+                "rules",
+                "raw",
+            )
+            lake.append(broken, QUARANTINE, writer=f"{stream} quarantine", number=number)
+        lateness = timedelta(minutes=self.config.stream.lateness_minutes)
+        moved = max((at for at in (memory.watermark, *(day["last"] - lateness for day in days)) if at), default=None)
+        late = sum(day["late"] for day in days)
+        told = [
+            (stream, number, name, sum(of.values()), *of.values(), late if name == "transactions" else 0, moved)
+            for name, of in counts.items()
+        ]
+        frame = lake.spark.createDataFrame(told, _LEDGER_SCHEMA)
+        lake.append(frame, LEDGER_TABLE, writer=f"{stream} ledger", number=number)
+        memory.number, memory.watermark = number, moved
+        for name, of in counts.items():
+            said = " + ".join(f"{count:,} {fate}" for fate, count in of.items())
+            self.say(f"{name}: {sum(of.values()):,} rows in = {said}")
 
     def _scored(self, rows: DataFrame, late: Column, stream: str, number: int) -> DataFrame:
         """(the spec's key, event_time, amount, score, model_version, late, stream, micro_batch, features) of each."""
@@ -250,48 +325,58 @@ class StreamScorer:
             *self._columns,
         )
 
-    def _alerts(self, lake: Lake, scored: DataFrame, stream: str, number: int) -> DataFrame:
-        """(the spec's key, event_time, amount, score, model_version, stream, micro_batch, chosen_by) of a micro-batch.
+    def _alerts(self, lake: Lake, scored: DataFrame, days: Sequence[datetime], stream: str, number: int) -> list[Row]:
+        """Raise alerts: (the spec's key, event_time, amount, score, model_version, stream, micro_batch, chosen_by).
 
         Chosen by `score`: those above the day's threshold, the highest first, as long as the day's budget lasts. Chosen
         by `audit`: others, each with the same chance, so that there are `audit` a day.
         """
-        days = [row["as_of"] for row in scored.where("not late").select("as_of").distinct().collect()]
-        rules = [self._rule(lake, day, _before(stream, number)) for day in sorted(days)]
+        rules = [self._rule(lake, day, _before(stream, number)) for day in days]
         schema = "as_of timestamp, threshold double, left int, share double"
-        open_ = scored.where("not late").join(
-            F.broadcast(lake.spark.createDataFrame(rules, schema)), on="as_of", how="inner"
-        )
+        limits = F.broadcast(lake.spark.createDataFrame(rules, schema))
         above = Window.partitionBy("as_of").orderBy(F.desc("score"), *self.spec.key)
         by_score = (F.col("score") >= F.col("threshold")) & (F.row_number().over(above) <= F.col("left"))
         drawn = F.pmod(F.xxhash64(*self.spec.key, F.lit(f"audit {self.spec.seed}")), F.lit(_DRAWS)) / _DRAWS
-        chosen = open_.withColumn("chosen_by", F.when(by_score, "score").when(drawn < F.col("share"), "audit")).where(
-            F.col("chosen_by").isNotNull()
+        chosen_by = F.when(by_score, "score").when(drawn < F.col("share"), "audit")
+        alerts = (
+            scored.where(~F.col("late"))
+            .join(limits, on="as_of", how="inner")
+            .withColumn("chosen_by", chosen_by)
+            .where(F.col("chosen_by").isNotNull())
+            .select(*self.spec.key, *_ALERTED)
         )
-        return chosen.select(
-            *self.spec.key, "event_time", "amount", "score", "model_version", "stream", "micro_batch", "chosen_by"
-        )
+        raised = alerts.collect()
+        if raised:
+            few = lake.spark.createDataFrame(raised, alerts.schema).coalesce(1)
+            lake.append(few, ALERTS, writer=f"{stream} alerts", number=number, partition=["as_of"])
+            self._send(few, stream, number)
+        for row in raised:
+            if row["chosen_by"] == "score":
+                self._memory.raised[row["as_of"]] += 1
+        return raised
 
     def _rule(self, lake: Lake, day: datetime, before: Column) -> tuple[datetime, float, int, float]:
         """Of a day: its threshold, what is left of its budget, and the share to audit."""
-        if day not in self._known_rules:
-            self._known_rules[day] = self._usual(lake, day, before)
-        threshold, share = self._known_rules[day]
-        raised = 0
-        if lake.exists(ALERTS):
+        memory = self._memory
+        if day not in memory.usual:
+            memory.usual[day] = self._usual(lake, day, before)
+        if day not in memory.raised:
             by_score = (F.col("as_of") == F.lit(day)) & (F.col("chosen_by") == "score")
-            raised = lake.read(ALERTS).where(by_score & before).count()
-        return (day, threshold, max(0, self.spec.budget - raised), share)
+            memory.raised[day] = lake.read(ALERTS).where(by_score & before).count() if lake.exists(ALERTS) else 0
+        threshold, share = memory.usual[day]
+        return (day, threshold, max(0, self.spec.budget - memory.raised[day]), share)
 
     def _usual(self, lake: Lake, day: datetime, before: Column) -> tuple[float, float]:
-        """The score that would have used up the budget on the scored days before, and the share that is to be audited.
+        """The score that would have used up the budget on the last days scored, and the share that is to be audited.
 
-        Days in the stream or in batches, the newest `alert_days` of them. Raises BadInputError where there is none.
+        Days before in the stream, and days in batches, the newest `alert_days` of them. Raises BadInputError where
+        there is none.
         """
-        recent = (F.col("as_of") < F.lit(day)) & (F.col("as_of") >= F.lit(day - timedelta(days=_LOOK_BACK)))
+        recent = F.col("as_of").between(F.lit(day - timedelta(days=_LOOK_BACK)), F.lit(day))
+        whole = {score_table(self.spec): F.lit(True), stream_table(self.spec): before & (F.col("as_of") < F.lit(day))}
         tables = [
-            lake.read(name).where(recent & seen).select("as_of", *TRANSACTIONS.key, "score")
-            for name, seen in ((score_table(self.spec), F.lit(True)), (stream_table(self.spec), before))
+            lake.read(name).where(recent & is_whole).select("as_of", *TRANSACTIONS.key, "score")
+            for name, is_whole in whole.items()
             if lake.exists(name)
         ]
         scores = together(tables).groupBy("as_of", *TRANSACTIONS.key).agg(F.max("score").alias("score"))
@@ -301,7 +386,7 @@ class StreamScorer:
         days = each.orderBy(F.desc("as_of")).limit(self.spec.alert_days).collect()
         if not days:
             raise BadInputError(
-                f"no day before {day:%Y-%m-%d} has been scored, so no score is known that uses up the budget of "
+                f"no day until {day:%Y-%m-%d} has been scored, so no score is known that uses up the budget of "
                 f"{self.spec.budget} alerts; score one first: jobs/score.py --as-of {day - timedelta(days=1):%Y-%m-%d}"
             )
         mean = sum(row["last"] for row in days) / len(days)
@@ -322,67 +407,15 @@ class StreamScorer:
             )
             return
         place = f"{settings.alerts}/stream={stream}/micro_batch={number}"
-        raised.coalesce(1).write.mode("overwrite").json(place)
-
-    def _account(
-        self,
-        lake: Lake,
-        ledger: DataFrame,
-        scored: DataFrame,
-        raised: DataFrame,
-        watermark: datetime | None,
-        *,
-        stream: str,
-        number: int,
-    ) -> None:
-        """Write what became of the rows, a row a source, and the quarantined ones; say it."""
-        counts = {name: dict.fromkeys(("accepted", "duplicate", "quarantined"), 0) for name in self._arriving}
-        for row in ledger.groupBy("came_from", "became").count().collect():
-            counts[row["came_from"]][row["became"]] = row["count"]
-        seen = scored.agg(
-            F.count("*").alias("n"), F.count_if("late").alias("late"), F.max("event_time").alias("last")
-        ).collect()[0]
-        if any(of["quarantined"] for of in counts.values()):
-            broken = ledger.where(F.col("became") == "quarantined").select(
-                F.col("came_from").alias("source"), F.lit(number).alias("micro_batch"), "rules", "raw"
-            )
-            lake.append(broken, QUARANTINE, writer=f"{stream} quarantine", number=number)
-        lateness = timedelta(minutes=self.config.stream.lateness_minutes)
-        moved = max((at for at in (watermark, seen["last"] and seen["last"] - lateness) if at), default=None)
-        rows = [
-            (
-                stream,
-                number,
-                name,
-                sum(of.values()),
-                of["accepted"],
-                of["duplicate"],
-                of["quarantined"],
-                seen["late"] if name == "transactions" else 0,
-                moved,
-            )
-            for name, of in counts.items()
-        ]
-        lake.append(
-            lake.spark.createDataFrame(rows, _LEDGER_SCHEMA), LEDGER_TABLE, writer=f"{stream} ledger", number=number
-        )
-        self.say(
-            f"micro-batch {number}: {seen['n']:,} transactions scored, {seen['late']:,} of them late, "
-            f"{raised.count():,} alerts; "
-            + "; ".join(
-                f"{name} {sum(of.values()):,} = {of['accepted']:,} accepted + {of['duplicate']:,} duplicate + "
-                f"{of['quarantined']:,} quarantined"
-                for name, of in counts.items()
-            )
-        )
+        raised.write.mode("overwrite").json(place)
 
 
-_DRAWS = 1 << 20
-_LOOK_BACK = 28
-_LEDGER_SCHEMA = (
-    "stream string, micro_batch bigint, source string, rows_in bigint, accepted bigint, duplicate bigint, "
-    "quarantined bigint, late bigint, watermark timestamp"
-)
+def _days(scored: DataFrame) -> list[Row]:
+    """The days of a micro-batch: (as_of, n, late, last)."""
+    each = scored.groupBy("as_of").agg(
+        F.count("*").alias("n"), F.count_if("late").alias("late"), F.max("event_time").alias("last")
+    )
+    return each.orderBy("as_of").collect()
 
 
 def _before(stream: str, number: int) -> Column:

@@ -1,0 +1,279 @@
+"""A week of transactions through the stream, killed twice: what it leaves is what a batch makes of the same rows.
+
+Real spark-submits of jobs/score_stream.py. The week has late and corrected rows, duplicates and broken ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from churn import tracking
+from churn.config import load
+from churn.contracts.ingest import ingest
+from churn.scoring.stream import ALERTS, LEDGER_TABLE, QUARANTINE
+from churn.session import environment, submit
+from churn.storage import Lake
+from churn.training.data import accepted, feature_rows, usable_features
+from churn.training.fit import probability
+from churn.training.spec import load_spec
+from tests.jobs.company import run_chain
+
+JOB = Path(__file__).parents[2] / "jobs" / "score_stream.py"
+BEGIN, HISTORY, WEEK = datetime(2026, 1, 1), 60, 7
+FIRST = BEGIN + timedelta(days=HISTORY)
+DAY = f"{FIRST:%Y-%m-%d}"
+PAID = "transaction_id,customer_id,event_time,known_time,kind,amount,merchant_id,device_id,country"
+SAID = "transaction_id,customer_id,event_time,known_time,is_fraud"
+CALLED = "call_id,customer_id,event_time,known_time,direction,reason"
+CONFIG = """
+[sources.transactions]
+path = "{folder}/transactions"
+[sources.transactions.stream]
+path = "arriving/transactions"
+
+[sources.fraud_reports]
+path = "{folder}/fraud_reports"
+[sources.fraud_reports.stream]
+path = "arriving/fraud_reports"
+
+[sources.calls]
+path = "{folder}/calls"
+[sources.calls.stream]
+path = "arriving/calls"
+
+[stream]
+files = 1
+lateness_minutes = 120
+"""
+MODEL = """
+from churn import Candidate, ModelSpec
+
+SPEC = ModelSpec(
+    name="fraud", label="fraud", lead=0, horizon=1, maturity=4, windows=(), features=("velocity",),
+    rule_of_thumb="transaction_amount", every=1, history=20, dates=25, calibrate_dates=5, test_dates=4, test_every=1,
+    judged_days=2, majority=10, budget=6, audit=3, resamples=20,
+    candidates={"logistic": Candidate("LogisticRegression", penalty=20.0)},
+)
+"""
+
+Rows = dict[str, list[tuple[datetime, str]]]
+
+
+def made_up() -> Rows:
+    """Lines of each source with the moment they become known: some an hour late, some said again, some corrected."""
+    dice = random.Random(8)
+    rows: Rows = {"transactions": [], "fraud_reports": [], "calls": []}
+    bad_from = {merchant: dice.uniform(0, HISTORY + WEEK) for merchant in range(12)}
+    for number in range(5000):
+        day, customer, merchant = dice.uniform(0, HISTORY + WEEK), dice.randrange(90), dice.randrange(60)
+        moment = BEGIN + timedelta(days=day)
+        known = moment + timedelta(minutes=dice.choice([0, 0, 0, 1, 45]))
+        fraud = 0 <= day - bad_from.get(merchant, 1e9) < 25 and dice.random() < 0.5
+        amount = dice.lognormvariate(3, 0.7) * (1.5 if fraud else 1)
+        device = f"d{customer}" if dice.random() < 0.9 else f"x{number}"
+        at = "" if dice.random() < 0.05 else f"m{merchant}"
+
+        def line(at: str, known: datetime, amount: float) -> str:
+            return f"t{number},c{customer},{moment},{known},purchase,{amount:.2f},{at},{device},NL"  # noqa: B023
+
+        rows["transactions"].append((known, line(at, known, amount)))
+        later = known + timedelta(hours=dice.uniform(0.1, 60))
+        if dice.random() < 0.03:  # said again as it was, or corrected, to another merchant at times
+            again = dice.choice([(at, known, amount), (at, later, amount + 1), ("m7", later, amount)])
+            rows["transactions"].append((later, line(*again)))
+        if fraud:
+            told = moment + timedelta(days=dice.uniform(0.02, 3.5))
+            rows["fraud_reports"].append((told, f"t{number},c{customer},{told},{told},true"))
+            if dice.random() < 0.2:
+                cleared = told + timedelta(days=dice.uniform(0.1, 2))
+                rows["fraud_reports"].append((cleared, f"t{number},c{customer},{told},{cleared},false"))
+    for number in range(800):
+        moment = BEGIN + timedelta(days=dice.uniform(0, HISTORY + WEEK))
+        reason = dice.choice(["password", "bill", "moving house"])
+        ended = moment + timedelta(minutes=9)
+        rows["calls"].append((ended, f"k{number},c{dice.randrange(90)},{moment},{ended},inbound,{reason}"))
+    broken = FIRST + timedelta(days=2, hours=3)
+    rows["transactions"].append((broken, f"b1,c1,{broken},{broken},purchase,1O.5O,m1,d1,NL"))
+    rows["calls"].append((broken, f"k1x,,{broken},{broken},inbound,bill"))
+    return {name: sorted(lines) for name, lines in rows.items()}
+
+
+HEADERS = {"transactions": PAID, "fraud_reports": SAID, "calls": CALLED}
+
+
+def write(folder: Path, source: str, name: str, lines: Sequence[str]) -> None:
+    """A file that is there whole or not at all."""
+    place = folder / source / f"{name}.csv"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    hidden = place.with_name(f".{name}")
+    hidden.write_text("\n".join([HEADERS[source], *lines]) + "\n")
+    hidden.rename(place)
+
+
+@pytest.fixture(scope="module")
+def company(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Rows]:
+    """A company with a model, and nothing of its week yet."""
+    folder = tmp_path_factory.mktemp("company")
+    rows = made_up()
+    (folder / "churn.toml").write_text(CONFIG.format(folder="history"))
+    (folder / "model.py").write_text(MODEL)
+    for source, lines in rows.items():
+        write(folder / "history", source, "all", [line for known, line in lines if known < FIRST])
+        (folder / "arriving" / source).mkdir(parents=True)
+    run_chain(folder, f"{FIRST - timedelta(days=1):%Y-%m-%d}")
+    return folder, rows
+
+
+def line(folder: Path, *args: str) -> list[str]:
+    return submit(JOB, ["--config", str(folder / "churn.toml"), "--model", str(folder / "model.py"), *args])
+
+
+def run(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    command = line(folder, *args)
+    return subprocess.run(
+        command, env=os.environ | environment(), capture_output=True, text=True, check=False, timeout=500
+    )
+
+
+def kill_in_micro_batch(folder: Path, number: int, after: float) -> None:
+    """Start the stream, and end it without a word some time after it has begun a micro-batch."""
+    started = subprocess.Popen(
+        line(folder), env=os.environ | environment(), start_new_session=True, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    planned = folder / "lake" / "_stream" / "offsets" / str(number)
+    deadline = time.monotonic() + 240
+    while not planned.exists():
+        assert started.poll() is None, f"the stream ended before micro-batch {number}"
+        assert time.monotonic() < deadline, f"no micro-batch {number}"
+        time.sleep(0.05)
+    time.sleep(after)
+    os.killpg(started.pid, signal.SIGKILL)
+    started.wait()
+
+
+@pytest.fixture(scope="module")
+def streamed(company: tuple[Path, Rows]) -> Path:
+    """The company after its week, whose days arrived a file each, the last one with a row that comes much too late."""
+    folder, rows = company
+    for source, lines in rows.items():
+        for day in range(WEEK):
+            begin, end = FIRST + timedelta(days=day), FIRST + timedelta(days=day + 1)
+            # The first half of a day's rows stand last in its file.
+            of_day = [line for known, line in lines if begin <= known < end]
+            half = len(of_day) // 2
+            write(folder / "arriving", source, f"day-{day}", of_day[half:] + of_day[:half])
+            stamp = time.time() - 3600 + 60 * day  # files are taken in the order of their times
+            os.utime(folder / "arriving" / source / f"day-{day}.csv", (stamp, stamp))
+    forgotten = FIRST + timedelta(days=1)
+    late = f"late,c3,{forgotten},{FIRST + timedelta(days=WEEK, hours=1)},purchase,9.99,m1,d3,NL"
+    write(folder / "arriving", "transactions", "last", [late])
+    kill_in_micro_batch(folder, 1, after=4)
+    kill_in_micro_batch(folder, 3, after=9)
+    done = run(folder)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    (folder / "printed.txt").write_text(done.stdout)
+    return folder
+
+
+def test_batch_and_stream_say_the_same_to_the_bit(streamed: Path, spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "churn.toml").write_text(CONFIG.format(folder=streamed / "everything"))
+    (tmp_path / "arriving").symlink_to(streamed / "arriving")
+    for source in HEADERS:
+        folder = streamed / "everything" / source
+        folder.mkdir(parents=True)
+        for file in (*(streamed / "history" / source).iterdir(), *(streamed / "arriving" / source).iterdir()):
+            (folder / file.name).write_bytes(file.read_bytes())
+    config, spec = load(tmp_path / "churn.toml"), load_spec(streamed / "model.py")
+    lake = Lake(spark, str(tmp_path / "lake"))
+    ingest(spark, lake, config, batch="everything", as_of=FIRST + timedelta(days=WEEK + 1))
+    sources = accepted(lake)
+    chosen, _ = usable_features(spec, sources)
+    days = [FIRST + timedelta(days=day) for day in range(WEEK)]
+    model = tracking.load_model(load(streamed / "churn.toml").tracking_uri, "fraud").model
+    in_batch = model.transform(feature_rows(spark, spec, sources, chosen, days)).withColumn("score", probability())
+    in_stream = Lake(spark, str(streamed / "lake")).read("scores_fraud_stream").where("not late")
+
+    assert in_stream.count() == in_stream.select("transaction_id").distinct().count() > 400
+    columns = [name for name in in_stream.columns if name in in_batch.columns]
+    assert len(columns) > 60
+    assert {"score", "merchant_fraud_share_7d", "visits", "access_calls_1d"} < set(columns)
+    expected = {row["transaction_id"]: row for row in in_batch.select(*columns).collect()}
+    # History ends where the stream begins; what was known by then was never in the stream.
+    seen = {row["transaction_id"]: row for row in in_stream.select(*columns).collect()}
+    assert set(seen) <= set(expected)
+    assert len(set(expected) - set(seen) - {"late"}) <= 5
+    different = {
+        name: [(row["transaction_id"], row[name], expected[row["transaction_id"]][name]) for row in seen.values()
+               if row[name] != expected[row["transaction_id"]][name]][:3]
+        for name in columns
+    }  # fmt: skip
+    assert {name: of for name, of in different.items() if of} == {}
+
+
+def test_every_row_is_accounted_for(streamed: Path, company: tuple[Path, Rows], spark: SparkSession) -> None:
+    _, rows = company
+    lake = Lake(spark, str(streamed / "lake"))
+    told = (
+        lake.read(LEDGER_TABLE)
+        .groupBy("source")
+        .agg(*(F.sum(name).alias(name) for name in ("rows_in", "accepted", "duplicate", "quarantined", "late")))
+    )
+    ledger = {row["source"]: row for row in told.collect()}
+    for source, lines in rows.items():
+        came = sum(known >= FIRST for known, _ in lines) + (source == "transactions")
+        row = ledger[source]
+        assert row["rows_in"] == came == row["accepted"] + row["duplicate"] + row["quarantined"], source
+    assert ledger["transactions"]["late"] == 1
+    assert ledger["transactions"]["duplicate"] > 0
+    quarantined = {(row["source"], tuple(row["rules"])) for row in lake.read(QUARANTINE).collect()}
+    assert quarantined == {("transactions", ("amount_unreadable",)), ("calls", ("customer_id_missing",))}
+    late = lake.read("scores_fraud_stream").where("late").collect()
+    assert [row["transaction_id"] for row in late] == ["late"]
+    assert "1 of them late" in (streamed / "printed.txt").read_text()
+
+
+def test_alerts_keep_to_the_budget_and_are_sent_once(streamed: Path, spark: SparkSession) -> None:
+    lake = Lake(spark, str(streamed / "lake"))
+    alerts = lake.read(ALERTS).collect()
+    assert {row["chosen_by"] for row in alerts} == {"score", "audit"}
+    of_day = Counter(row["as_of"] for row in alerts if row["chosen_by"] == "score")
+    assert max(of_day.values()) <= 6
+    assert len({row["transaction_id"] for row in alerts}) == len(alerts)
+    assert "late" not in {row["transaction_id"] for row in alerts}
+    sent = [json.loads(line) for file in (streamed / "lake" / "_alerts").rglob("*.json") for line in file.open()]
+    assert sorted(one["transaction_id"] for one in sent) == sorted(row["transaction_id"] for row in alerts)
+
+
+def test_what_cannot_go_on_says_so(streamed: Path, tmp_path: Path) -> None:
+    config = streamed / "churn.toml"
+    before = config.read_text()
+    try:
+        config.write_text(before.replace("lateness_minutes = 120", "lateness_minutes = 60"))
+        done = run(streamed)
+        assert done.returncode == 2
+        assert "was made with other lateness_minutes; name a new one in [stream] checkpoint" in _said(done)
+        config.write_text(before.replace('[sources.transactions.stream]\npath = "arriving/transactions"\n', ""))
+        done = run(streamed)
+        assert done.returncode == 2
+        assert "no transactions arrive; add path under [sources.transactions.stream]" in _said(done)
+    finally:
+        config.write_text(before)
+
+
+def _said(done: subprocess.CompletedProcess[str]) -> Any:
+    return done.stdout + done.stderr
