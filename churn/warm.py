@@ -33,7 +33,9 @@ def keep() -> Path | None:
         made = Path(scratch, kept.name)
         conf = {"spark.driver.memory": "1g", "spark.driver.extraJavaOptions": f"-XX:ArchiveClassesAtExit={made}"}
         line = submit(__file__, [str(Path(scratch, "table"))], master="local[2]", conf=conf)
-        done = subprocess.run(line, env=os.environ | environment(), capture_output=True, text=True, check=False)
+        settings = os.environ | environment()
+        settings.pop("SPARK_CONF_DIR", None)  # an archive is of a class path without folders
+        done = subprocess.run(line, env=settings, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ChurnError(f"Spark does not run here\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}")
         return made.replace(kept) if made.exists() else None

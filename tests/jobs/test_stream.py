@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from churn import tracking
@@ -277,3 +277,45 @@ def test_what_cannot_go_on_says_so(streamed: Path, tmp_path: Path) -> None:
 
 def _said(done: subprocess.CompletedProcess[str]) -> Any:
     return done.stdout + done.stderr
+
+
+def test_the_same_through_kafka(
+    streamed: Path, company: tuple[Path, Rows], kafka: str, spark: SparkSession, tmp_path: Path
+) -> None:
+    """A stream of its own, from messages in one micro-batch; it begins from the same lake, so it says the same."""
+    _, rows = company
+    topics = {source: f"week-{source}" for source in HEADERS}
+    for source, lines in rows.items():
+        names = HEADERS[source].split(",")
+        cells = [(*line.split(","),) for known, line in lines if known >= FIRST]
+        messages = spark.createDataFrame(cells, names)
+        value = F.to_json(F.struct(*(F.when(F.col(name) != "", F.col(name)).alias(name) for name in names)))
+        _send(messages.select(value.alias("value")), kafka, topics[source])
+    text = (streamed / "churn.toml").read_text()
+    for source, topic in topics.items():
+        text = text.replace(f'path = "arriving/{source}"', f'topic = "{topic}"')
+    settings = f'servers = "{kafka}"\nalerts_topic = "week-alerts"\ncheckpoint = "{tmp_path}/checkpoint"\n'
+    kafka_toml = streamed / "kafka.toml"
+    kafka_toml.write_text(text.replace("[stream]\n", f"[stream]\n{settings}"))
+    command = submit(JOB, ["--config", str(kafka_toml), "--model", str(streamed / "model.py"), "--source", "kafka"])
+    done = subprocess.run(
+        command, env=os.environ | environment(), capture_output=True, text=True, check=False, timeout=500
+    )
+    assert done.returncode == 0, _said(done)[-3000:]
+
+    lake = Lake(spark, str(streamed / "lake"))
+    scores: dict[bool, dict[str, float]] = {False: {}, True: {}}
+    by_files = lake.read(ALERTS).where("micro_batch = 6").head()
+    assert by_files is not None
+    for row in lake.read("scores_fraud_stream").where("transaction_id != 'late'").collect():
+        scores[row["stream"] == by_files["stream"]][row["transaction_id"]] = row["score"]
+    assert scores[False] == scores[True]
+    topic = spark.read.format("kafka").option("kafka.bootstrap.servers", kafka).option("subscribe", "week-alerts")
+    sent = [json.loads(row["value"])["transaction_id"] for row in topic.load().selectExpr("string(value)").collect()]
+    raised = lake.read(ALERTS).where(F.col("stream") != by_files["stream"]).collect()
+    assert sorted(sent) == sorted(row["transaction_id"] for row in raised)
+    assert len(sent) > 7
+
+
+def _send(messages: DataFrame, address: str, topic: str) -> None:
+    messages.write.format("kafka").option("kafka.bootstrap.servers", address).option("topic", topic).save()
