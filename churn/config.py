@@ -6,7 +6,8 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -17,6 +18,9 @@ from churn.errors import ConfigError, nearest
 FORMATS: Final = ("csv", "json", "parquet", "delta", "jdbc")
 
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(:-(?P<default>[^}]*))?\}")
+DAY: Final = "${day}"
+"""In the path of a source: the day that a file brings, as 2026-09-30."""
+
 _HAS_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
 _SQLITE = "sqlite:///"
 _REQUIRED: Final = object()
@@ -45,7 +49,8 @@ class Source:
     """One `[sources.NAME]`: where foreign rows are and how they become those of the contract NAME.
 
     `columns` maps a column of the contract to a Spark SQL expression over the raw ones; `reject` maps the name of a
-    rule to a condition over the raw columns. `zone` is that of times that carry none.
+    rule to a condition over the raw columns. `zone` is that of times that carry none. With `${day}` in its path a batch
+    reads the last `look_back` whole days before its as-of, else all there is.
     """
 
     name: str
@@ -58,6 +63,22 @@ class Source:
     reject: Mapping[str, str] = field(default_factory=dict)
     expect: Expect = Expect()
     max_quarantined: float = 0.5
+    look_back: int = 1
+
+    @property
+    def is_daily(self) -> bool:
+        """Whether it comes as a file a day, or several."""
+        return self.path is not None and DAY in self.path
+
+    def days(self, as_of: datetime) -> list[date]:
+        """The days that a batch reads, of a source that comes daily."""
+        return [as_of.date() - timedelta(days=back) for back in range(self.look_back, 0, -1)]
+
+    def place(self, *days: date) -> str:
+        """The path of these days, as a Hadoop pattern; of none, that of any day. JDBC has no path."""
+        path = self.path or ""
+        alternatives = ",".join(map(str, days))
+        return path.replace(DAY, f"{{{alternatives}}}" if len(days) > 1 else alternatives or "*")
 
     def section(self, part: str | None = None) -> str:
         """The place in the file to point a reader to."""
@@ -75,6 +96,13 @@ class Config:
     sources: Mapping[str, Source] = field(default_factory=dict)
     models: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     spark: Mapping[str, str] = field(default_factory=dict)
+
+    def looking_back(self, days: int) -> Config:
+        """The same, but every source that comes daily is read so many days back. Raises ConfigError under 1."""
+        if days < 1:
+            raise ConfigError(f"look back {days} days? want 1 or more")
+        daily = {name: replace(source, look_back=days) for name, source in self.sources.items() if source.is_daily}
+        return replace(self, sources=_frozen({**self.sources, **daily}))
 
 
 @dataclass
@@ -135,6 +163,8 @@ class _Section:
         """The text with ${NAME} and ${NAME:-default} replaced from the environment."""
 
         def value(match: re.Match[str]) -> str:
+            if match[0] == DAY and key == "path":
+                return DAY
             found = self.env.get(match["name"]) or match["default"]
             if found is None:
                 raise self.error(
@@ -212,9 +242,12 @@ def _source(section: _Section, name: str) -> Source:
             rows=expect.number("rows", 0, least=0, whole=True), days=expect.number("days", 0, least=0, whole=True)
         ),
         max_quarantined=section.number("max_quarantined", 0.5, least=0, most=1),
+        look_back=section.number("look_back", 1, least=1, whole=True),
     )
     expect.finish()
     section.finish()
+    if source.look_back > 1 and not source.is_daily:
+        raise section.error(f'look_back needs a path with a day in it, such as "calls/{DAY}.csv"')
     if kind == "jdbc" and not ("url" in source.options and {"dbtable", "query"} & set(source.options)):
         raise section.error(f"lacks a place; add url and dbtable (or query) under [sources.{name}.options]")
     return source
