@@ -16,6 +16,11 @@ from churn.lifetime import run as run_group
 from churn.session import NOTHING, write_defaults
 
 HOST = "127.0.0.1"
+# Not `airflow standalone`: its log servers listen on every address. All of them end when one does.
+EVERYTHING = """
+airflow scheduler --skip-serve-logs & airflow triggerer --skip-serve-logs & airflow dag-processor & airflow api-server &
+wait -n
+"""
 ROOT = Path(__file__).parents[1]
 
 
@@ -63,9 +68,9 @@ def _connection(master: str) -> dict[str, object]:
 
 
 def airflow(env: Mapping[str, str], args: Sequence[str]) -> int:
-    """An airflow command, to its exit code; before the first one the database and the pools are made.
+    """An airflow command, to its exit code, without one all that makes an Airflow; whatever is started ends with it.
 
-    Whatever it starts ends with it.
+    Before the first one the database and the pools are made.
     """
     made = Path(env["AIRFLOW_HOME"]) / "made"
     if not made.exists():
@@ -74,4 +79,4 @@ def airflow(env: Mapping[str, str], args: Sequence[str]) -> int:
             if done.returncode:
                 raise ChurnError(f"airflow {' '.join(words)} failed\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
         made.touch()
-    return run_group(["airflow", *args], env=env)
+    return run_group(["airflow", *args] if args else ["bash", "-c", EVERYTHING], env=env)

@@ -266,14 +266,14 @@ def airflow(
     master: Master = None,
     conf: Conf = None,
 ) -> None:
-    """Airflow with the DAGs and this library's Spark; what follows is its command: standalone, dags trigger ..."""
+    """Airflow with the DAGs, on loopback; or one of its commands, such as: dags trigger churn_ingest."""
     from churn.airflow import airflow as run_airflow
     from churn.airflow import prepare
 
     settings = dict(_setting(text) for text in conf or ())
     where = master or "local[*]"
     env = prepare(home.absolute(), config=config, models=models, master=where, conf=settings, port=port)
-    raise typer.Exit(run_airflow(env, command.args or ["standalone"]))
+    raise typer.Exit(run_airflow(env, command.args))
 
 
 def main() -> None:

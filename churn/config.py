@@ -6,7 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -50,7 +50,7 @@ class Source:
 
     `columns` maps a column of the contract to a Spark SQL expression over the raw ones; `reject` maps the name of a
     rule to a condition over the raw columns. `zone` is that of times that carry none. With `${day}` in its path a batch
-    reads the last `look_back` whole days before its as-of, else all there is.
+    reads the last `look_back` whole days before its as-of, the first one all days before it; else all there is.
     """
 
     name: str
@@ -71,13 +71,13 @@ class Source:
         return self.path is not None and DAY in self.path
 
     def days(self, as_of: datetime) -> list[date]:
-        """The days that a batch reads, of a source that comes daily."""
+        """The days that a batch must have, of a source that comes daily."""
         return [as_of.date() - timedelta(days=back) for back in range(self.look_back, 0, -1)]
 
-    def place(self, *days: date) -> str:
+    def place(self, *days: str) -> str:
         """The path of these days, as a Hadoop pattern; of none, that of any day. JDBC has no path."""
         path = self.path or ""
-        alternatives = ",".join(map(str, days))
+        alternatives = ",".join(days)
         return path.replace(DAY, f"{{{alternatives}}}" if len(days) > 1 else alternatives or "*")
 
     def section(self, part: str | None = None) -> str:
@@ -96,13 +96,6 @@ class Config:
     sources: Mapping[str, Source] = field(default_factory=dict)
     models: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     spark: Mapping[str, str] = field(default_factory=dict)
-
-    def looking_back(self, days: int) -> Config:
-        """The same, but every source that comes daily is read so many days back. Raises ConfigError under 1."""
-        if days < 1:
-            raise ConfigError(f"look back {days} days? want 1 or more")
-        daily = {name: replace(source, look_back=days) for name, source in self.sources.items() if source.is_daily}
-        return replace(self, sources=_frozen({**self.sources, **daily}))
 
 
 @dataclass

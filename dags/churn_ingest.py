@@ -4,7 +4,7 @@
 run by hand speaks for the last midnight, or for `as_of`.
 
 **Look-back**: a source that comes as a file a day is read `look_back` days back, as its section in churn.toml says, so
-that what came late is taken up. The first time, set `look_back` to the days of the whole history.
+that what came late is taken up. Its first batch reads the whole history.
 
 **Hold**: a source that has not come, or is thinner than `expect` says, is tried again every quarter of an hour, for
 three days. Its task is *up for reschedule*, and its XCom `hold` says what is missing. One day comes in after another,
@@ -14,24 +14,14 @@ so no later one is brought in meanwhile. When all are in, `accepted` publishes t
 **When a file will never come**, put one with only its header in its place: that is a day without rows.
 """
 
-from airflow.sdk import Context, Param, task
+from airflow.sdk import Context, task
 from steps import ACCEPTED, as_of, churn_dag, every_day, sources, step
 
-LOOK_BACK = "{% if params.look_back %}--look-back={{ params.look_back }}{% endif %}"
-PARAMS = {
-    "look_back": Param(
-        None,
-        type=["null", "integer"],
-        minimum=1,
-        description="Days to read of what comes daily. Empty: as churn.toml says.",
-    )
-}
-
-with churn_dag("churn_ingest", __doc__, params=PARAMS, **every_day()):
+with churn_dag("churn_ingest", __doc__, **every_day()):
 
     @task(outlets=[ACCEPTED], pool="default_pool")
     def accepted(**context: Context) -> None:
         """All sources are in."""
         context["outlet_events"][ACCEPTED].add_partitions(as_of(context["dag_run"], context["params"]))
 
-    [step("ingest", LOOK_BACK, "--source", source, task_id=f"ingest_{source}") for source in sources()] >> accepted()
+    [step("ingest", "--source", source, task_id=f"ingest_{source}") for source in sources()] >> accepted()

@@ -92,7 +92,6 @@ class Step(SparkSubmitOperator):
             context["outlet_events"][asset].add_partitions(as_of(context["dag_run"], context["params"]))
 
     def _get_hook(self) -> SparkSubmitHook:
-        self.application_args = [arg for arg in self.application_args if arg]  # a template may have come to nothing
         hook = super()._get_hook()
         hook.submit = partial(hook.submit, preexec_fn=_end_with_parent)  # what it is given, Popen is given
         return hook

@@ -12,8 +12,7 @@ from churn.job import Job, moment, parser, run, say
 
 def step(job: Job) -> None:
     as_of = moment(job.args.as_of)
-    config = job.config if job.args.look_back is None else job.config.looking_back(job.args.look_back)
-    ledger = ingest(job.spark, job.lake, config, batch=f"{as_of:%Y-%m-%d}", as_of=as_of, sources=job.args.source)
+    ledger = ingest(job.spark, job.lake, job.config, batch=f"{as_of:%Y-%m-%d}", as_of=as_of, sources=job.args.source)
     for row in ledger:
         say(
             f"{row.source}: {row.rows_in:,} rows in = {row.accepted:,} accepted + {row.duplicate:,} duplicate"
@@ -25,9 +24,6 @@ def step(job: Job) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser(__doc__, model=False)
     arguments.add_argument("--source", action="append", metavar="NAME", help="only this source; may be repeated")
-    arguments.add_argument(
-        "--look-back", type=int, metavar="DAYS", help="of sources that come daily: the days to read, a first time all"
-    )
     return run(step, arguments, argv)
 
 

@@ -16,7 +16,18 @@ from pyspark.sql import functions as F
 
 from churn.config import Config, Source
 from churn.contracts.contract import Contract
-from churn.contracts.source import RAW, RULES, Mapped, bound, first_line, map_source, newest_rows, unlogged, utc
+from churn.contracts.source import (
+    RAW,
+    RULES,
+    Mapped,
+    bound,
+    first_line,
+    map_source,
+    newest_rows,
+    of_batch,
+    unlogged,
+    utc,
+)
 from churn.errors import BadInputError, ChurnError, ConfigError, HoldError, nearest
 from churn.storage import Lake
 
@@ -276,7 +287,8 @@ def _judge(
         raise ConfigError(f"{source.section('expect')} days counts back from an as-of; give one, or drop days")
     if source.is_daily and as_of is None and lake is not None:
         raise ConfigError(f"{source.section()} comes daily, so a batch of it needs an as-of")
-    mapped = map_source(spark, source, as_of=as_of)
+    first = source.is_daily and as_of is not None and _is_first(lake, source, as_of)
+    mapped = map_source(spark, of_batch(spark, source, as_of, first=first), as_of=as_of)
     with _explained(source):
         judged = _judged(lake, mapped, batch=batch, as_of=as_of, keep=keep)
         counts = (
@@ -367,9 +379,17 @@ def _quarantined(
     return broken.unionByName(found)
 
 
+def _is_first(lake: Lake | None, source: Source, as_of: datetime) -> bool:
+    """Whether no batch of the source has an earlier as-of."""
+    if lake is None or not lake.exists(LEDGER):
+        return True
+    earlier = (F.col("source") == source.name) & (F.col("as_of") < F.lit(utc(as_of)))
+    return lake.read(LEDGER).where(earlier).isEmpty()
+
+
 def _came(spark: SparkSession, source: Source, row: LedgerRow, as_of: datetime | None) -> int:
     """Days before the last were held against what is expected by the batches of their own."""
-    if not source.expect.rows or not source.is_daily or source.look_back == 1 or as_of is None:
+    if not source.expect.rows or not source.is_daily or as_of is None:
         return row.rows_in
     return newest_rows(spark, source, as_of)
 

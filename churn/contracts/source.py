@@ -349,24 +349,24 @@ def utc(moment: datetime) -> datetime:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def of_batch(spark: SparkSession, source: Source, as_of: datetime | None) -> Source:
+def of_batch(spark: SparkSession, source: Source, as_of: datetime | None, *, first: bool = False) -> Source:
     """The source with the path that a batch reads: of one that comes daily, the files of its days.
 
-    Raises HoldError for a day without a file, unless it lies before the first file there is. Without an as-of it is all
-    days there are.
+    The first batch reads all days before its as-of; without an as-of it is all days there are. Raises HoldError where
+    one of the last `look_back` days has no file, unless it lies before the first file there is.
     """
     if not source.is_daily:
         return source
     if as_of is None:
         return replace(source, path=source.place())
-    days, there = source.days(utc(as_of)), _days_there(spark, source)
-    begin, newest = min(there, default=""), days[-1]
-    if missing := [day for day in days if str(day) not in there and (str(day) > begin or day == newest)]:
+    days, there = [str(day) for day in source.days(utc(as_of))], sorted(_days_there(spark, source))
+    missing = [day for day in days if day not in there and (day == days[-1] or (there and day > there[0]))]
+    if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise HoldError(
             f"{source.name}: {source.place(missing[0])}{more} has not come; nothing was written, try again when it has"
         )
-    return replace(source, path=source.place(*(day for day in days if str(day) in there)))
+    return replace(source, path=source.place(*(day for day in there if day <= days[-1] and (first or day >= days[0]))))
 
 
 def newest_rows(spark: SparkSession, source: Source, as_of: datetime) -> int:

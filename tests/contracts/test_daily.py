@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -107,27 +107,29 @@ def test_rows_are_expected_of_the_last_day_alone(spark: SparkSession, tmp_path: 
     assert batch(spark, tmp_path, files, rows=2).accepted == 4
 
 
-def test_what_a_day_brings_late_is_taken_up_by_the_next_batch(spark: SparkSession, tmp_path: Path) -> None:
-    files = {"sales/2026-10-01.csv": HEADER + sale(1, 1), "sales/2026-10-02.csv": HEADER + sale(2, 2)}
+def test_the_first_batch_reads_the_history_and_the_next_what_came_since(spark: SparkSession, tmp_path: Path) -> None:
+    files = {f"sales/2026-09-{day}.csv": HEADER + sale(day, day).replace("2026-10", "2026-09") for day in (10, 20, 30)}
+    files |= {f"sales/2026-10-0{day}.csv": HEADER + sale(day, day) for day in (1, 2)}
     first = batch(spark, tmp_path, files)
     files["sales/2026-10-02.csv"] += sale(3, 2, loaded=3)  # the file of the 2nd grows after its batch
     files["sales/2026-10-03.csv"] = HEADER + sale(4, 3)
     then = batch(spark, tmp_path, files, as_of=datetime(2026, 10, 4))
-    assert [(row.rows_in, row.accepted, row.duplicate) for row in (first, then)] == [(2, 2, 0), (3, 2, 1)]
-    told = Lake(spark, str(tmp_path / "lake")).read("transactions").orderBy("transaction_id")
+    again = batch(spark, tmp_path, files)  # the first is still the first; what the next took up stays there
+    assert [(row.rows_in, row.accepted, row.duplicate) for row in (first, then, again)] == [
+        (5, 5, 0),
+        (3, 2, 1),
+        (6, 5, 1),
+    ]
+    told = Lake(spark, str(tmp_path / "lake")).read("transactions").orderBy("event_time", "transaction_id")
     assert [(row["transaction_id"], row["batch"]) for row in told.collect()] == [
+        ("t10", "2026-10-03"),
+        ("t20", "2026-10-03"),
+        ("t30", "2026-10-03"),
         ("t1", "2026-10-03"),
         ("t2", "2026-10-03"),
         ("t3", "2026-10-04"),
         ("t4", "2026-10-04"),
     ]
-
-
-def test_the_first_batch_may_look_further_back(tmp_path: Path) -> None:
-    config = write(tmp_path, {}).looking_back(3)
-    assert config.sources["transactions"].days(OCTOBER_3) == [date(2026, 9, 30), date(2026, 10, 1), date(2026, 10, 2)]
-    with pytest.raises(ConfigError, match="want 1 or more"):
-        config.looking_back(0)
 
 
 def test_looking_back_needs_days_in_the_path(tmp_path: Path) -> None:

@@ -190,10 +190,10 @@ def test_every_spark_submit_line(bag: DagBag) -> None:
     assert "".join(lines) == GOLDEN.read_text()
 
 
-def test_the_first_ingest_reads_the_history(bag: DagBag) -> None:
-    dag = bag.dags["churn_ingest"]
-    line = submitted(dag, dag.get_task("ingest_calls"), look_back=600, as_of="2026-09-01", config="/c.toml")
-    assert line.endswith("jobs/ingest.py --config /c.toml --as-of 2026-09-01 --look-back=600 --source calls")
+def test_a_run_by_hand_says_of_what_and_of_when(bag: DagBag) -> None:
+    dag = bag.dags["fraud_score"]
+    line = submitted(dag, dag.get_task("score"), as_of="2026-09-01", config="/c.toml", model="/m.py")
+    assert line.endswith("jobs/score.py --config /c.toml --model /m.py --as-of 2026-08-31")
 
 
 @pytest.mark.parametrize(
