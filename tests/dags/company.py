@@ -32,9 +32,9 @@ SPEC = ModelSpec(
 )
 """
 # Fails in the midst of training, when its run in MLflow has begun.
-BROKEN = MODEL.replace("penalty=100.0", "maxIter=-1")
+BROKEN = MODEL.replace("penalty=100.0", "maxIter=-1").replace('name="churn"', 'name="broken"')
 
-BEGIN, END = date(2023, 7, 1), date(2024, 7, 1)
+BEGIN, END = date(2023, 10, 1), date(2024, 7, 1)
 HEADERS = {
     "transactions": "transaction_id,customer_id,event_time,kind,amount,loaded_at",
     "closures": "customer_id,event_time,kind,loaded_at",
@@ -65,7 +65,6 @@ def write(folder: Path, *, until: date, customers: int = 150) -> Path:
     (folder / "models" / "churn.py").write_text(MODEL)
     (folder / "broken.py").write_text(BROKEN)
     (folder / "churn.toml").write_text(CONFIG)
-    (folder / "bad.toml").write_text(CONFIG.replace("loaded_at", "loaded_on"))
     return folder
 
 
