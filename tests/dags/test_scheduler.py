@@ -48,7 +48,8 @@ def running(shop: Path) -> Iterator[Airflow]:
         "PYTHONPATH": str(ROOT),
     }
     with airflow(shop, env=settings) as it:
-        it.call("PATCH", "/pools/spark", params={"update_mask": "slots"}, json={"name": "spark", "slots": 2})
+        slots = {"pool": "spark", "slots": 2, "include_deferred": False}
+        it.call("PATCH", "/pools/spark", params={"update_mask": "slots"}, json=slots)
         yield it
 
 
@@ -172,6 +173,20 @@ def test_bad_input_fails_at_once(running: Airflow, shop: Path) -> None:
         "score": ("upstream_failed", 0),
     }
     assert alerts(shop)[-1] == ("failure", "churn_score", "build_features")
+
+
+def test_a_task_that_is_marked_as_failed_ends_its_driver(running: Airflow, shop: Path) -> None:
+    run = running.trigger("churn_score", as_of=FIRST)
+    under_way = wait(
+        lambda: processes(shop, "build_features"), lambda found: len(found) == 2, seconds=300, what="a job"
+    )
+    path = f"/dags/churn_score/dagRuns/{run}/taskInstances/build_features"
+    running.call("PATCH", path, json={"new_state": "failed"})
+    wait(
+        lambda: processes(shop, "build_features"), lambda found: not found, seconds=120, what=f"the end of {under_way}"
+    )
+    assert running.ended("churn_score", run) == "failed"
+    assert running.states("churn_score", run) == {"build_features": "failed", "score": "upstream_failed"}
 
 
 def test_a_day_that_has_not_come_is_waited_for(running: Airflow, shop: Path) -> None:
