@@ -9,7 +9,7 @@ To have finished days done again, add `--reprocess-behavior completed`.
 """
 
 from airflow.sdk import TaskGroup
-from steps import SCORED, churn_dag, for_backfill_alone, for_models, step
+from churn_steps import SCORED, churn_dag, for_backfill_alone, for_models, step
 
 with churn_dag("backfill", __doc__, params=for_models(), **for_backfill_alone()):
     for model, when in SCORED.items():

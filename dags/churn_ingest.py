@@ -15,7 +15,7 @@ so no later one is brought in meanwhile. When all are in, `accepted` publishes t
 """
 
 from airflow.sdk import Context, task
-from steps import ACCEPTED, as_of, churn_dag, every_day, sources, step
+from churn_steps import ACCEPTED, as_of, churn_dag, every_day, sources, step
 
 with churn_dag("churn_ingest", __doc__, **every_day()):
 

@@ -8,7 +8,7 @@ count from, and trains. A run by hand speaks for the last midnight, or for `as_o
 """
 
 from airflow.sdk import chain
-from steps import ACCEPTED, churn_dag, on, step
+from churn_steps import ACCEPTED, churn_dag, on, step
 
 with churn_dag("churn_retrain", __doc__, model="churn", **on(ACCEPTED)):
     chain(*(step(job) for job in ("ripe", "build_features", "train", "evaluate", "promote")))

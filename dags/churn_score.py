@@ -9,7 +9,7 @@ trigger `churn_retrain`. Run again, it replaces what it wrote. In the end it pub
 """
 
 from airflow.sdk import chain
-from steps import ACCEPTED, SCORED, SCORES, churn_dag, on, step
+from churn_steps import ACCEPTED, SCORED, SCORES, churn_dag, on, step
 
 with churn_dag("churn_score", __doc__, model="churn", **on(ACCEPTED)):
     chain(

@@ -9,7 +9,7 @@ trigger `fraud_retrain`. Run again, it replaces what it wrote. In the end it pub
 """
 
 from airflow.sdk import chain
-from steps import ACCEPTED, SCORED, SCORES, churn_dag, on, step
+from churn_steps import ACCEPTED, SCORED, SCORES, churn_dag, on, step
 
 with churn_dag("fraud_score", __doc__, model="fraud", **on(ACCEPTED)):
     chain(

@@ -8,7 +8,7 @@ model alone; the other is skipped. A run by hand is about `models`, at the last 
 A broken threshold *fails* the task, with the measure in its log, after its retries; what was measured is in MLflow.
 """
 
-from steps import SCORED, SCORES, churn_dag, for_models, on, step
+from churn_steps import SCORED, SCORES, churn_dag, for_models, on, step
 
 with churn_dag("monitor", __doc__, params=for_models(), **on(SCORES["churn"] | SCORES["fraud"])):
     for model, when in SCORED.items():

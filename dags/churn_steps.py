@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import logging
 import os
 import re
 import shlex
@@ -164,8 +165,12 @@ def tell(kind: str, context: Context, said: str) -> None:
         "try": ti.try_number,
         "message": said,
     }
-    if ALERT_COMMAND:
+    if not ALERT_COMMAND:
+        return
+    try:
         subprocess.run(shlex.split(ALERT_COMMAND), input=json.dumps(message) + "\n", text=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):  # a hold stays a hold, a failure a failure
+        logging.getLogger(__name__).exception("the alert command failed")
 
 
 def on_failure(context: Context) -> None:
