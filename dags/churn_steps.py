@@ -113,7 +113,7 @@ class Step(SparkSubmitOperator):
         if code == NOTHING_TO_DO:
             raise AirflowSkipException(said) from error
         if code != HOLD:
-            raise error
+            raise AirflowException(f"exit code {code}: {said}") from error
         begin, now = context["ti"].get_first_reschedule_date(context), datetime.now(UTC)
         if begin and now - begin > HOLD_LIMIT:
             raise AirflowFailException(f"held since {begin:%Y-%m-%d %H:%M}, which is long enough: {said}") from error

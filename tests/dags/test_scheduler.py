@@ -166,6 +166,7 @@ def test_a_job_that_fails_is_tried_again_and_then_told(running: Airflow, shop: P
     }
     assert [status for name, status in mlflow_runs(shop) if name.startswith("train broken")] == ["FAILED"] * 3
     assert alerts(shop)[-1] == ("failure", "churn_retrain", "train")
+    assert "exit code 1: " in (shop / "alerts.jsonl").read_text().splitlines()[-1]
 
 
 def test_bad_input_fails_at_once(running: Airflow, shop: Path) -> None:
@@ -216,9 +217,7 @@ def second_ingest(running: Airflow) -> str:
     return str(run["dag_run_id"])
 
 
-def test_it_is_taken_up_when_it_comes_late_rows_and_corrections_too(
-    running: Airflow, shop: Path, memory: dict[str, Any]
-) -> None:
+def test_it_is_taken_up_when_it_comes_late_rows_and_corrections_too(running: Airflow, shop: Path) -> None:
     files, to_come = (shop / name / "transactions" for name in ("files", "to_come"))
     told = (files / "2024-06-18.csv").read_text().splitlines()[1].split(",")
     corrected = ",".join([*told[:4], "999.99", "2024-06-25 06:00:00"])
