@@ -30,7 +30,13 @@ class Airflow:
     session: requests.Session = field(default_factory=requests.Session)
 
     def call(self, method: str, path: str, **kwargs: Any) -> Any:
-        answer = self.session.request(method, f"{self.url}/api/v2{path}", timeout=60, **kwargs)
+        """The answer; 503 is SQLite's, which has one writer at a time."""
+        answer = wait(
+            lambda: self.session.request(method, f"{self.url}/api/v2{path}", timeout=60, **kwargs),
+            lambda answer: answer.status_code != requests.codes.unavailable,
+            seconds=120,
+            what=path,
+        )
         assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text[:500]}"
         return answer.json() if answer.text else None
 
