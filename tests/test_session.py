@@ -90,6 +90,22 @@ def test_spark_defaults_are_read_as_spark_reads_them(tmp_path: Path, monkeypatch
     assert sessions._site() == {"spark.driver.memory": "5g", "spark.app.note": "two words"}
 
 
+@pytest.mark.usefixtures("kept")
+@pytest.mark.parametrize("master", ["local[2]", "spark://host:7077"])
+def test_who_submits_otherwise_finds_the_same_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, master: str
+) -> None:
+    conf = {"spark.executor.memory": "8g"}
+    env = sessions.write_defaults(tmp_path, master=master, conf=conf)
+    said = settings(sessions.submit("jobs/ingest.py", master=master, conf=conf, scratch=tmp_path))
+    monkeypatch.undo()
+    monkeypatch.setenv("SPARK_CONF_DIR", env["SPARK_CONF_DIR"])
+    found = sessions._site()
+    library = found.pop("spark.submit.pyFiles", None)
+    assert found == said
+    assert (library is None) == (master == "local[2]")
+
+
 def test_missing_jars_are_an_error_that_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHURN_JARS", str(tmp_path))
     with pytest.raises(ConfigError, match=r"no Delta jars in .*: run `make setup`.*CHURN_JARS"):

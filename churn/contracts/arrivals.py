@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
 from churn.config import Config, Source
-from churn.contracts.source import UNPARSED, Mapped, bound, mapped, read
+from churn.contracts.source import UNPARSED, Mapped, bound, mapped, of_batch, read
 from churn.errors import ConfigError
 
 Place = Literal["files", "kafka"]
@@ -41,7 +41,7 @@ def _tomorrow() -> Column:
 
 
 def _raw_schema(spark: SparkSession, source: Source) -> StructType:
-    known = [field for field in read(spark, source).schema if field.name != UNPARSED]
+    known = [field for field in read(spark, of_batch(spark, source, None)).schema if field.name != UNPARSED]
     return StructType([*known, StructField(UNPARSED, StringType())])
 
 

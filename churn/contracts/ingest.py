@@ -16,7 +16,18 @@ from pyspark.sql import functions as F
 
 from churn.config import Config, Source
 from churn.contracts.contract import Contract
-from churn.contracts.source import RAW, RULES, Mapped, bound, first_line, map_source, unlogged, utc
+from churn.contracts.source import (
+    RAW,
+    RULES,
+    Mapped,
+    bound,
+    first_line,
+    map_source,
+    newest_rows,
+    of_batch,
+    unlogged,
+    utc,
+)
 from churn.errors import BadInputError, ChurnError, ConfigError, HoldError, nearest
 from churn.storage import Lake
 
@@ -75,6 +86,8 @@ class _Batch:
     row: LedgerRow
     declared: int
     """Quarantined rows that the owner's own `reject` rules name."""
+    came: int
+    """The rows that are held against those expected: of a source that comes daily, those of the last day."""
     missing_days: tuple[date, ...]
     touched: tuple[str, ...]
     """Other batches with a version that one of this batch supersedes, or no longer does."""
@@ -272,7 +285,10 @@ def _judge(
 ) -> _Batch:
     if source.expect.days and as_of is None and lake is not None:
         raise ConfigError(f"{source.section('expect')} days counts back from an as-of; give one, or drop days")
-    mapped = map_source(spark, source, as_of=as_of)
+    if source.is_daily and as_of is None and lake is not None:
+        raise ConfigError(f"{source.section()} comes daily, so a batch of it needs an as-of")
+    first = source.is_daily and as_of is not None and _is_first(lake, source, as_of)
+    mapped = map_source(spark, of_batch(spark, source, as_of, first=first), as_of=as_of)
     with _explained(source):
         judged = _judged(lake, mapped, batch=batch, as_of=as_of, keep=keep)
         counts = (
@@ -287,6 +303,7 @@ def _judge(
             quarantined=_quarantined(spark, mapped, judged, row, as_of=as_of, keep=keep),
             row=row,
             declared=sum(one["n"] for one in counts if set(one[RULES]) & set(source.reject)),
+            came=_came(spark, source, row, as_of),
             missing_days=_missing_days(judged, source, as_of),
             touched=tuple(sorted({one["_touched"] for one in counts if one["_touched"] is not None})),
         )
@@ -362,6 +379,21 @@ def _quarantined(
     return broken.unionByName(found)
 
 
+def _is_first(lake: Lake | None, source: Source, as_of: datetime) -> bool:
+    """Whether no batch of the source has an earlier as-of."""
+    if lake is None or not lake.exists(LEDGER):
+        return True
+    earlier = (F.col("source") == source.name) & (F.col("as_of") < F.lit(utc(as_of)))
+    return lake.read(LEDGER).where(earlier).isEmpty()
+
+
+def _came(spark: SparkSession, source: Source, row: LedgerRow, as_of: datetime | None) -> int:
+    """Days before the last were held against what is expected by the batches of their own."""
+    if not source.expect.rows or not source.is_daily or as_of is None:
+        return row.rows_in
+    return newest_rows(spark, source, as_of)
+
+
 def _missing_days(judged: DataFrame, source: Source, as_of: datetime | None) -> tuple[date, ...]:
     """The days before as-of, of those that are expected, on which nothing usable happened."""
     if not source.expect.days or as_of is None:
@@ -378,9 +410,9 @@ def _missing_days(judged: DataFrame, source: Source, as_of: datetime | None) -> 
 def _hold(batch: _Batch) -> None:
     """Raise HoldError if what is expected has not come."""
     source, row, missing = batch.mapped.source, batch.row, batch.missing_days
-    if row.rows_in < source.expect.rows:
+    if batch.came < source.expect.rows:
         raise HoldError(
-            f"{row.source}: {row.rows_in} rows have come, at least {source.expect.rows} are expected; nothing was"
+            f"{row.source}: {batch.came} rows have come, at least {source.expect.rows} are expected; nothing was"
             " written, try again when the rest has come"
         )
     if missing:

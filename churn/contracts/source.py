@@ -6,7 +6,7 @@ import csv
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from operator import or_
@@ -31,7 +31,7 @@ from pyspark.sql.types import (
     TimestampType,
 )
 
-from churn.config import Config, Source
+from churn.config import DAY, Config, Source
 from churn.contracts import CONTRACTS
 from churn.contracts.contract import Contract, Field
 from churn.errors import BadInputError, ChurnError, ConfigError, HoldError, nearest
@@ -92,7 +92,7 @@ def map_source(spark: SparkSession, source: Source, *, as_of: datetime | None = 
     BadInputError for a place that cannot be read, HoldError if that place is expected to fill.
     """
     latest = None if as_of is None else F.lit(utc(as_of) + _LATEST)
-    return mapped(read(spark, source), source, latest=latest, raw=raw)
+    return mapped(read(spark, of_batch(spark, source, as_of)), source, latest=latest, raw=raw)
 
 
 def mapped(frame: DataFrame, source: Source, *, latest: Column | None = None, raw: bool = False) -> Mapped:
@@ -354,6 +354,50 @@ def utc(moment: datetime) -> datetime:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
+def of_batch(spark: SparkSession, source: Source, as_of: datetime | None, *, first: bool = False) -> Source:
+    """The source with the path that a batch reads: of one that comes daily, the files of its days.
+
+    The first batch reads all days before its as-of; without an as-of it is all days there are. Raises HoldError where
+    one of the last `look_back` days has no file, unless it lies before the first file there is.
+    """
+    if not source.is_daily:
+        return source
+    if as_of is None:
+        return replace(source, path=source.place())
+    days, there = [str(day) for day in source.days(utc(as_of))], sorted(_days_there(spark, source))
+    missing = [day for day in days if day not in there and (day == days[-1] or (there and day > there[0]))]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise HoldError(
+            f"{source.name}: {source.place(missing[0])}{more} has not come; nothing was written, try again when it has"
+        )
+    return replace(source, path=source.place(*(day for day in there if day <= days[-1] and (first or day >= days[0]))))
+
+
+def newest_rows(spark: SparkSession, source: Source, as_of: datetime) -> int:
+    """How many rows the last day of a batch has, of a source that comes daily."""
+    return read(spark, of_batch(spark, replace(source, look_back=1), as_of)).count()
+
+
+def _days_there(spark: SparkSession, source: Source) -> set[str]:
+    """The days of which there is a file that holds something, as in its name."""
+    said = _day_in(source.path or "")
+    found = _found(spark, replace(source, path=source.place())) or ()
+    return {match[1] for name, size in found if size and (match := said.search(name))}
+
+
+def _day_in(path: str) -> re.Pattern[str]:
+    """What finds the day in the name of a file that a path with `${day}` leads to.
+
+    >>> _day_in("in*/${day}/{a,b}").search("file:/in1/2026-10-01/b/2020-02-02.csv")[1]
+    '2026-10-01'
+    """
+    pattern = re.escape(re.sub(r"^[A-Za-z][\w+.-]*:(//)?", "", path).rstrip("/"))
+    pattern = pattern.replace(re.escape(DAY), r"(\d{4}-\d\d-\d\d)", 1).replace(re.escape(DAY), r"\d{4}-\d\d-\d\d")
+    pattern = re.sub(r"\\\{(.*?)\\\}", lambda either: f"(?:{either[1].replace(',', '|')})", pattern)
+    return re.compile(pattern.replace(r"\*", "[^/]*").replace(r"\?", "[^/]") + "(?=/|$)")
+
+
 def read(spark: SparkSession, source: Source) -> DataFrame:
     """The raw rows: text as text, with `UNPARSED` where a line of csv or json does not fit its header or syntax."""
     readers = {"csv": _read_csv, "json": _read_json}
@@ -484,6 +528,16 @@ def _literal(file: str) -> str:
 
 def _files(spark: SparkSession, source: Source) -> list[tuple[str, int]]:
     """The files of a path, a folder or a pattern with their sizes, in the order of their names."""
+    files = _found(spark, source)
+    if files is None:
+        raise _absent(source, "does not exist")
+    if not files:
+        raise _absent(source, "holds no files")
+    return files
+
+
+def _found(spark: SparkSession, source: Source) -> list[tuple[str, int]] | None:
+    """The same, or null where nothing has such a name."""
     jvm: Any = spark.sparkContext._jvm
     place = jvm.org.apache.hadoop.fs.Path(source.path)
     system = place.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
@@ -497,12 +551,7 @@ def _files(spark: SparkSession, source: Source) -> list[tuple[str, int]]:
                 yield from walk(inner)
 
     found = system.globStatus(place)
-    if not found:
-        raise _absent(source, "does not exist")
-    files = sorted(file for status in found for file in walk(status))
-    if not files:
-        raise _absent(source, "holds no files")
-    return files
+    return sorted(file for status in found for file in walk(status)) if found else None
 
 
 def _absent(source: Source, problem: str) -> ChurnError:

@@ -1,0 +1,148 @@
+"""A real Airflow in a process group of its own, and its REST API."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import requests
+from conftest import PYTHON, ROOT
+
+T = TypeVar("T")
+READY_SECONDS = 300
+END_SECONDS = 120
+
+
+@dataclass
+class Airflow:
+    """What an engineer on call does and sees, by the REST API."""
+
+    url: str
+    home: Path
+    session: requests.Session = field(default_factory=requests.Session)
+
+    def call(self, method: str, path: str, **kwargs: Any) -> Any:
+        """The answer; 503 is SQLite's, which has one writer at a time."""
+        answer = wait(
+            lambda: self.session.request(method, f"{self.url}/api/v2{path}", timeout=60, **kwargs),
+            lambda answer: answer.status_code != requests.codes.unavailable,
+            seconds=120,
+            what=path,
+        )
+        assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text[:500]}"
+        return answer.json() if answer.text else None
+
+    def unpause(self, *dags: str, paused: bool = False) -> None:
+        for dag in dags:
+            self.call("PATCH", f"/dags/{dag}", json={"is_paused": paused})
+
+    def trigger(self, dag: str, **conf: Any) -> str:
+        """Start a run by hand, without a logical date, as the page does; its id."""
+        return str(self.call("POST", f"/dags/{dag}/dagRuns", json={"logical_date": None, "conf": conf})["dag_run_id"])
+
+    def runs(self, dag: str) -> list[dict[str, Any]]:
+        return list(self.call("GET", f"/dags/{dag}/dagRuns", params={"order_by": "run_after"})["dag_runs"])
+
+    def tasks(self, dag: str, run: str) -> dict[str, dict[str, Any]]:
+        found = self.call("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
+        return {task["task_id"]: task for task in found}
+
+    def states(self, dag: str, run: str) -> dict[str, str | None]:
+        return {name: task["state"] for name, task in self.tasks(dag, run).items()}
+
+    def xcom(self, dag: str, run: str, task: str, key: str) -> Any:
+        return self.call("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/{key}")["value"]
+
+    def ended(self, dag: str, run: str, *, seconds: float = 900) -> str:
+        """The state that a run ends in."""
+        state = wait(
+            lambda: self.call("GET", f"/dags/{dag}/dagRuns/{run}")["state"],
+            lambda state: state in ("success", "failed"),
+            seconds=seconds,
+            what=f"{dag} {run}",
+        )
+        return str(state)
+
+    def run_of(self, dag: str, *, partition: str, seconds: float = 300) -> str:
+        """The run that a partition of an asset has started."""
+        found = wait(
+            lambda: [run["dag_run_id"] for run in self.runs(dag) if run["partition_key"] == partition],
+            bool,
+            seconds=seconds,
+            what=f"a run of {dag} for {partition}",
+        )
+        return str(found[0])
+
+
+def wait(look: Callable[[], T], enough: Callable[[T], object], *, seconds: float, what: str) -> T:
+    """Look once a second until it is enough."""
+    deadline = time.monotonic() + seconds
+    while not enough(found := look()):
+        assert time.monotonic() < deadline, f"{what}: still {found!r} after {seconds:.0f} s"
+        time.sleep(1)
+    return found
+
+
+@contextmanager
+def airflow(folder: Path, *, env: Mapping[str, str]) -> Iterator[Airflow]:
+    """Airflow with its home in a folder that holds churn.toml and models; all its processes end with it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    home = folder / "airflow"
+    home.mkdir()
+    line = [
+        *(PYTHON, "-m", "churn", "airflow", "--home", home, "--config", folder / "churn.toml"),
+        *("--models", folder / "models", "--port", port, "--master", "local[1]", "--conf", "spark.driver.memory=1g"),
+    ]
+    with (home / "output.txt").open("w") as output:
+        started = subprocess.Popen(
+            [str(word) for word in line],
+            cwd=ROOT,
+            env={**{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}, **env},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        it = Airflow(f"http://127.0.0.1:{port}", home)
+        wait(lambda: ready(it, started), bool, seconds=READY_SECONDS, what=f"Airflow, see {home / 'output.txt'}")
+        yield it
+    finally:
+        started.send_signal(signal.SIGTERM)
+        started.wait(END_SECONDS)
+        assert of_folder(folder) == [], "something outlived Airflow"
+
+
+def of_folder(folder: Path) -> list[str]:
+    """The command lines of processes that speak of a folder, in their words or their environment."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            told = (place / "cmdline").read_bytes() + (place / "environ").read_bytes()
+        except OSError:  # it has ended meanwhile
+            continue
+        if place.name != str(os.getpid()) and str(folder).encode() in told:
+            found.append((place / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return found
+
+
+def ready(it: Airflow, process: subprocess.Popen[bytes]) -> bool:
+    """Whether it answers and has read the DAGs."""
+    assert process.poll() is None, (it.home / "output.txt").read_text()[-3000:]
+    try:
+        if "Authorization" not in it.session.headers:
+            token = requests.get(f"{it.url}/auth/token", timeout=10).json()["access_token"]
+            it.session.headers["Authorization"] = f"Bearer {token}"
+        health = it.call("GET", "/monitor/health")
+        return health["scheduler"]["status"] == "healthy" and len(it.call("GET", "/dags")["dags"]) == 7
+    except (requests.RequestException, AssertionError, KeyError):
+        return False

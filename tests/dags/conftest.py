@@ -1,0 +1,32 @@
+"""Before Airflow is imported: an empty home, and the DAGs' folder on the path, as Airflow has it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PYTHON = os.environ.get("CHURN_PYTHON") or str(ROOT / ".venv" / "bin" / "python")
+"""Of the environment that the jobs run in."""
+
+for name in [name for name in os.environ if name.startswith(("AIRFLOW", "CHURN_"))]:
+    del os.environ[name]
+os.environ |= {
+    "AIRFLOW_HOME": tempfile.mkdtemp(prefix="airflow-"),
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps({"conn_type": "spark", "host": "local[*]"}),
+    "TZ": "UTC",
+}
+sys.path.insert(0, str(ROOT / "dags"))
+
+
+def spark_environment() -> dict[str, str]:
+    """What a spark-submit needs in its environment, itself on the path."""
+    ask = "import json; from churn.session import environment; print(json.dumps(environment()))"
+    done = subprocess.run([PYTHON, "-c", ask], cwd=ROOT, capture_output=True, text=True, check=True)
+    found: dict[str, str] = json.loads(done.stdout)
+    return found | {"PATH": f"{found['SPARK_HOME']}/bin:{os.environ['PATH']}"}

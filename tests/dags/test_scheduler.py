@@ -1,0 +1,275 @@
+"""The life of the models under a real scheduler: each test goes on where the one before it stopped.
+
+Airflow, spark-submit, Delta Lake and MLflow are the real ones; the state of a task, the exit code of its job and the
+status of its run in MLflow have to agree.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow_api import Airflow, airflow, wait
+from company import write
+from conftest import PYTHON, ROOT
+
+FIRST, SECOND = "2024-06-25", "2024-06-26"
+LAST_FILE = "2024-06-25"  # which the second as-of needs, and which has not come at first
+DAILY = ["2024-06-20", "2024-06-21", "2024-06-22", "2024-06-23", "2024-06-24"]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shop of which the files until 24 June have come: the batch of 25 June can be read, that of the 26th not."""
+    return write(tmp_path_factory.mktemp("shop"), until=date(2024, 6, 25))
+
+
+@pytest.fixture(scope="module")
+def memory() -> dict[str, Any]:
+    """What one test leaves to the next."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def running(shop: Path) -> Iterator[Airflow]:
+    settings = {
+        "CHURN_START": "2024-06-24",
+        "CHURN_RETRY_SECONDS": "2",
+        "CHURN_HOLD_SECONDS": "10",
+        "CHURN_ALERT_COMMAND": f"tee -a {shop / 'alerts.jsonl'}",
+        "PYTHONPATH": str(ROOT),
+    }
+    with airflow(shop, env=settings) as it:
+        slots = {"pool": "spark", "slots": 2, "include_deferred": False}
+        it.call("PATCH", "/pools/spark", params={"update_mask": "slots"}, json=slots)
+        yield it
+
+
+def mlflow_runs(shop: Path) -> list[tuple[str, str]]:
+    """The name and the status of every run, in the order of their start."""
+    if not (shop / "mlflow.db").exists():
+        return []
+    with sqlite3.connect(f"file:{shop / 'mlflow.db'}?mode=ro", uri=True) as store:
+        try:
+            return store.execute("select name, status from runs order by start_time").fetchall()
+        except sqlite3.OperationalError:  # the store is still being made
+            return []
+
+
+def alerts(shop: Path) -> list[tuple[str, str, str]]:
+    """What has been told: the kind, the DAG and the task."""
+    lines = (shop / "alerts.jsonl").read_text().splitlines() if (shop / "alerts.jsonl").exists() else []
+    return [(told["kind"], told["dag"], told["task"]) for told in map(json.loads, lines)]
+
+
+def content(shop: Path, *tables: str) -> dict[str, Any]:
+    """The version of each table, and its rows by as-of."""
+    line = [PYTHON, str(ROOT / "tests" / "dags" / "content.py"), str(shop / "lake"), *tables]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(line, env=env, capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def day_before(day: str) -> date:
+    return date.fromisoformat(day) - timedelta(days=1)
+
+
+def of_days(found: dict[str, Any]) -> dict[str, dict[str, list[str]]]:
+    """The rows of the five days alone."""
+    return {table: {day: told["rows"][day] for day in DAILY} for table, told in found.items()}
+
+
+def processes(shop: Path, job: str) -> dict[str, int]:
+    """The JVM and the Python driver of a job under way."""
+    found = {}
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = place.read_text().split("\0")
+        except OSError:  # it has ended meanwhile
+            continue
+        if any(word.endswith(f"jobs/{job}.py") for word in words) and any(str(shop) in word for word in words):
+            found["jvm" if any("SparkSubmit" in word for word in words) else "driver"] = int(place.parent.name)
+    return found
+
+
+def test_a_day_is_ingested_by_the_clock(running: Airflow, shop: Path) -> None:
+    running.unpause("churn_ingest", "churn_retrain")
+    [run] = wait(lambda: running.runs("churn_ingest"), bool, seconds=120, what="a scheduled run")
+    assert (run["run_type"], run["data_interval_start"][:10], run["data_interval_end"][:10]) == (
+        "scheduled",
+        "2024-06-24",
+        FIRST,
+    )
+    assert running.ended("churn_ingest", run["dag_run_id"]) == "success"
+    assert set(running.states("churn_ingest", run["dag_run_id"]).values()) == {"success"}
+    running.unpause("churn_ingest", paused=True)
+
+
+def test_what_is_in_starts_a_retraining_that_outlives_killed_drivers(running: Airflow, shop: Path) -> None:
+    run = running.run_of("churn_retrain", partition=FIRST)
+
+    def training(times: int) -> None:
+        begun = [("train churn 2024-06-25", "FAILED")] * (times - 1) + [("train churn 2024-06-25", "RUNNING")]
+        wait(lambda: mlflow_runs(shop), lambda runs: runs == begun, seconds=600, what=f"training, try {times}")
+
+    training(1)
+    os.kill(processes(shop, "train")["driver"], signal.SIGKILL)  # nothing can be said any more: the next try says it
+    training(2)
+    os.kill(processes(shop, "train")["jvm"], signal.SIGTERM)
+    assert running.ended("churn_retrain", run) == "success"
+    tasks = running.tasks("churn_retrain", run)
+    assert {name: (task["state"], task["try_number"]) for name, task in tasks.items()} == {
+        "ripe": ("success", 1),
+        "build_features": ("success", 1),
+        "train": ("success", 3),
+        "evaluate": ("success", 1),
+        "promote": ("success", 1),
+    }
+    statuses = [status for name, status in mlflow_runs(shop) if name == "train churn 2024-06-25"]
+    assert statuses == ["FAILED", "FAILED", "FINISHED"]
+    assert [told for told in alerts(shop) if told[0] == "failure"] == []
+
+
+def test_without_new_labels_the_rest_is_skipped(running: Airflow) -> None:
+    run = running.trigger("churn_retrain", as_of=FIRST)
+    assert running.ended("churn_retrain", run) == "success"
+    assert set(running.states("churn_retrain", run).values()) == {"skipped"}
+
+
+def test_five_days_are_scored_by_hand(running: Airflow, shop: Path, memory: dict[str, Any]) -> None:
+    memory["broken"] = running.trigger("churn_retrain", as_of=FIRST, model=str(shop / "broken.py"))
+    running.unpause("churn_score")
+    runs = [running.trigger("churn_score", as_of=day) for day in DAILY]
+    assert [running.ended("churn_score", run) for run in runs] == ["success"] * len(DAILY)
+    memory["daily"] = content(shop, "features_churn", "scores_churn")
+    assert all(len(of) > 50 for table in of_days(memory["daily"]).values() for of in table.values())
+
+
+def test_a_job_that_fails_is_tried_again_and_then_told(running: Airflow, shop: Path, memory: dict[str, Any]) -> None:
+    assert running.ended("churn_retrain", memory["broken"]) == "failed"
+    tasks = running.tasks("churn_retrain", memory["broken"])
+    assert {name: (task["state"], task["try_number"]) for name, task in tasks.items()} == {
+        "ripe": ("success", 1),
+        "build_features": ("success", 1),
+        "train": ("failed", 3),
+        "evaluate": ("upstream_failed", 0),
+        "promote": ("upstream_failed", 0),
+    }
+    assert [status for name, status in mlflow_runs(shop) if name.startswith("train broken")] == ["FAILED"] * 3
+    assert alerts(shop)[-1] == ("failure", "churn_retrain", "train")
+    assert "exit code 1: " in (shop / "alerts.jsonl").read_text().splitlines()[-1]
+
+
+def test_bad_input_fails_at_once(running: Airflow, shop: Path) -> None:
+    run = running.trigger("churn_score", as_of=FIRST, model=str(shop / "nowhere.py"))
+    assert running.ended("churn_score", run) == "failed"
+    tasks = running.tasks("churn_score", run)
+    assert {name: (task["state"], task["try_number"]) for name, task in tasks.items()} == {
+        "build_features": ("failed", 1),
+        "score": ("upstream_failed", 0),
+    }
+    assert alerts(shop)[-1] == ("failure", "churn_score", "build_features")
+
+
+def test_a_task_that_is_marked_as_failed_ends_its_driver(running: Airflow, shop: Path) -> None:
+    run = running.trigger("churn_score", as_of=FIRST)
+    under_way = wait(
+        lambda: processes(shop, "build_features"), lambda found: len(found) == 2, seconds=300, what="a job"
+    )
+    path = f"/dags/churn_score/dagRuns/{run}/taskInstances/build_features"
+    running.call("PATCH", path, json={"new_state": "failed"})
+    wait(
+        lambda: processes(shop, "build_features"), lambda found: not found, seconds=120, what=f"the end of {under_way}"
+    )
+    assert running.ended("churn_score", run) == "failed"
+    assert running.states("churn_score", run) == {"build_features": "failed", "score": "upstream_failed"}
+
+
+def test_a_day_that_has_not_come_is_waited_for(running: Airflow, shop: Path) -> None:
+    running.unpause("churn_ingest")
+    run = second_ingest(running)
+    for task in ("ingest_transactions", "ingest_closures"):
+        wait(
+            lambda task=task: running.states("churn_ingest", run)[task],
+            lambda state: state == "up_for_reschedule",
+            seconds=300,
+            what=f"a hold of {task}",
+        )
+    said = running.xcom("churn_ingest", run, "ingest_transactions", "hold")
+    assert f"{shop / 'files' / 'transactions' / LAST_FILE}.csv has not come" in said
+    tries = {name: task["try_number"] for name, task in running.tasks("churn_ingest", run).items()}
+    assert tries == {"ingest_transactions": 1, "ingest_closures": 1, "accepted": 0}
+    held = [("hold", "churn_ingest", "ingest_closures"), ("hold", "churn_ingest", "ingest_transactions")]
+    assert sorted(told for told in alerts(shop) if told[0] == "hold") == held
+
+
+def second_ingest(running: Airflow) -> str:
+    _, run = wait(lambda: running.runs("churn_ingest"), lambda runs: len(runs) == 2, seconds=120, what="a second run")
+    return str(run["dag_run_id"])
+
+
+def test_it_is_taken_up_when_it_comes_late_rows_and_corrections_too(running: Airflow, shop: Path) -> None:
+    files, to_come = (shop / name / "transactions" for name in ("files", "to_come"))
+    told = (files / "2024-06-18.csv").read_text().splitlines()[1].split(",")
+    corrected = ",".join([*told[:4], "999.99", "2024-06-25 06:00:00"])
+    (to_come / f"{LAST_FILE}.csv").open("a").write(f"{corrected}\n")
+    late = f"late,{told[1]},2024-06-19 12:00:00,purchase,111.11,2024-06-25 05:00:00\n"
+    (files / "2024-06-23.csv").open("a").write(late)  # a file that was read before grows
+    for source in ("closures", "transactions"):
+        (shop / "to_come" / source / f"{LAST_FILE}.csv").replace(shop / "files" / source / f"{LAST_FILE}.csv")
+
+    assert running.ended("churn_ingest", second_ingest(running)) == "success"
+    running.unpause("churn_ingest", paused=True)
+    scored = running.run_of("churn_score", partition=SECOND)
+    assert running.ended("churn_score", scored) == "success"
+
+    found = content(shop, "transactions", "scores_churn")
+    taken = [row for row in found["transactions"]["rows"]["None"] if f"'batch': '{SECOND}'" in row]
+    assert [sum(words in row for row in taken) for words in ("'late'", "Decimal('999.99", f"'{told[0]}'")] == [1, 1, 1]
+    assert len(found["scores_churn"]["rows"][SECOND]) > 50
+
+
+def test_a_backfill_writes_what_the_daily_runs_wrote_twice(
+    running: Airflow, shop: Path, memory: dict[str, Any]
+) -> None:
+    """By now more is known of those days than was then: the features of then must not see it."""
+    running.unpause("backfill")
+    before = memory["daily"]
+    for again in ("none", "completed"):
+        asked = {
+            "dag_id": "backfill",
+            "from_date": f"{day_before(DAILY[0])}T00:00:00Z",  # where the data interval begins whose end is as-of
+            "to_date": f"{day_before(DAILY[-1])}T00:00:00Z",
+            "dag_run_conf": {"models": ["churn"]},
+            "reprocess_behavior": again,
+            "max_active_runs": 2,
+        }
+        number = running.call("POST", "/backfills", json=asked)["id"]
+        wait(
+            lambda number=number: running.call("GET", f"/backfills/{number}")["completed_at"],
+            bool,
+            seconds=900,
+            what=f"backfill {number}",
+        )
+        for run in running.runs("backfill"):
+            assert (run["state"], run["run_type"]) == ("success", "backfill")
+            assert running.states("backfill", run["dag_run_id"]) == {
+                "churn.build_features": "success",
+                "churn.score": "success",
+                "fraud.build_features": "skipped",
+                "fraud.score": "skipped",
+            }
+        after = content(shop, "features_churn", "scores_churn")
+        assert all(after[table]["version"] >= before[table]["version"] + len(DAILY) for table in after)
+        assert of_days(after) == of_days(memory["daily"])
+        before = after
+    assert len(running.runs("backfill")) == len(DAILY)
