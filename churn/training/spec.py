@@ -94,6 +94,8 @@ class ModelSpec:
     """Of transactions: how many alerts a day can be looked at."""
     audit: int = 5
     """Of transactions: how many more a day are drawn at random, so that labels do not come from alerts alone."""
+    retrain_after: int = 50
+    """Rows of 1 that must have ripened at new as-ofs before training again is worth it."""
     refit: bool = True
     """Fit the chosen candidate again on every ripe as-of; the choice keeps its gap either way."""
     resamples: int = 200
@@ -119,6 +121,7 @@ class ModelSpec:
             "test_dates",
             "test_every",
             "judged_days",
+            "retrain_after",
         ):
             self._at_least(name, 1)
         for name in ("lead", "maturity", "history", "blocked_days", "majority", "budget", "audit"):
