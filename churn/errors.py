@@ -39,6 +39,10 @@ class HoldError(ChurnError):
     word = "hold"
 
 
+class LimitError(ChurnError):
+    """What a model sees, or how it did, is beyond a limit; everything that was found has been written. Exit code 1."""
+
+
 class NothingToDoError(ChurnError):
     """What was asked for is not due; nothing is wrong, and nothing was written. Exit code 4."""
 

@@ -61,9 +61,9 @@ def note(registry: Registry, version: str, as_of: datetime, found: Noted) -> Non
     registry.tag(version, **{_tag(as_of): json.dumps(asdict(found))})
 
 
-def noted(tags: Mapping[str, str], as_of: datetime | None = None) -> Noted | None:
-    """What an evaluation of this as-of (null = the newest) left among a version's tags."""
-    dated = sorted(name for name in tags if name.startswith(_TAG))
+def noted(tags: Mapping[str, str], as_of: datetime | None = None, *, until: datetime | None = None) -> Noted | None:
+    """What an evaluation left among a version's tags: of this as-of, or the newest, or the newest until a moment."""
+    dated = sorted(name for name in tags if name.startswith(_TAG) and (until is None or name <= _tag(until)))
     name = _tag(as_of) if as_of else (dated or [""])[-1]
     if name not in tags:
         return None
