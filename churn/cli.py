@@ -38,7 +38,7 @@ def explained(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except ChurnError as error:
-            err.print(f"[bold red]{'hold' if error.exit_code == 3 else 'error'}:[/] ", end="")
+            err.print(f"[bold red]{error.word}:[/] ", end="")
             err.print(str(error), markup=False, highlight=False)
             raise typer.Exit(error.exit_code) from None
 
@@ -236,6 +236,28 @@ def _check(config: Path, model: Path, *as_ofs: str) -> None:
     spec.override(settings.models.get(spec.name, {}), where=settings.path.name)
     for as_of in as_ofs:
         moment(as_of)
+
+
+@app.command()
+@explained
+def rollback(
+    model: Annotated[str, typer.Argument(help="The registered model: churn, fraud.")],
+    config: ConfigFile,
+    why: Annotated[str, typer.Option(help="The reason, to stay with the version that goes.")] = "by hand",
+) -> None:
+    """Put the champion before this one back into use; the one that goes is never promoted again."""
+    from churn import tracking
+    from churn.config import load
+    from churn.evaluation.promotion import rollback as go_back
+    from churn.registry import Registry
+
+    settings, key = load(config), f"rollback {model}"
+    registry = Registry(settings.tracking_uri, model)
+    registry.version(tracking.CHAMPION)
+    with tracking.run(settings.tracking_uri, settings.experiment, key, key=key, tags={"model": model}) as tracked:
+        gone, back = go_back(registry, why)
+        tracked.params({"from_version": gone, "to_version": back, "why": why})
+    out.print(f"{model}: version {back} is the champion again; version {gone} went: {why}", soft_wrap=True)
 
 
 @app.command()

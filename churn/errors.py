@@ -10,6 +10,8 @@ class ChurnError(Exception):
     """Something this library can explain: one message, no stack trace. Exit code 1."""
 
     exit_code = 1
+    word = "error"
+    """What stands before the message on a terminal."""
 
 
 class BadInputError(ChurnError):
@@ -34,6 +36,18 @@ class HoldError(ChurnError):
     """Data that should be there is not there yet. Nothing was written; try again later. Exit code 3."""
 
     exit_code = 3
+    word = "hold"
+
+
+class LimitError(ChurnError):
+    """What a model sees, or how it did, is beyond a limit; everything that was found has been written. Exit code 1."""
+
+
+class NothingToDoError(ChurnError):
+    """What was asked for is not due; nothing is wrong, and nothing was written. Exit code 4."""
+
+    exit_code = 4
+    word = "nothing to do"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -101,13 +101,16 @@ def parser(description: str, *, model: bool = True, as_of: bool = True) -> argpa
 
 
 def run(step: Callable[[Job], None], arguments: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
-    """Do one step: 0 done, 1 failed, 2 bad input or configuration, 3 hold. An explained error prints one message."""
+    """Do one step: 0 done, 1 failed, 2 bad input or configuration, 3 hold, 4 nothing to do.
+
+    An explained error prints one message.
+    """
     guard()
     job = Job(name=step.__module__ if step.__module__ != "__main__" else _script(), args=arguments.parse_args(argv))
     try:
         step(job)
     except ChurnError as error:
-        print(f"{'hold' if error.exit_code == 3 else 'error'}: {error}", file=sys.stderr, flush=True)
+        print(f"{error.word}: {error}", file=sys.stderr, flush=True)
         return error.exit_code
     finally:
         if "spark" in job.__dict__:

@@ -54,13 +54,13 @@ class Lake:
         newest = DeltaTable.forPath(self.spark, self.path(name)).history(1).select("version").head()
         return int(newest["version"]) if newest is not None else None
 
-    def replace(self, df: DataFrame, name: str, where: Mapping[str, object]) -> None:
+    def replace(self, df: DataFrame, name: str, where: Mapping[str, object], *, widen: bool = False) -> None:
         """Put `df` in the place of the rows whose columns have these values; an empty `where` is the whole table.
 
         A list means any of its values. Every row of `df` must have them. A new table is partitioned by the columns
-        of `where`.
+        of `where`. `widen` adds columns of `df` that the table lacks, null in its other rows.
         """
-        writer = df.write.format("delta").mode("overwrite")
+        writer = df.write.format("delta").mode("overwrite").option("mergeSchema", str(widen).lower())
         if where:
             writer = writer.option("replaceWhere", " AND ".join(_among(*pair) for pair in where.items()))
         if not self.exists(name):

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 CHALLENGER: Final = "challenger"
 CHAMPION: Final = "champion"
+PREVIOUS: Final = "previous"
+"""The champion before this one, to go back to."""
 RUN_KEY: Final = "run_key"
 """The tag that names the work of a run, such as "train churn 2026-10-01": a rerun has the same."""
 
@@ -48,6 +50,8 @@ _METRICS_PER_CALL = 1000
 _PARAMS_PER_CALL = 100
 _ENDING_SECONDS = 5
 _SQLITE = "sqlite:///"
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""How stores say that there is no such model, version or alias."""
 _REQUIREMENTS = ("pyspark", "mlflow")
 
 for noisy in ("mlflow", "alembic"):
@@ -142,8 +146,8 @@ def run(
     A run of the same key that is still RUNNING was killed before it could say so: it is ended as FAILED first.
     Raises ChurnError where the store cannot be reached.
     """
-    client = _connect(tracking_uri)
-    try:
+    client = connect(tracking_uri)
+    with reaching(tracking_uri):
         experiment_id = _experiment(client, tracking_uri, experiment)
         _end_killed(client, experiment_id, key)
         started = mlflow.start_run(
@@ -152,8 +156,6 @@ def run(
             tags={**(tags or {}), RUN_KEY: key},
             log_system_metrics=False,
         )
-    except MlflowException as error:
-        raise ChurnError(f"cannot track runs at {tracking_uri}: {error}; check [tracking] uri in churn.toml") from error
     run_id = started.info.run_id
     with _on_sigterm(lambda: _fail(client, run_id, "terminated")) as sigterm:
         try:
@@ -185,32 +187,28 @@ def load_model(tracking_uri: str, model: str, alias_or_version: str = CHALLENGER
 
     Raises BadInputError where there is none, and says which there are.
     """
-    client = _connect(tracking_uri)
-    try:
-        if alias_or_version.isdigit():
-            found = client.get_model_version(model, alias_or_version)
-        else:
-            found = client.get_model_version_by_alias(model, alias_or_version)
-    except MlflowException as error:
-        raise BadInputError(_no_model(client, tracking_uri, model, alias_or_version)) from error
-    with tempfile.TemporaryDirectory() as scratch:
-        # The files are read here and now, so that the copies MLflow makes can go.
-        loaded = mlflow.spark.load_model(f"models:/{model}/{found.version}", dfs_tmpdir=scratch, dst_path=scratch)
-    return Registered(loaded, str(found.version), str(found.run_id), _summary(str(found.run_id)))
+    client = connect(tracking_uri)
+    with reaching(tracking_uri):
+        try:
+            if alias_or_version.isdigit():
+                found = client.get_model_version(model, alias_or_version)
+            else:
+                found = client.get_model_version_by_alias(model, alias_or_version)
+        except MlflowException as error:
+            if not absent(error):
+                raise
+            raise BadInputError(_no_model(client, tracking_uri, model, alias_or_version)) from error
+        with tempfile.TemporaryDirectory() as scratch:
+            # The files are read here and now, so that the copies MLflow makes can go.
+            loaded = mlflow.spark.load_model(f"models:/{model}/{found.version}", dfs_tmpdir=scratch, dst_path=scratch)
+        return Registered(loaded, str(found.version), str(found.run_id), fit_summary(str(found.run_id)))
 
 
-def model_in_use(tracking_uri: str, model: str) -> Registered:
-    """The champion; while there is none, the challenger."""
-    try:
-        return load_model(tracking_uri, model, CHAMPION)
-    except BadInputError:
-        return load_model(tracking_uri, model, CHALLENGER)
-
-
-def _summary(run_id: str) -> Mapping[str, Any]:
+def fit_summary(run_id: str) -> Mapping[str, Any]:
+    """What a training run noted of its model in `fit.json`; nothing where it was logged without one."""
     try:
         return dict(mlflow.artifacts.load_dict(f"runs:/{run_id}/fit.json"))
-    except (MlflowException, OSError):  # a model that was logged without one
+    except (MlflowException, OSError):
         return {}
 
 
@@ -242,14 +240,33 @@ def _scratch() -> str:
     return os.environ.get("MLFLOW_DFS_TMP") or f"{tempfile.gettempdir()}/mlflow-{os.getuid()}"
 
 
-def _connect(tracking_uri: str) -> MlflowClient:
-    try:
+def connect(tracking_uri: str) -> MlflowClient:
+    """A client of the store, and MLflow's own functions turned to it. Raises ChurnError where there can be none."""
+    with reaching(tracking_uri):
         if store := _sqlite_file(tracking_uri):
             store.parent.mkdir(parents=True, exist_ok=True)
         mlflow.set_tracking_uri(tracking_uri)
         return MlflowClient(tracking_uri)
+
+
+def exists(tracking_uri: str) -> bool:
+    """Whether there is a store already: asking a SQLite file that is not there would make one, in seconds."""
+    store = _sqlite_file(tracking_uri)
+    return store is None or store.exists()
+
+
+@contextmanager
+def reaching(tracking_uri: str) -> Iterator[None]:
+    """What MLflow raises inside becomes a ChurnError that says where to look."""
+    try:
+        yield
     except (MlflowException, OSError) as error:
         raise ChurnError(f"cannot track runs at {tracking_uri}: {error}; check [tracking] uri in churn.toml") from error
+
+
+def absent(error: MlflowException) -> bool:
+    """Whether the store was reached, and holds no such thing."""
+    return error.error_code in _ABSENT
 
 
 def _sqlite_file(tracking_uri: str) -> Path | None:
@@ -358,10 +375,19 @@ def _on_sigterm(closing: Callable[[], None]) -> Iterator[_Sigterm]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _no_model(client: MlflowClient, tracking_uri: str, model: str, alias_or_version: str) -> str:
+def aliases(client: MlflowClient, model: str) -> dict[str, str] | None:
+    """The version behind each alias of a registered model; null where none is registered by that name."""
     try:
-        aliases = client.get_registered_model(model).aliases
-    except MlflowException:
+        return {alias: str(version) for alias, version in client.get_registered_model(model).aliases.items()}
+    except MlflowException as error:
+        if not absent(error):
+            raise
+        return None
+
+
+def _no_model(client: MlflowClient, tracking_uri: str, model: str, alias_or_version: str) -> str:
+    there = aliases(client, model)
+    if there is None:
         return f"no model {model!r} is registered at {tracking_uri}; train one first: churn run --as-of DATE"
-    known = ", ".join(f"{alias} = version {number}" for alias, number in sorted(aliases.items())) or "no alias is set"
+    known = ", ".join(f"{alias} = version {number}" for alias, number in sorted(there.items())) or "no alias is set"
     return f"model {model!r} has no version or alias {alias_or_version!r} at {tracking_uri}; known: {known}"

@@ -6,11 +6,15 @@ import sys
 from collections.abc import Sequence
 
 from churn.job import Job, moment, parser, run, say
+from churn.registry import Registry
 from churn.training.data import build_features
 
 
 def step(job: Job) -> None:
-    built = build_features(job.spark, job.lake, job.spec, job.sources, moment(job.args.as_of), only=job.args.only)
+    in_use = Registry(job.config.tracking_uri, job.spec.name).summary_in_use()
+    built = build_features(
+        job.spark, job.lake, job.spec, job.sources, moment(job.args.as_of), only=job.args.only, in_use=in_use
+    )
     say(
         f"{built.table}: {len(built.columns)} columns at {len(built.as_ofs)} as-ofs, {built.as_ofs[0]:%Y-%m-%d} to "
         f"{built.as_ofs[-1]:%Y-%m-%d}"

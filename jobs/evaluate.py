@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from churn import tracking
 from churn.evaluation.appraise import appraise
 from churn.evaluation.judge import mean_and_worst
+from churn.evaluation.promotion import Noted, note
 from churn.job import Job, moment, parser, run, say
+from churn.registry import Registry
 
 
 def step(job: Job) -> None:
@@ -18,15 +21,21 @@ def step(job: Job) -> None:
     with tracking.run(
         job.config.tracking_uri, job.config.experiment, key, key=key, tags={"model": spec.name}
     ) as tracked:
+        registry = Registry(job.config.tracking_uri, spec.name)
         model = tracking.load_model(job.config.tracking_uri, spec.name)
-        appraisal = appraise(job.lake, spec, job.sources, as_of, model)
+        in_use = registry.aliases().get(tracking.CHAMPION)
+        champion = tracking.load_model(job.config.tracking_uri, spec.name, in_use) if in_use else None
+        appraisal = appraise(job.lake, spec, job.sources, as_of, model, champion)
         for date, metrics in appraisal.judged.items():
             tracked.metrics("test", metrics, as_of=moment(date))
         for name, figure in appraisal.figures.items():
             tracked.figure(figure, f"plots/{name}.png")
-        tracked.params({"model_version": model.version, "trained_by": model.run_id})
+        tracked.params({"model_version": model.version, "trained_by": model.run_id, "champion_version": in_use})
         tracked.json(appraisal.judged, "metrics.json")
         tracked.text(appraisal.html, "report.html")
+        noted = Noted.of(spec, appraisal.judged, appraisal.verdicts, run_id=tracked.id, champion=in_use)
+        tracked.json(asdict(noted), "gates.json")
+        note(registry, model.version, as_of, noted)
     report = job.write_report(f"{spec.name}-{as_of:%Y-%m-%d}.html", appraisal.html)
     for metric in ("auc", "average_precision", "brier"):
         mean, worst = mean_and_worst(appraisal.judged, metric)

@@ -10,25 +10,30 @@ from pyspark.sql import functions as F
 from churn import tracking
 from churn.evaluation.words import words_of
 from churn.job import Job, moment, parser, run, say
+from churn.registry import Registry
 from churn.scoring.batch import ALERTS, alerts, score_table, scored
-from churn.training.data import read_features
+from churn.training.data import check_inputs, read_features
 
 
 def step(job: Job) -> None:
     spec, as_of = job.spec, moment(job.args.as_of)
     job.spark  # noqa: B018 - a model is loaded into the session
-    model = tracking.model_in_use(job.config.tracking_uri, spec.name)
+    alias, version = Registry(job.config.tracking_uri, spec.name).in_use()
+    model = tracking.load_model(job.config.tracking_uri, spec.name, version)
     rows = read_features(job.lake, spec, [as_of])
+    check_inputs(spec, rows, model.summary, version)
     table = score_table(spec)
-    job.lake.replace(scored(spec, model.model, rows, version=model.version), table, {"as_of": as_of})
+    job.lake.replace(scored(spec, model.model, rows, version=version), table, {"as_of": as_of})
     written = job.lake.read(table).where(F.col("as_of") == F.lit(as_of))
     what = words_of(spec).entities
-    say(f"{written.count():,} {what} scored by {spec.name} version {model.version}, in {job.lake.path(table)}")
+    by = f"{spec.name} version {version}, the {alias}"
+    say(f"{written.count():,} {what} scored by {by}, in {job.lake.path(table)}")
     if spec.of_transactions:
         job.lake.replace(alerts(spec, written), ALERTS, {"as_of": as_of})
         say(f"alerts: the {spec.budget} likeliest and {spec.audit} drawn at random, in {job.lake.path(ALERTS)}")
     top = written.orderBy("rank").limit(10).collect()
-    job.note(scores=job.lake.path(table), top=[[row["rank"], row[spec.key[0]], row["score"]] for row in top])
+    likeliest = [[row["rank"], row[spec.key[0]], row["score"]] for row in top]
+    job.note(scores=job.lake.path(table), scored_by=by, top=likeliest)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 
 from churn import tracking
 from churn.job import Job, parser, run, say
+from churn.registry import Registry
 from churn.scoring.stream import StreamScorer
 
 
 def step(job: Job) -> None:
     job.spark  # noqa: B018 - a model is loaded into the session
-    model = tracking.model_in_use(job.config.tracking_uri, job.spec.name)
-    say(f"{job.spec.name} version {model.version} scores what arrives as {job.args.source}")
+    alias, version = Registry(job.config.tracking_uri, job.spec.name).in_use()
+    model = tracking.load_model(job.config.tracking_uri, job.spec.name, version)
+    say(f"{job.spec.name} version {version}, the {alias}, scores what arrives as {job.args.source}")
     StreamScorer(job.lake, job.config, job.spec, model, job.args.source, say).run(every=job.args.every)
 
 

@@ -27,7 +27,8 @@ def step(job: Job) -> None:
         fitted = fit(spec, labelled(spec, job.sources, rows, known_until=dates.test[0]), slices, columns(spec, chosen))
         for name, tried in fitted.trials.items():
             tracked.metrics(f"trial/{name}", tried.summary)
-        tracked.json(fitted.summary | {"left_out": [feature.name for feature in left_out]}, "fit.json")
+        more = {"left_out": [feature.name for feature in left_out], "windows": list(spec.windows)}
+        tracked.json(fitted.summary | more, "fit.json")
         inputs = rows.select(*fitted.columns.all)
         tracked.model(fitted.model, inputs=inputs, outputs=fitted.model.transform(inputs).select("probability"))
         version = tracked.register(spec.name)

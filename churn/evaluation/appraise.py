@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from churn.errors import BadInputError
 from churn.evaluation import plots
-from churn.evaluation.gates import GATES, Evidence, Verdict
+from churn.evaluation.gates import GATES, Evidence, Unmatched, Verdict
 from churn.evaluation.gates import judge as judge_gates
 from churn.evaluation.judge import RULE, judge, scored_rows
 from churn.evaluation.leaks import LeakEvidence, single_feature_auc
@@ -25,7 +25,16 @@ from churn.evaluation.words import words_of
 from churn.features import features
 from churn.storage import Lake
 from churn.tracking import Registered
-from churn.training.data import Calendar, Sources, calendar, labelled, read_features, unblocked
+from churn.training.data import (
+    Calendar,
+    Sources,
+    calendar,
+    check_inputs,
+    labelled,
+    read_columns,
+    read_features,
+    unblocked,
+)
 from churn.training.data import split as split_dates
 from churn.training.fit import fit
 from churn.training.spec import ModelSpec
@@ -60,8 +69,15 @@ class Appraisal:
         }
 
 
-def appraise(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, model: Registered) -> Appraisal:
-    """Judge a registered model on the test dates of a run at `as_of`.
+def appraise(
+    lake: Lake,
+    spec: ModelSpec,
+    sources: Sources,
+    as_of: datetime,
+    model: Registered,
+    champion: Registered | None = None,
+) -> Appraisal:
+    """Judge a registered model on the test dates of a run at `as_of`, beside the rule of thumb and the champion.
 
     Raises BadInputError where the model was trained for another run: its test dates would not be later than its data.
     """
@@ -71,17 +87,23 @@ def appraise(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, mod
             f"{spec.name} version {model.version} has learnt from {max(fitted['split']['ripe'])}, which is not "
             f"before the first test date {dates.test[0]:%Y-%m-%d} of as-of {as_of:%Y-%m-%d}; train for this as-of first"
         )
-    columns = [*fitted["columns"]["numeric"], *fitted["columns"]["text"]]
+    columns = read_columns(fitted)
     after = unblocked(spec, sources, labelled(spec, sources, read_features(lake, spec, dates.test))).persist()
     grouped = "customer_segment" if "customer_segment" in after.columns else None
+    check_inputs(spec, after, fitted, model.version)
     rows = scored_rows(spec, model.model, after, *([grouped] if grouped else []))
     judged = judge(spec, rows)
+    unmatched = _unmatched(spec, dates, model, champion)
+    if champion and not unmatched:
+        check_inputs(spec, after, champion.summary, champion.version)
+        rows["champion"] = scored_rows(spec, champion.model, after)["score"]
     leaks = _leaks(spec, sources, lake, after, columns, judged, dates)
     after.unpersist()
-    against = compare(
-        rows["label"], rows["score"], rows[RULE], seed=spec.seed, key=rows["customer_id"], date=rows["as_of"]
-    )
-    verdicts = judge_gates(Evidence(judged, {"rule of thumb": against}, leaks), spec.gates or GATES)
+    shared: dict[str, Any] = {"seed": spec.seed, "key": rows["customer_id"], "date": rows["as_of"]}
+    against = {"rule of thumb": compare(rows["label"], rows["score"], rows[RULE], **shared)}
+    if "champion" in rows:
+        against["champion"] = compare(rows["label"], rows["score"], rows["champion"], probability=True, **shared)
+    verdicts = judge_gates(Evidence(judged, against, leaks, unmatched), spec.gates or GATES)
     docs = _documented(spec)
     report = Report(
         model=spec.name,
@@ -110,8 +132,25 @@ def appraise(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, mod
         left_out=fitted["left_out"],
         words=words_of(spec),
         of_transactions=spec.of_transactions,
+        champion=champion.version if champion else None,
+        against_champion=against.get("champion"),
     )
     return Appraisal(judged, verdicts, report, rows, fitted["importance"])
+
+
+def _unmatched(
+    spec: ModelSpec, dates: Calendar, model: Registered, champion: Registered | None
+) -> dict[str, Unmatched]:
+    """Why there is no match with the champion that there is, if so."""
+    if champion is None:
+        return {}
+    if champion.version == model.version:
+        return {"champion": Unmatched(True, f"version {model.version} is the champion itself")}
+    newest = datetime.fromisoformat(max(champion.summary["split"]["ripe"]))
+    if spec.window.ripe_at(newest) > dates.test[0]:
+        why = f"the champion, version {champion.version}, has learnt from {newest:%Y-%m-%d}, whose outcomes came after "
+        return {"champion": Unmatched(False, f"{why}the first test date {dates.test[0]:%Y-%m-%d}: no fair match")}
+    return {}
 
 
 def _leaks(

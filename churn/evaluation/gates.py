@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -23,16 +23,26 @@ NAMES = {
 
 
 @dataclass(frozen=True)
+class Unmatched:
+    """Why there was no match with an opponent, and whether the challenger passes all the same."""
+
+    passes: bool
+    why: str
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What the gates look at: later dates, the same for all, that the model was not trained, chosen or calibrated on.
 
     `dates` holds the challenger's metrics per date. `against` holds what `compare` said of the challenger and its
-    opponents; an opponent that does not exist yet is left out.
+    opponents; an opponent that does not exist yet is in neither `against` nor `unmatched`.
     """
 
     dates: Mapping[str, Metrics]
     against: Mapping[str, Mapping[str, Any]]
     leaks: LeakEvidence
+    unmatched: Mapping[str, Unmatched] = field(default_factory=dict)
+    """Opponents that there are, and that the challenger was not compared with."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,8 @@ class Beats:
     def judge(self, evidence: Evidence) -> Verdict:
         gate, name = f"beats the {self.opponent}", NAMES.get(self.metric, self.metric)
         wanted = f"a higher {name} than the {self.opponent}, the 95 % interval of the difference above 0"
+        if none := evidence.unmatched.get(self.opponent):
+            return Verdict(gate, none.passes, wanted, none.why)
         if self.opponent not in evidence.against:
             return Verdict(gate, True, wanted, f"there is no {self.opponent} yet")
         compared = evidence.against[self.opponent]

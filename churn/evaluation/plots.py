@@ -31,7 +31,7 @@ INK, MUTED, FAINT, LINE = "#17212b", "#55636f", "#98a3ad", "#e3e7eb"
 MODEL, OTHER = "#1a5f9e", "#b4531a"
 ROLES: Mapping[str, str] = {"train": "#6f9bc4", "calibrate": "#8a6fae", "test": "#1a5f9e", "score": "#b4531a"}
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "axes.edgecolor": FAINT,
@@ -64,7 +64,7 @@ Place = Literal["lower right", "upper right", "upper left"]
 
 def gains(rows: pd.DataFrame, words: Words = CHURN, *, mark: float = 0.1) -> Figure:
     """Of all positives, the share reached by acting on the top of the ranking; `mark` is pointed out."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = _axes()
         share, reached = _each_date(axes, rows, lambda share, reached, _rate: (share, reached))
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 3)), label="by chance")
@@ -74,40 +74,40 @@ def gains(rows: pd.DataFrame, words: Words = CHURN, *, mark: float = 0.1) -> Fig
         axes.set_title(f"top {mark:.0%}: {here:.0%} of {words.positives}", loc="left", fontsize=9.5, color=MODEL)
         axes.set(xlim=(0, 1), ylim=(0, 1.01), xlabel=f"{words.entities} {words.acted}, best score first")
         axes.set_ylabel(f"share of all {words.positives} reached")
-        _percent(axes, "xy")
+        percent_axis(axes, "xy")
         _legend(axes, "lower right")
         return figure
 
 
 def lift(rows: pd.DataFrame, words: Words = CHURN) -> Figure:
     """How many times as many positives as by chance, over the share acted on."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = _axes()
         _each_date(axes, rows, lambda share, reached, _rate: (share[_SHOWN], reached[_SHOWN] / share[_SHOWN]))
         axes.axhline(1, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), label="by chance")
         axes.set(xlim=(0, 1), ylim=(0, None), xlabel=f"{words.entities} {words.acted}, best score first")
         axes.set_ylabel("times as many as by chance")
-        _percent(axes, "x")
+        percent_axis(axes, "x")
         _legend(axes, "upper right")
         return figure
 
 
 def precision_recall(rows: pd.DataFrame, words: Words = CHURN) -> Figure:
     """Of those acted on, the share that is positive, over the share of all positives reached."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = _axes()
         _each_date(axes, rows, lambda share, reached, rate: (reached[_SHOWN], rate * reached[_SHOWN] / share[_SHOWN]))
         axes.axhline(rows["label"].mean(), color=FAINT, linewidth=1, linestyle=(0, (4, 3)), label="by chance")
         axes.set(xlim=(0, 1), ylim=(0, 1.01), xlabel=f"share of all {words.positives} reached (recall)")
         axes.set_ylabel(f"of the {words.acted}, share that {words.happened} (precision)")
-        _percent(axes, "xy")
+        percent_axis(axes, "xy")
         _legend(axes, "upper right")
         return figure
 
 
 def calibration(rows: pd.DataFrame, words: Words = CHURN) -> Figure:
     """What the score said against what came true, in bins of equal mass with 95 % intervals; below, the scores."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=_SIZE, layout="constrained")
         axes, strip = figure.subplots(2, 1, sharex=True, height_ratios=(5, 1))
         table = reliability(rows["label"], rows["score"])
@@ -125,13 +125,13 @@ def calibration(rows: pd.DataFrame, words: Words = CHURN) -> Figure:
         strip.set(xlabel="score", yticks=[])
         strip.spines["left"].set_visible(False)
         strip.grid(visible=False)
-        _percent(axes, "xy")
+        percent_axis(axes, "xy")
         return figure
 
 
 def importance(shares: Mapping[str, float], *, most: int = 15) -> Figure:
     """The share of each feature in the score, the greatest first."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         largest = sorted(shares.items(), key=lambda item: (-item[1], item[0]))[:most][::-1]
         figure = Figure(figsize=(_SIZE[0] * 1.25, 0.6 + 0.25 * len(largest)), layout="constrained")
         axes = figure.subplots()
@@ -147,7 +147,7 @@ def importance(shares: Mapping[str, float], *, most: int = 15) -> Figure:
 
 def timeline(schedule: Mapping[str, Sequence[datetime]], *, lead: int, horizon: int) -> Figure:
     """Every as-of (dot) with its lead (thin) and label window (thick), by what it was used for; one line for each."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         lines = [(role, as_of) for role, as_ofs in schedule.items() for as_of in sorted(as_ofs)]
         figure = Figure(
             figsize=(2.05 * _SIZE[0], 0.75 + 0.115 * len(lines) + 0.12 * len(schedule)), layout="constrained"
@@ -159,22 +159,24 @@ def timeline(schedule: Mapping[str, Sequence[datetime]], *, lead: int, horizon: 
             for as_of in sorted(as_ofs):
                 begins = as_of + timedelta(days=lead)
                 colour = ROLES.get(role, MUTED)
-                axes.plot([_day(as_of), _day(begins)], [y, y], color=colour, linewidth=0.8)
+                axes.plot([day_number(as_of), day_number(begins)], [y, y], color=colour, linewidth=0.8)
                 if role != "score":
                     ends = begins + timedelta(days=horizon)
                     axes.plot(
-                        [_day(begins), _day(ends)], [y, y], color=colour, linewidth=4, solid_capstyle="butt", alpha=0.45
+                        [day_number(begins), day_number(ends)],
+                        [y, y],
+                        color=colour,
+                        linewidth=4,
+                        solid_capstyle="butt",
+                        alpha=0.45,
                     )
-                axes.plot(_day(as_of), y, "o", color=colour, markersize=4)
+                axes.plot(day_number(as_of), y, "o", color=colour, markersize=4)
                 y += 1
             middles[role] = (first + y - 1) / 2
             y += 1.1
         axes.set_yticks(list(middles.values()), [f"{role} ({len(schedule[role])})" for role in middles])
         axes.set_ylim(y - 0.4, -1)
-        axes.xaxis_date()
-        locator = AutoDateLocator(minticks=4, maxticks=10)  # type: ignore[no-untyped-call]
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))  # type: ignore[no-untyped-call]
+        date_axis(axes)
         axes.spines["left"].set_visible(False)
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", labelcolor=INK)
@@ -184,7 +186,7 @@ def timeline(schedule: Mapping[str, Sequence[datetime]], *, lead: int, horizon: 
 def svg(figure: Figure) -> str:
     """The figure as SVG, in the fonts of whoever reads it."""
     drawn = io.StringIO()
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     return drawn.getvalue().replace("'DejaVu Sans'", _READER_FONTS.replace("'", "&apos;"))
 
@@ -210,7 +212,14 @@ def _each_date(axes: Axes, rows: pd.DataFrame, curve: Callable[[Floats, Floats, 
     return means["model"]
 
 
-def _percent(axes: Axes, which: str) -> None:
+def date_axis(axes: Axes) -> None:
+    axes.xaxis_date()
+    locator = AutoDateLocator(minticks=4, maxticks=10)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))  # type: ignore[no-untyped-call]
+
+
+def percent_axis(axes: Axes, which: str) -> None:
     for name in which:
         (axes.xaxis if name == "x" else axes.yaxis).set_major_formatter(PercentFormatter(1, decimals=0))
 
@@ -221,5 +230,5 @@ def _legend(axes: Axes, place: Place) -> None:
     axes.legend(by_name.values(), by_name.keys(), loc=place, fontsize=9, handlelength=1.6)
 
 
-def _day(moment: datetime) -> float:
+def day_number(moment: datetime) -> float:
     return float(date2num(moment))  # type: ignore[no-untyped-call]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from math import isnan
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from churn.evaluation import plots
 from churn.evaluation.calibration import slope_and_intercept
@@ -20,11 +17,11 @@ from churn.evaluation.gates import NAMES, Verdict
 from churn.evaluation.leaks import LeakEvidence
 from churn.evaluation.lift import Top, top
 from churn.evaluation.metrics import LOWER_IS_BETTER, Metrics
+from churn.evaluation.page import picture, template
 from churn.evaluation.plots import RULE
 from churn.evaluation.words import CHURN, Words
 
 HEADLINE_SHARE = 0.1
-_NO_FIGURE = "\N{EN DASH}"
 _FEWEST = 10
 """Positives, and negatives, below which a segment's ranking is not worth a figure."""
 
@@ -82,6 +79,10 @@ class Report:
     left_out: Sequence[str] = ()
     words: Words = CHURN
     of_transactions: bool = False
+    champion: str | None = None
+    """The version in use when this one was judged."""
+    against_champion: Mapping[str, Any] | None = None
+    """What `compare` said of this version and the champion; null where they did not meet."""
 
 
 def render(report: Report) -> str:
@@ -95,11 +96,11 @@ def render(report: Report) -> str:
         rule=RULE,
         names=NAMES,
         figures={
-            "gains": _picture(plots.gains(rows, words, mark=HEADLINE_SHARE)),
-            "lift": _picture(plots.lift(rows, words)),
-            "precision_recall": _picture(plots.precision_recall(rows, words)),
-            "calibration": _picture(plots.calibration(rows, words)),
-            "timeline": _picture(plots.timeline(report.schedule, lead=report.lead, horizon=report.horizon)),
+            "gains": picture(plots.gains(rows, words, mark=HEADLINE_SHARE)),
+            "lift": picture(plots.lift(rows, words)),
+            "precision_recall": picture(plots.precision_recall(rows, words)),
+            "calibration": picture(plots.calibration(rows, words)),
+            "timeline": picture(plots.timeline(report.schedule, lead=report.lead, horizon=report.horizon)),
         },
         tops=tops,
         headline=next(each for each in tops["score"] if each.share == HEADLINE_SHARE),
@@ -144,37 +145,4 @@ def _over_dates(judged: Mapping[str, Metrics], metric: str, of: str | None, choo
     return float(choose(values))
 
 
-def _picture(figure: Any) -> str:
-    """The figure as an image's address that needs no request; inside images, one's names cannot meet another's."""
-    return f"data:image/svg+xml;base64,{base64.b64encode(plots.svg(figure).encode()).decode()}"
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    return _NO_FIGURE if value is None or isnan(value) else f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _percent(value: float | None, digits: int = 0) -> str:
-    return _NO_FIGURE if value is None or isnan(value) else f"{100 * value:.{digits}f}\N{NARROW NO-BREAK SPACE}%"
-
-
-def _count(value: float) -> str:
-    return f"{value:,.0f}"
-
-
-def _day(value: datetime) -> str:
-    return f"{value.day} {value:%B %Y}"
-
-
-def _template_environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=_number, percent=_percent, count=_count, day=_day)
-    return environment
-
-
-_TEMPLATE = _template_environment().get_template("report.html.j2")
+_TEMPLATE = template(Path(__file__).with_name("report.html.j2"))

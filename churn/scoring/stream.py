@@ -31,7 +31,7 @@ from churn.labels.arrivals import remembered, told_apart
 from churn.scoring.batch import score_table
 from churn.storage import Lake
 from churn.tracking import Registered
-from churn.training.data import columns, usable_features
+from churn.training.data import columns, read_columns, usable_features
 from churn.training.fit import probability
 from churn.training.spec import ModelSpec
 
@@ -170,8 +170,7 @@ class StreamScorer:
 
     @cached_property
     def _engine(self) -> StreamEngine:
-        fitted = self.model.summary.get("columns", {"numeric": [], "text": []})
-        if missing := sorted({*fitted["numeric"], *fitted["text"]} - set(self._columns)):
+        if missing := sorted(set(read_columns(self.model.summary)) - set(self._columns)):
             raise BadInputError(
                 f"{self.spec.name} version {self.model.version} reads {', '.join(missing)}, which cannot be made of "
                 f"{', '.join(sorted(self._looked_at))}; let the other sources arrive, or train without them"

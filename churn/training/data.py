@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -203,15 +204,77 @@ def feature_table(spec: ModelSpec) -> str:
 
 
 def build_features(
-    spark: SparkSession, lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, *, only: bool = False
+    spark: SparkSession,
+    lake: Lake,
+    spec: ModelSpec,
+    sources: Sources,
+    as_of: datetime,
+    *,
+    only: bool = False,
+    in_use: Mapping[str, Any] | None = None,
 ) -> Built:
-    """Write the features of every as-of a run at `as_of` needs (`only`: of as_of itself), replacing those as-ofs."""
+    """Write the features of every as-of a run at `as_of` needs (`only`: of as_of itself), replacing those as-ofs.
+
+    `in_use` is the `fit.json` of the version that scores. What it reads and `spec` names no more is made too, where
+    that version is judged or scores.
+    """
     dates = calendar(spec, sources, as_of)
     as_ofs = (as_of,) if only else tuple(sorted({*dates.labelled, as_of}))
     chosen, left_out = usable_features(spec, sources)
     rows = feature_rows(spark, spec, sources, chosen, as_ofs)
-    lake.replace(rows, feature_table(spec), {"as_of": list(as_ofs)})
+    if in_use:
+        rows = _with_lacking(rows, spec, sources, in_use, [as_of] if only else [*dates.test, as_of])
+    lake.replace(rows, feature_table(spec), {"as_of": list(as_ofs)}, widen=True)
     return Built(feature_table(spec), tuple(columns(spec, chosen)), as_ofs, left_out)
+
+
+def _with_lacking(
+    rows: DataFrame, spec: ModelSpec, sources: Sources, in_use: Mapping[str, Any], as_ofs: Sequence[datetime]
+) -> DataFrame:
+    """The rows, with the columns that the version in use reads and they lack; null at other as-ofs than these.
+
+    What no feature makes any more, or has no source now, stays out; `check_inputs` says so where it is missed.
+    """
+    windows = tuple(in_use.get("windows", spec.windows))
+    lacking = set(read_columns(in_use)) - set(rows.columns)
+    wanted = [
+        feature
+        for feature in features()
+        if lacking & set(feature.columns(windows))
+        and feature.sources <= set(sources)
+        and (spec.of_transactions or not feature.of_rows)
+    ]
+    if not wanted:
+        return rows
+    theirs = feature_rows(rows.sparkSession, replace(spec, windows=windows), sources, wanted, as_ofs)
+    added = sorted(lacking & set(theirs.columns))
+    return rows.join(theirs.select(*spec.key, *added), on=list(spec.key), how="left")
+
+
+def read_columns(summary: Mapping[str, Any]) -> list[str]:
+    """The feature columns that a version reads, by its `fit.json`."""
+    made = summary.get("columns", {})
+    return [*made.get("numeric", ()), *made.get("text", ())]
+
+
+def check_inputs(spec: ModelSpec, rows: DataFrame, summary: Mapping[str, Any], version: str) -> None:
+    """Raises BadInputError where a column that a version reads is not there, or was never null and is nothing else now.
+
+    So looks an as-of that was built for other features, or without a source; scores of it would speak of nobody.
+    """
+    read = read_columns(summary)
+    lacking = [name for name in read if name not in rows.columns]
+    if not lacking:
+        full = [name for name in read if name not in summary["columns"].get("patchy", read)]
+        seen = rows.agg(F.count("*").alias("rows"), *(F.count(name).alias(f"n {name}") for name in full)).collect()[0]
+        lacking = [name for name in full if not seen[f"n {name}"]] if seen["rows"] else []
+    if lacking:
+        raise BadInputError(
+            f"{feature_table(spec)} has no values of {', '.join(lacking[:5])}"
+            + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
+            + f", which {spec.name} version {version} goes by: run build_features again for this as-of, and check that "
+            "the sources it was trained on are there"
+        )
 
 
 def read_features(lake: Lake, spec: ModelSpec, as_ofs: Sequence[datetime]) -> DataFrame:

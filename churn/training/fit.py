@@ -58,7 +58,7 @@ class Fitted:
         return {
             "chosen": self.chosen,
             "trials": {name: tried.summary for name, tried in self.trials.items()},
-            "columns": {"numeric": list(self.columns.numeric), "text": list(self.columns.text)},
+            "columns": {name: list(getattr(self.columns, name)) for name in ("numeric", "text", "patchy")},
             "importance": dict(self.importance),
             "split": dates,
         }

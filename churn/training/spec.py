@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 from pyspark.ml.classification import (
     GBTClassifier,
@@ -96,6 +96,18 @@ class ModelSpec:
     """Of transactions: how many more a day are drawn at random, so that labels do not come from alerts alone."""
     alert_days: int = 7
     """Of transactions in a stream: the scored days before from which it learns what score uses up the budget."""
+    retrain_after: int = 50
+    """Rows of 1 that must have ripened at new as-ofs before training again is worth it."""
+    psi_limit: float = 0.25
+    """The stability index above which a feature, or the score, has moved."""
+    moved_limit: float = 0.5
+    """The share of the score that features which have moved may carry before monitoring fails."""
+    missing_limit: float = 0.1
+    """By how much the share of nulls of a feature may rise over training's before monitoring fails."""
+    auc_floor: float = 0.5
+    """The AUC below which scores that turned out fail monitoring, interval and all."""
+    auc_drop: float = 0.1
+    """How far it may lie below the evaluation's, likewise."""
     refit: bool = True
     """Fit the chosen candidate again on every ripe as-of; the choice keeps its gap either way."""
     resamples: int = 200
@@ -121,9 +133,23 @@ class ModelSpec:
             "test_dates",
             "test_every",
             "judged_days",
+            "retrain_after",
         ):
             self._at_least(name, 1)
-        for name in ("lead", "maturity", "history", "blocked_days", "majority", "budget", "audit"):
+        for name in (
+            "lead",
+            "maturity",
+            "history",
+            "blocked_days",
+            "majority",
+            "budget",
+            "audit",
+            "psi_limit",
+            "moved_limit",
+            "missing_limit",
+            "auc_floor",
+            "auc_drop",
+        ):
             self._at_least(name, 0)
         if not self.candidates or min(self.windows, default=1) < 1:
             raise ConfigError(
@@ -216,6 +242,9 @@ def _typed(value: object, wanted: Any, where: str) -> object:
     if wanted in (int, str, bool):
         if type(value) is wanted:
             return value
+    elif wanted is float:
+        if type(value) in (int, float):
+            return float(cast("float", value))
     elif wanted in (tuple[str, ...], tuple[int, ...]):
         item = wanted.__args__[0]
         if isinstance(value, list) and all(type(v) is item for v in value):

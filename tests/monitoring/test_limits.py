@@ -1,0 +1,92 @@
+"""Which limits are broken, and what is said of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from churn.monitoring.drift import Bins, Moved
+from churn.monitoring.limits import moved_share, verdicts
+from churn.training.spec import Candidate, ModelSpec
+
+SPEC = ModelSpec(name="churn", candidates={"logistic": Candidate("LogisticRegression")})
+STILL, SHIFTED = (500, 500), (900, 100)
+IMPORTANCE = {"calls_30d": 0.6, "spend_30d": 0.4}
+
+
+def one(feature: str, reference: str, now: tuple[int, int] = STILL, *, nulls: int = 0) -> Moved:
+    return Moved(feature, reference, Bins(edges=(1.0,)), STILL, now, 0, nulls)
+
+
+def outcome(auc: float | None, high: float | None = None, version: str = "1") -> dict[str, Any]:
+    return {"as_of": datetime(2026, 6, 1), "version": version, "auc": auc, "auc_high": high}
+
+
+def broken(moved: list[Moved], outcomes: list[dict[str, Any]] | None = None, spec: ModelSpec = SPEC) -> dict[str, str]:
+    found = verdicts(spec, moved, IMPORTANCE, outcomes or [], {"1": {"auc": 0.75}})
+    assert len(found) == 5
+    return {verdict.gate: verdict.seen for verdict in found if not verdict.passed}
+
+
+ALL_STILL = [
+    one(name, of) for name in ("score", "calls_30d", "spend_30d") for of in ("training", "last_period", "year_ago")
+]
+
+
+def test_what_stands_still_breaks_nothing() -> None:
+    assert broken(ALL_STILL, [outcome(0.74, 0.79)]) == {}
+
+
+@pytest.mark.parametrize(
+    ("moved", "wanted"),
+    [
+        ([one("score", "training", SHIFTED)], {"score": "0.879 against training"}),
+        # The same season had it so: the year moves, not the customers.
+        ([one("score", "training", SHIFTED), one("score", "year_ago")], {}),
+        (
+            [one("score", "training", SHIFTED), one("score", "year_ago", SHIFTED)],
+            {"score": "0.879 against training, 0.879 against a year ago"},
+        ),
+        # Sudden, and still within what is usual.
+        ([one("score", "training"), one("score", "last_period", SHIFTED)], {}),
+        ([one("spend_30d", "training", SHIFTED)], {}),  # carries 40 %
+        ([one("calls_30d", "training", SHIFTED)], {"features": "1 have moved and carry 60%: calls_30d 0.88"}),
+        ([one("calls_30d", "training", nulls=200)], {"missing values": "calls_30d 0.0% then, 16.7% now"}),
+        ([one("calls_30d", "training", nulls=100)], {}),  # 9.1 points
+    ],
+)  # fmt: skip
+def test_drift(moved: list[Moved], wanted: dict[str, str]) -> None:
+    assert broken(moved) == wanted
+
+
+def test_chance_breaks_no_limit() -> None:
+    few = Moved("score", "training", Bins(edges=(1.0,)), (10, 10), (15, 5), 0, 0)
+    assert few.psi is not None
+    assert SPEC.psi_limit < few.psi < few.noise
+    assert broken([few]) == {}
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "wanted"),
+    [
+        ([outcome(0.62, 0.64)], {"outcomes as judged": "0.620 for 0.750 at 2026-06-01"}),
+        ([outcome(0.62, 0.66)], {}),  # within its interval
+        ([outcome(0.62, 0.64, version="9")], {}),  # nobody judged that one
+        ([outcome(0.40, 0.49, version="9")], {"outcomes": "0.400 at 2026-06-01"}),
+        ([outcome(None)], {}),  # all had one outcome
+    ],
+)
+def test_outcomes(outcomes: list[dict[str, Any]], wanted: dict[str, str]) -> None:
+    assert broken(ALL_STILL, outcomes) == wanted
+
+
+def test_the_limits_are_the_models() -> None:
+    moved = [one("score", "training", SHIFTED), one("calls_30d", "training", SHIFTED, nulls=300)]
+    assert moved_share(SPEC, moved, IMPORTANCE) == 0.6
+    assert broken(moved, spec=replace(SPEC, psi_limit=1.0, missing_limit=0.3)) == {}
+    assert set(broken(moved, [outcome(0.7, 0.72)], replace(SPEC, auc_floor=0.8))) == {
+        "score", "features", "missing values", "outcomes",
+    }  # fmt: skip
