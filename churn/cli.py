@@ -9,13 +9,16 @@ from functools import wraps
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from churn.errors import BadInputError, ChurnError
+
+if TYPE_CHECKING:
+    from churn.training.spec import ModelSpec
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 out, err = Console(), Console(stderr=True, soft_wrap=True)
@@ -183,7 +186,7 @@ def run(
     conf: Conf = None,
 ) -> None:
     """The chain, each step by spark-submit: ingest, features, train, evaluate, score; then a summary."""
-    _check(config, model, as_of)
+    spec = _check(config, model, as_of)
     with TemporaryDirectory() as scratch:
         summary = Path(scratch) / "summary.json"
         common = ("--config", str(config), "--as-of", as_of, "--summary", str(summary))
@@ -192,33 +195,39 @@ def run(
             of_model = () if job == "ingest" else ("--model", str(model))
             _submit(job, *common, *of_model, master=master, conf=conf)
         out.rule("summary", align="left")
-        _print_summary(json.loads(summary.read_text("utf-8")), config)
+        _print_summary(json.loads(summary.read_text("utf-8")), config, spec)
 
 
-def _print_summary(found: dict[str, Any], config: Path) -> None:
+def _print_summary(found: dict[str, Any], config: Path, spec: ModelSpec) -> None:
     from churn.config import load
+    from churn.evaluation.cards import CARDS
+    from churn.training.words import words_of
 
+    words = words_of(spec)
     rows = Table("source", "rows in", "accepted", "duplicate", "quarantined", title="rows", title_justify="left")
     for row in found["ledger"]:
         rows.add_row(row["source"], *(f"{row[name]:,}" for name in ("rows_in", "accepted", "duplicate", "quarantined")))
     judged = Table(
         "test date",
-        "customers",
-        "left",
+        words.entities,
+        words.positives,
         "AUC",
         "rule of thumb",
         "average precision",
-        "lift, top 10 %",
+        f"card precision at {CARDS}" if spec.of_transactions else "lift, top 10 %",
         title="judged",
         title_justify="left",
     )
     for date, metrics in found["test"].items():
         figures = (metrics["auc"], metrics["rule_of_thumb"]["auc"], metrics["average_precision"])
         counts = (f"{metrics['n']:,}", f"{metrics['positives']:,}")
-        judged.add_row(date, *counts, *(f"{figure:.3f}" for figure in figures), f"{metrics['lift']['0.1']:.2f}")
-    top = Table("rank", "customer", "score", title="likeliest to leave", title_justify="left")
-    for rank, customer, score in found["top"]:
-        top.add_row(str(rank), customer, f"{score:.3f}")
+        worth = (
+            f"{metrics[f'card_precision_at_{CARDS}']:.3f}" if spec.of_transactions else f"{metrics['lift']['0.1']:.2f}"
+        )
+        judged.add_row(date, *counts, *(f"{figure:.3f}" for figure in figures), worth)
+    top = Table("rank", words.entity, "score", title=words.likeliest, title_justify="left")
+    for rank, entity, score in found["top"]:
+        top.add_row(str(rank), entity, f"{score:.3f}")
     for table in (rows, judged, top):
         out.print(table)
     places = {"report": found["report"], "scores": found["scores"], "MLflow store": load(config).tracking_uri}
@@ -226,16 +235,17 @@ def _print_summary(found: dict[str, Any], config: Path) -> None:
         out.print(f"{name}: {place}", soft_wrap=True, highlight=False)
 
 
-def _check(config: Path, model: Path, *as_ofs: str) -> None:
-    """What can be told before Spark starts is told before Spark starts."""
+def _check(config: Path, model: Path, *as_ofs: str) -> ModelSpec:
+    """What can be told before Spark starts is told before Spark starts: the model with the user's settings."""
     from churn.config import load
     from churn.job import moment
     from churn.training.spec import load_spec
 
     settings, spec = load(config), load_spec(model)
-    spec.override(settings.models.get(spec.name, {}), where=settings.path.name)
+    spec = spec.override(settings.models.get(spec.name, {}), where=settings.path.name)
     for as_of in as_ofs:
         moment(as_of)
+    return spec
 
 
 @app.command()

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from churn.contracts.ingest import ingest
 from churn.evaluation.backtest import backtest
+from churn.evaluation.cards import CARDS
 from churn.job import Job, moment, parser, run, say
+from churn.training.words import words_of
 
 
 def step(job: Job) -> None:
@@ -17,13 +19,19 @@ def step(job: Job) -> None:
     job.require_folder(job.args.out)
     if not job.args.no_ingest:
         ingest(job.spark, job.lake, job.config, batch="backtest", as_of=as_ofs[-1])
-    judged = {}
+    judged, words = {}, words_of(job.spec)
     for as_of, metrics in backtest(job.spark, job.spec, job.sources, as_ofs, say=say):
         rule = metrics["rule_of_thumb"]
+        cards = (
+            f", card precision at {CARDS} {metrics[f'card_precision_at_{CARDS}']:.4f}"
+            if job.spec.of_transactions
+            else ""
+        )
         say(
-            f"{as_of}: {metrics['n']:,} customers, {metrics['positives']:,} left; AUC {metrics['auc']:.4f}"
-            f" (rule of thumb {rule['auc']:.4f}), average precision {metrics['average_precision']:.4f},"
-            f" Brier {metrics['brier']:.4f}, lift in the top 10 % {metrics['lift']['0.1']:.2f}"
+            f"{as_of}: {metrics['n']:,} {words.entities}, {metrics['positives']:,} {words.positives};"
+            f" AUC {metrics['auc']:.4f} (rule of thumb {rule['auc']:.4f}),"
+            f" average precision {metrics['average_precision']:.4f}, Brier {metrics['brier']:.4f},"
+            f" lift in the top 10 % {metrics['lift']['0.1']:.2f}{cards}"
         )
         judged[as_of] = metrics
     Path(job.args.out).write_text(json.dumps(judged, indent=2) + "\n", "utf-8")

@@ -11,14 +11,16 @@ from pyspark.sql import functions as F
 
 from churn.simulation.contacts import contacts
 from churn.simulation.draw import choose
-from churn.simulation.frauds import takeovers
+from churn.simulation.frauds import THIEF_CALLS, takeovers
 from churn.simulation.people import (
+    DEVICE_LASTS,
     OFFER,
     OUTAGE,
     PRICE,
     SERVICE,
     irritation,
     is_open,
+    replaced_at,
     shortage,
 )
 from churn.simulation.transactions import disputed_fees
@@ -63,7 +65,7 @@ def calls(alive: DataFrame, world: World) -> DataFrame:
     """Grain: one call. Internal columns `customer`, `number` and `day`, then the contract's fields."""
     began = reduce(
         DataFrame.unionByName,
-        (source(alive, world) for source in (_own, _disputes, _goodbyes, _takeovers, _campaigns)),
+        (source(alive, world) for source in (_own, _disputes, _goodbyes, _replacements, _takeovers, _campaigns)),
     )
     return began.filter((F.col("day") >= 0) & is_open(F.col("day"))).transform(_conversation, world)
 
@@ -137,13 +139,28 @@ def _goodbyes(alive: DataFrame, world: World) -> DataFrame:
     )
 
 
+def _replacements(alive: DataFrame, world: World) -> DataFrame:
+    """A new device, and the password is on the old one."""
+    dice, who, number = world.dice, F.col("customer"), F.col("number")
+    numbers = F.sequence(F.lit(0), F.lit(world.days // DEVICE_LASTS + 1)).cast("array<bigint>")
+    after = replaced_at(world, number) + 3 * dice.uniform("replaced", who, number)
+    return (
+        alive.select("*", F.explode(numbers).alias("number"))
+        .filter(dice.chance(0.2, "replacement called", who, number))
+        .withColumn("day", at_hour(after, CALLING_HOURS, dice.uniform("replacement hour", who, number)))
+        .withColumn("number", number * 8 + 5)
+        .withColumns({"direction": F.lit("inbound"), "reason": F.lit("password"), "anger": F.lit(0.1)})
+        .select(*_BEGAN)
+    )
+
+
 def _takeovers(alive: DataFrame, world: World) -> DataFrame:
-    """The thief calls first, an hour to two days before: a new password, another address."""
+    """Some thieves call first, an hour to two days before: a new password, another address."""
     dice, who = world.dice, F.col("customer")
     before = 0.04 + 0.08 * dice.uniform("thief hour", who) + F.floor(3 * dice.uniform("thief day", who))
     return (
         takeovers(alive, world)
-        .filter(dice.chance(0.45, "thief calls", who))
+        .filter(dice.chance(THIEF_CALLS, "thief calls", who))
         .withColumn("day", F.col("taken_at") - before)
         .withColumns({"number": F.lit(3).cast("long"), "direction": F.lit("inbound"), "anger": F.lit(0.0)})
         .withColumn("reason", dice.pick([("password", 0.65), ("address", 0.35)], "thief reason", who))

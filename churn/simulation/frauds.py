@@ -10,8 +10,14 @@ from pyspark.sql import functions as F
 from churn.simulation.people import is_open
 from churn.simulation.world import FAR, World, at_hour
 
-TAKEOVERS_A_YEAR: Final = 0.03
+TAKEOVERS_A_YEAR: Final = 0.05
 """The share of accounts that are taken over in a year."""
+THEFTS: Final = 4.0
+"""About how many more transactions a thief makes after the first."""
+OWN_DEVICE: Final = 0.6
+"""The share of thieves with a device of their own; the others have the customer's."""
+THIEF_CALLS: Final = 0.3
+"""The share of takeovers that begin with a call: a new password, another address."""
 EPISODES: Final = ("compromised once", "compromised twice")
 COMPROMISED: Final = 0.2
 """The chance of each episode of a merchant."""

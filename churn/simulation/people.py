@@ -33,6 +33,8 @@ LIFE: Final = 0.0030
 DRIFT: Final = 0.0017
 """Hazard a month of leaving in a calm mood."""
 WORST_MOOD: Final = 4.0
+DEVICE_LASTS: Final = 400
+"""Days until a customer replaces the device that is used most."""
 FIRST_CAMPAIGN: Final = 63
 CAMPAIGN_EVERY: Final = 91
 """Days; both are whole weeks, as the hazard is drawn week by week. A campaign works until the next one."""
@@ -273,6 +275,16 @@ def _endings(alive: DataFrame, world: World) -> DataFrame:
         .alias("packing_at"),
     )
     return ended.drop("departure", "ruined_at")
+
+
+def devices_before(world: World, day: Column) -> Column:
+    """How often the customer had replaced the device by that day."""
+    return F.floor(day / DEVICE_LASTS + world.dice.uniform("replaces", F.col("customer")))
+
+
+def replaced_at(world: World, number: Column) -> Column:
+    """The day of a replacement: the first one on which `devices_before` says that number."""
+    return (number - world.dice.uniform("replaces", F.col("customer"))) * DEVICE_LASTS
 
 
 def is_open(day: Column) -> Column:

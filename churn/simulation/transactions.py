@@ -9,8 +9,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from churn.simulation.agreements import fee_cents
-from churn.simulation.frauds import ABUSED, at_bad_terminal, takeovers
-from churn.simulation.people import chill, irritation, is_open, shortage
+from churn.simulation.frauds import ABUSED, OWN_DEVICE, THEFTS, at_bad_terminal, takeovers
+from churn.simulation.people import chill, devices_before, irritation, is_open, shortage
 from churn.simulation.world import (
     ANY_HOUR,
     DAYS_PER_MONTH,
@@ -29,9 +29,19 @@ CHARGED: Final = 0.10
 """The chance of an extra fee in a month."""
 DECLINED: Final = 0.016
 FAVOURITES: Final = 6
+TOGETHER: Final = 0.25
+"""The chance that a purchase comes minutes to hours after the one before it: customers go shopping."""
+LARGE: Final = 0.04
+"""The share of purchases that are several times as large as the usual ones: a journey, a washing machine."""
+BORROWED: Final = 0.03
+"""The share of the customers' own transactions that are made with a device never seen before or after."""
 HOME: Final = "NL"
-ABROAD: Final = (("DE", 0.3), ("BE", 0.25), ("FR", 0.2), ("ES", 0.15), ("US", 0.1))
-FAR_AWAY: Final = (("US", 0.25), ("GB", 0.2), ("BR", 0.2), ("VN", 0.15), ("NL", 0.2))
+ABROAD: Final = (
+    *(("DE", 0.26), ("BE", 0.22), ("FR", 0.17), ("ES", 0.13)),
+    *(("GB", 0.10), ("US", 0.07), ("BR", 0.03), ("VN", 0.02)),
+)
+FOREIGN_SHOPS: Final = (("DE", 0.30), ("GB", 0.30), ("US", 0.25), ("VN", 0.15))
+FAR_AWAY: Final = (("US", 0.25), ("GB", 0.25), ("DE", 0.20), ("BR", 0.15), ("VN", 0.15))
 
 _MOVED: Final = (
     *("customer", "account", "opened", "closed", "number", "day", "kind"),
@@ -48,9 +58,10 @@ def transactions(alive: DataFrame, world: World) -> DataFrame:
 def _activity(alive: DataFrame, world: World) -> DataFrame:
     """Purchases and transfers at the customer's own rate, in the company's seasons, less in a bad mood; and refunds.
 
-    Candidates come at the highest rate, one a slot, and stay with the chance that the day gives.
+    Candidates come at the highest rate, one a slot, and stay with the chance that the day gives. Some come with the
+    one before.
     """
-    dice, who, slot, day = world.dice, F.col("customer"), F.col("slot"), F.col("day")
+    dice, who, slot, day, spot = world.dice, F.col("customer"), F.col("slot"), F.col("day"), F.col("spot")
     row = (who, slot)
     mean = max(world.transactions_per_month - OTHERS, 0.25) / EASE
     peak = max(MONTHS) * max(SHOPPING_WEEK)
@@ -61,24 +72,27 @@ def _activity(alive: DataFrame, world: World) -> DataFrame:
         alive.filter(slots > 0)
         .withColumns({"since": since, "gap": gap})
         .select("*", F.explode(F.sequence(F.lit(0), slots - 1)).alias("slot"))
-        .withColumn("day", F.col("since") + (slot + dice.uniform("activity", *row)) * F.col("gap"))
+        .withColumn("spot", slot - ((slot > 0) & dice.chance(TOGETHER, "together", *row)).cast("int"))
+        .withColumn("day", F.col("since") + (spot + dice.uniform("activity", who, spot)) * F.col("gap"))
         .withColumn("month", F.floor(day / DAYS_PER_MONTH))
     )
     lull = F.when(dice.chance(0.10, "lull", who, F.col("month")), 0.25).otherwise(1.0)
     packing = F.when(day > F.col("packing_at"), 0.35).otherwise(1.0)
     keen = lull * packing * F.exp(-chill(day)) * (1 - shortage(day) * 0.5)
+    after = F.when(spot < slot, 0.002 + 0.1 * F.pow(dice.uniform("after", *row), F.lit(2.0))).otherwise(0.0)
     done = (
         tried.filter(dice.chance(world.busy(day, SHOPPING_WEEK) * keen, "active", *row))
-        .withColumn("day", at_hour(day, ANY_HOUR, dice.uniform("hour", *row)))
+        .withColumn("day", at_hour(day, ANY_HOUR, dice.uniform("hour", who, spot)) + after)
         .withColumn("is_transfer", dice.chance(0.07, "transfer", *row))
         .withColumn("merchant", F.when(~F.col("is_transfer"), _merchant(world)))
-        .withColumns({"country": _country(world), "device": _device(world), "cents": _cents(world)})
+        .withColumns({"country": _country(world), "device": _device(world, *row), "cents": _cents(world)})
     )
     sold = ~F.col("is_transfer")
     abused = sold & at_bad_terminal(world, F.col("merchant"), day) & dice.chance(ABUSED, "abused", *row)
     refunded = sold & ~abused & dice.chance(F.least(0.015 + 0.03 * irritation(day), F.lit(0.2)), "refunded", *row)
     back = F.col("back") == 1
     online = dice.pick([("online", 0.5), ("store", 0.35), ("app", 0.15)], "channel", *row)
+    by_transfer = dice.pick([("app", 0.6), ("online", 0.4)], "transfer channel", *row)
     return (
         done.withColumn("fraud", F.when(abused, "terminal"))
         .withColumn("declined", dice.chance(DECLINED + shortage(day) * 0.6, "declined", *row))
@@ -96,7 +110,7 @@ def _activity(alive: DataFrame, world: World) -> DataFrame:
                 back, at_hour(day + 3 + 11 * dice.uniform("back", *row), OFFICE_HOURS, dice.uniform("back hour", *row))
             ).otherwise(day),
         )
-        .withColumn("channel", F.when(F.col("is_transfer"), "app").otherwise(online))
+        .withColumn("channel", F.when(F.col("is_transfer"), by_transfer).otherwise(online))
         .select(*_MOVED)
     )
 
@@ -112,18 +126,23 @@ def _merchant(world: World) -> Column:
 
 
 def _country(world: World) -> Column:
-    """Home, but for those who travel this month."""
-    dice, who, month = world.dice, F.col("customer"), F.col("month")
-    abroad = dice.chance(0.05, "travels", who, month) & dice.chance(0.6, "abroad", who, F.col("slot"))
-    return F.when(abroad, dice.pick(ABROAD, "where", who, month)).otherwise(HOME)
+    """Home, but for those who travel this month, and for a shop somewhere else now and then."""
+    dice, who, slot, month = world.dice, F.col("customer"), F.col("slot"), F.col("month")
+    abroad = dice.chance(0.06, "travels", who, month) & dice.chance(0.6, "abroad", who, slot)
+    elsewhere = dice.chance(0.03, "elsewhere", who, slot)
+    return (
+        F.when(abroad, dice.pick(ABROAD, "where", who, month))
+        .when(elsewhere, dice.pick(FOREIGN_SHOPS, "shop", who, slot))
+        .otherwise(HOME)
+    )
 
 
-def _device(world: World) -> Column:
-    """One of two, of which the customer replaces one every 400 days."""
-    dice, who = world.dice, F.col("customer")
-    second = dice.chance(0.3, "second device", who, F.col("slot")).cast("int")
-    replaced = F.floor((F.col("day") + 400 * dice.uniform("replaces", who)) / 400)
-    return _device_id(world, second, F.when(second == 0, replaced).otherwise(0))
+def _device(world: World, *row: Column) -> Column:
+    """One of two, of which the customer replaces one now and then, or somebody else's."""
+    dice = world.dice
+    second = dice.chance(0.3, "second device", *row).cast("int")
+    own = _device_id(world, second, F.when(second == 0, devices_before(world, F.col("day"))).otherwise(0))
+    return F.when(dice.chance(BORROWED, "borrowed", *row), _device_id(world, F.lit(-2), *row)).otherwise(own)
 
 
 def _device_id(world: World, *keys: Column) -> Column:
@@ -135,7 +154,8 @@ def _device_id(world: World, *keys: Column) -> Column:
 def _cents(world: World) -> Column:
     dice, row = world.dice, (F.col("customer"), F.col("slot"))
     size = F.when(F.col("is_transfer"), 4.0).otherwise(0.5 + dice.uniform("price level", F.col("merchant")))
-    return F.floor(100 + 100 * F.col("basket") * size * dice.around(0.7, "amount", *row))
+    large = F.when(dice.chance(LARGE, "large", *row), 5.0).otherwise(1.0)
+    return F.floor(100 + 100 * F.col("basket") * size * large * dice.around(0.7, "amount", *row))
 
 
 def _months(alive: DataFrame, world: World) -> DataFrame:
@@ -213,25 +233,37 @@ def _entry(due: Column, place: int, kind: str, day: Column, cents: Column, decli
 
 
 def _thefts(alive: DataFrame, world: World) -> DataFrame:
-    """A taken-over account is tried with small sums, then emptied within days, elsewhere, from a device never seen."""
+    """A taken-over account is used for days or weeks, by some with a small sum first.
+
+    Some thieves bring a device of their own; the others have the customer's, by malware, a second SIM card, or because
+    they live there. They buy where others buy, and not for so much that it must be seen.
+    """
     dice, who, step = world.dice, F.col("customer"), F.col("step")
     row = (who, step)
-    steps = F.floor(3 + 8 * dice.uniform("thefts", who)).cast("int")
-    span = 0.2 + 9 * F.pow(dice.uniform("span", who), F.lit(2.0))
-    trial = step < F.floor(3 * dice.uniform("trials", who))
-    size = F.when(trial, 0.05).otherwise(2.5) * dice.around(0.8, "theft", *row)
-    is_transfer = dice.chance(0.2, "theft by transfer", *row)
-    far = F.when(dice.chance(0.65, "theft abroad", who), dice.pick(FAR_AWAY, "theft country", who)).otherwise(HOME)
+    steps = F.least(1 + F.floor(THEFTS * dice.exponential("thefts", who)), F.lit(12)).cast("int")
+    span = 0.2 + 12 * F.pow(dice.uniform("span", who), F.lit(2.0))
+    trial = (step == 0) & (steps > 1) & dice.chance(0.4, "trial", who)
+    size = F.when(trial, 0.15).otherwise(2.2) * dice.around(0.9, "theft", *row)
+    is_transfer = dice.chance(0.15, "theft by transfer", *row)
+    is_own = dice.chance(OWN_DEVICE, "thief's device", who)
+    is_far = is_own & dice.chance(0.5, "theft abroad", who) & dice.chance(0.7, "theft there", *row)
+    anywhere = dice.uniform("theft at", *row)
+    merchant = F.floor(anywhere * F.sqrt(anywhere) * world.merchants)
+    moment = F.col("taken_at") + span * (step + dice.uniform("theft moment", *row)) / steps
+    asleep = (moment - F.floor(moment) < 0.25) & dice.chance(0.7, "thief sleeps", *row)
+    bought = dice.pick([("online", 0.6), ("app", 0.2), ("store", 0.2)], "theft channel", *row)
+    sent = dice.pick([("app", 0.5), ("online", 0.5)], "theft sent", *row)
     return (
         takeovers(alive, world)
         .select("*", F.explode(F.sequence(F.lit(0), steps - 1).cast("array<bigint>")).alias("step"))
-        .withColumn("day", F.col("taken_at") + span * (step + dice.uniform("theft moment", *row)) / steps)
+        .withColumn("day", moment + F.when(asleep, 0.3).otherwise(0.0))
         .withColumn("kind", F.when(is_transfer, "transfer").otherwise("purchase"))
-        .withColumn("merchant", F.when(~is_transfer, F.floor(dice.uniform("theft at", *row) * world.merchants)))
+        .withColumn("merchant", F.when(~is_transfer, merchant))
         .withColumn("cents", F.floor(100 + 100 * F.col("basket") * size))
-        .withColumns({"device": _device_id(world, F.lit(-1)), "country": far})
-        .withColumn("channel", dice.pick([("online", 0.8), ("app", 0.2)], "theft channel", *row))
-        .withColumn("declined", dice.chance(0.05 + 0.03 * step, "theft declined", *row))
+        .withColumn("device", F.when(is_own, _device_id(world, F.lit(-1))).otherwise(_device(world, who, -1 - step)))
+        .withColumn("country", F.when(is_far, dice.pick(FAR_AWAY, "theft country", who)).otherwise(HOME))
+        .withColumn("channel", F.when(is_transfer, sent).otherwise(bought))
+        .withColumn("declined", dice.chance(0.04 + 0.02 * step, "theft declined", *row))
         .withColumns({"fraud": F.lit("takeover"), "number": step * 8 + 3})
         .select(*_MOVED)
     )

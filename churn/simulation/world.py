@@ -26,9 +26,10 @@ SHOPPING_WEEK: Final = (0.90, 0.88, 0.92, 0.97, 1.15, 1.28, 0.90)
 CALLING_WEEK: Final = (1.40, 1.20, 1.12, 1.06, 1.00, 0.45, 0.20)
 SHOPPING_HOURS: Final = (0, 6, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 12, 13, 13, 14, 14, 15, 15, 16, 16, 17, 17, 17)
 SHOPPING_EVENING: Final = (18, 18, 18, 19, 19, 19, 20, 20, 20, 21, 21, 22, 23)
+SHOPPING_NIGHT: Final = (1, 3, 5)
 CALLING_HOURS: Final = (7, 8, 8, 9, 9, 9, 10, 10, 10, 11, 11, 12, 13, 13, 14, 14, 15, 15, 16, 16, 17, 17, 18, 19, 20)
 OFFICE_HOURS: Final = tuple(range(8, 18))
-ANY_HOUR: Final = SHOPPING_HOURS + SHOPPING_EVENING
+ANY_HOUR: Final = SHOPPING_HOURS + SHOPPING_EVENING + SHOPPING_NIGHT
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from churn.training.pipeline import (
     preparation,
 )
 from churn.training.spec import ModelSpec
+from churn.training.words import words_of
 
 ROWS_PER_PARTITION = 50_000
 _DRAWS = 1 << 20
@@ -168,9 +169,11 @@ def _classes(rows: DataFrame) -> tuple[int, int]:
 def _check_classes(spec: ModelSpec, name: str, rows: DataFrame) -> None:
     n, ones = _classes(rows)
     if ones in (0, n):
-        wanted = "no customer" if not n else "only customers who left" if ones else "only customers who stayed"
+        words = words_of(spec)
+        only = f"only {words.entities} that {words.happened if ones else words.absent}"
+        seen = only if n else f"no {words.entity}"
         raise BadInputError(
-            f"model {spec.name}: the {name} slice has {wanted} ({ones} of {n} rows are 1), nothing to "
+            f"model {spec.name}: the {name} slice has {seen} ({ones} of {n} rows are 1), nothing to "
             f"learn from; check label = {spec.label!r}, lead, horizon and cohort in [model.{spec.name}], or bring "
             "more history"
         )

@@ -68,7 +68,7 @@ def _write(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def company(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = _write(tmp_path_factory.mktemp("company"))
-    run_chain(folder, DAY)
+    (folder / "printed.txt").write_text(run_chain(folder, DAY))
     return folder
 
 
@@ -102,3 +102,11 @@ def test_the_report_speaks_of_transactions(company: Path) -> None:
     assert "of frauds" in page
     assert "The chance that a transaction is a fraud" in page
     assert "leavers" not in page
+
+
+def test_the_terminal_speaks_of_transactions(company: Path) -> None:
+    printed = " ".join((company / "printed.txt").read_text().split())
+    for words in ("transactions", "frauds", "card precision at 100", "likeliest frauds"):
+        assert words in printed
+    for words in ("customers", "left", "likeliest to leave", "leavers"):
+        assert words not in printed

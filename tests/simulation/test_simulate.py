@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from churn.contracts import CONTRACTS
@@ -111,6 +112,29 @@ def test_who_is_about_to_leave_complains_more_and_buys_less(clean: Mapping[str, 
     complaints, purchases = a_head("calls", "reason = 'complaint'"), a_head("transactions", "kind = 'purchase'")
     assert complaints[True] > 1.5 * complaints[False]
     assert purchases[True] < 0.9 * purchases[False]
+
+
+def test_no_single_habit_gives_a_fraud_away(clean: Mapping[str, DataFrame]) -> None:
+    """Whatever a thief does, more customers do it than thieves: a channel, an hour, a country, a new device."""
+    frauds = clean["fraud_reports"].where("is_fraud").select("transaction_id", F.lit(1.0).alias("is_fraud"))
+    earlier = Window.partitionBy("customer_id", "device_id").orderBy("event_time", "transaction_id")
+    seen = (
+        clean["transactions"]
+        .where("kind in ('purchase', 'transfer')")
+        .join(frauds, on="transaction_id", how="left")
+        .select(
+            F.coalesce("is_fraud", F.lit(0.0)).alias("is_fraud"),
+            F.concat_ws(" by ", "kind", "channel").alias("channel"),
+            F.hour("event_time").cast("string").alias("hour"),
+            "country",
+            (F.row_number().over(earlier) == 1).cast("string").alias("new device"),
+        )
+        .toPandas()
+    )
+    shares = pd.concat({habit: seen.groupby(habit)["is_fraud"].mean() for habit in seen.columns[1:]})
+    assert shares.max() < 0.3, shares[shares >= 0.3]
+    usual = seen.loc[seen["is_fraud"] == 1, "new device"].value_counts(normalize=True)
+    assert usual["false"] > 0.5
 
 
 def test_dirt_comes_at_its_rates(spark: SparkSession) -> None:

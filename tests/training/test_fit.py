@@ -95,15 +95,24 @@ def test_scores_are_ranked_with_ties_in_the_order_of_customers(rows: DataFrame) 
 @pytest.mark.parametrize(
     ("condition", "message"),
     [
-        ("label = 0", r"the train slice has only customers who stayed \(0 of \d+ rows are 1\)"),
-        ("label = 1", "only customers who left"),
+        ("label = 0", r"the train slice has only customers that stayed \(0 of \d+ rows are 1\)"),
+        ("label = 1", "only customers that left"),
         ("customer_id = 'none'", "the train slice has no customer"),
-        ("customer_id = 'c001'", "slice has only customers who|none of"),
+        ("customer_id = 'c001'", "slice has only customers that|none of"),
     ],
 )
 def test_rows_with_nothing_to_learn_from_are_refused(rows: DataFrame, condition: str, message: str) -> None:
     with pytest.raises(BadInputError, match=message):
         fit(SPEC, rows.where(condition), SPLIT, FEATURES)
+
+
+def test_a_slice_of_one_class_is_told_in_the_words_of_the_model(rows: DataFrame) -> None:
+    frauds = ModelSpec(name="fraud", label="fraud", candidates=SPEC.candidates)
+    payments = rows.withColumn("transaction_id", F.concat("customer_id", F.lit("-1")))
+    with pytest.raises(BadInputError, match=r"train slice has only transactions that were legitimate \(0 of \d+ rows"):
+        fit(frauds, payments.where("label = 0"), SPLIT, FEATURES)
+    with pytest.raises(BadInputError, match="train slice has no transaction"):
+        fit(frauds, payments.where("label > 1"), SPLIT, FEATURES)
 
 
 def test_the_simplest_candidate_within_the_noise_is_chosen() -> None:
