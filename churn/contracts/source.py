@@ -457,8 +457,8 @@ def _read_csv(spark: SparkSession, source: Source) -> DataFrame:
     """Files are grouped by their header, so that columns in another order cannot fill the wrong places."""
     options = {"header": "true", "sep": source.options.get("delimiter", ","), **source.options}
     groups: dict[tuple[str, ...], list[str]] = {}
-    for file in _nonempty(spark, source):
-        groups.setdefault(_header(spark, source, file, options), []).append(file)
+    for file, line in _nonempty(spark, source).items():
+        groups.setdefault(_header(source, file, line, options), []).append(file)
     text = StringType()
     frames = [
         spark.read.options(
@@ -475,8 +475,7 @@ def _read_csv(spark: SparkSession, source: Source) -> DataFrame:
     return reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), frames)
 
 
-def _header(spark: SparkSession, source: Source, file: str, options: Mapping[str, str]) -> tuple[str, ...]:
-    line = _first_line(spark, file, options.get("encoding", options.get("charset", "UTF-8")))
+def _header(source: Source, file: str, line: str, options: Mapping[str, str]) -> tuple[str, ...]:
     sep, quote = options["sep"], options.get("quote", '"') or None
     if len(sep) == 1:
         reader = csv.reader(
@@ -494,10 +493,8 @@ def _header(spark: SparkSession, source: Source, file: str, options: Mapping[str
     return names
 
 
-def _first_line(spark: SparkSession, file: str, encoding: str) -> str:
+def _first_line(jvm: Any, conf: Any, file: str, encoding: str) -> str:
     """The first line that is not blank, of a file that may be compressed."""
-    jvm: Any = spark.sparkContext._jvm
-    conf = spark._jsparkSession.sessionState().newHadoopConf()
     path = jvm.org.apache.hadoop.fs.Path(file)
     stream = path.getFileSystem(conf).open(path)
     try:
@@ -512,13 +509,15 @@ def _first_line(spark: SparkSession, file: str, encoding: str) -> str:
         stream.close()
 
 
-def _nonempty(spark: SparkSession, source: Source) -> list[str]:
-    """The files that hold at least one line; an empty one among others holds no rows."""
+def _nonempty(spark: SparkSession, source: Source) -> dict[str, str]:
+    """The files that hold at least one line, with their first; an empty one among others holds no rows."""
     encoding = source.options.get("encoding", source.options.get("charset", "UTF-8"))
-    files = [name for name, size in _files(spark, source) if size and _first_line(spark, name, encoding)]
-    if not files:
+    jvm: Any = spark.sparkContext._jvm
+    conf = spark._jsparkSession.sessionState().newHadoopConf()
+    files = {name: _first_line(jvm, conf, name, encoding) for name, size in _files(spark, source) if size}
+    if not any(files.values()):
         raise _absent(source, "is empty: no rows and no header")
-    return files
+    return {name: line for name, line in files.items() if line}
 
 
 def _literal(file: str) -> str:

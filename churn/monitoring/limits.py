@@ -76,7 +76,8 @@ def _features(spec: ModelSpec, moved: Sequence[Moved], importance: Mapping[str, 
     carried = moved_share(spec, moved, importance)
     heaviest = sorted(found, key=lambda name: (-importance.get(name, 0.0), name))[:_NAMED]
     words = ", ".join(f"{name} {found[name]:.2f}" for name in heaviest)
-    seen = f"{len(found)} have moved and carry {carried:.0%}: {words}" if found else "none has moved"
+    verb = ("has moved and carries", "have moved and carry")[len(found) > 1]
+    seen = f"{len(found)} {verb} {carried:.0%} of the score: {words}" if found else "none has moved"
     return Verdict("features", carried <= spec.moved_limit, wanted, seen)
 
 

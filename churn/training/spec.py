@@ -100,7 +100,7 @@ class ModelSpec:
     """Rows of 1 that must have ripened at new as-ofs before training again is worth it."""
     psi_limit: float = 0.25
     """The stability index above which a feature, or the score, has moved."""
-    moved_limit: float = 0.5
+    moved_limit: float = 0.3
     """The share of the score that features which have moved may carry before monitoring fails."""
     missing_limit: float = 0.1
     """By how much the share of nulls of a feature may rise over training's before monitoring fails."""

@@ -14,7 +14,7 @@ from churn.training.spec import Candidate, ModelSpec
 
 SPEC = ModelSpec(name="churn", candidates={"logistic": Candidate("LogisticRegression")})
 STILL, SHIFTED = (500, 500), (900, 100)
-IMPORTANCE = {"calls_30d": 0.6, "spend_30d": 0.4}
+IMPORTANCE = {"calls_30d": 0.8, "spend_30d": 0.2}
 
 
 def one(feature: str, reference: str, now: tuple[int, int] = STILL, *, nulls: int = 0) -> Moved:
@@ -52,8 +52,11 @@ def test_what_stands_still_breaks_nothing() -> None:
         ),
         # Sudden, and still within what is usual.
         ([one("score", "training"), one("score", "last_period", SHIFTED)], {}),
-        ([one("spend_30d", "training", SHIFTED)], {}),  # carries 40 %
-        ([one("calls_30d", "training", SHIFTED)], {"features": "1 have moved and carry 60%: calls_30d 0.88"}),
+        ([one("spend_30d", "training", SHIFTED)], {}),  # carries 20 %
+        (
+            [one("calls_30d", "training", SHIFTED)],
+            {"features": "1 has moved and carries 80% of the score: calls_30d 0.88"},
+        ),
         ([one("calls_30d", "training", nulls=200)], {"missing values": "calls_30d 0.0% then, 16.7% now"}),
         ([one("calls_30d", "training", nulls=100)], {}),  # 9.1 points
     ],
@@ -85,7 +88,7 @@ def test_outcomes(outcomes: list[dict[str, Any]], wanted: dict[str, str]) -> Non
 
 def test_the_limits_are_the_models() -> None:
     moved = [one("score", "training", SHIFTED), one("calls_30d", "training", SHIFTED, nulls=300)]
-    assert moved_share(SPEC, moved, IMPORTANCE) == 0.6
+    assert moved_share(SPEC, moved, IMPORTANCE) == 0.8
     assert broken(moved, spec=replace(SPEC, psi_limit=1.0, missing_limit=0.3)) == {}
     assert set(broken(moved, [outcome(0.7, 0.72)], replace(SPEC, auc_floor=0.8))) == {
         "score", "features", "missing values", "outcomes",

@@ -94,7 +94,7 @@ def test_it_says_what_the_engineer_on_call_asks(page: str) -> None:
         "The 1,000 customers of this as-of look like those the model learnt from.",
         "1 earlier as-of has turned out since the last look.",
         "Score, against training 0.002 stability index limit 0.25",
-        "What has moved carries 0 % of the score, in 0 of 2 features limit 50 %",
+        "What has moved carries 0 % of the score, in 0 of 2 features limit 30 %",
         "AUC, as it turned out 0.740 scores of 1 July 2026 0.760 when judged",
         "below what the evaluation found, within its interval 0.740 for 0.760 at 2026-07-01 ✓ within",
         # Scored as of, version, turned out by, customers, said, left, AUC with its interval, of the rule, and so on.
@@ -115,7 +115,7 @@ def test_what_is_broken_comes_first() -> None:
     seen = text(render(SPEC, found(SHIFTED), run_id="0f2a"))
     assert verdicts(SPEC, moved, IMPORTANCE, [], {})[1].passed is False
     assert "Look at this: 1 of 5 limits broken (features)" in seen
-    assert "Features: 1 have moved and carry 70%: spend_30d 0.88." in seen
+    assert "Features: 1 has moved and carries 70% of the score: spend_30d 0.88." in seen
 
 
 def test_before_anything_has_turned_out() -> None:
