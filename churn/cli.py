@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from churn.errors import BadInputError, ChurnError
 
@@ -208,7 +208,7 @@ def _print_summary(found: dict[str, Any], config: Path, spec: ModelSpec) -> None
     for row in found["ledger"]:
         rows.add_row(row["source"], *(f"{row[name]:,}" for name in ("rows_in", "accepted", "duplicate", "quarantined")))
     judged = Table(
-        "test date",
+        Column("test date", no_wrap=True),
         words.entities,
         words.positives,
         "AUC",
