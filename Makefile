@@ -43,6 +43,9 @@ airflow: setup .venv-airflow/ready .airflow/company/churn.toml  ## Airflow on ht
 .airflow/company/churn.toml: .venv/project sample_data/churn.toml
 	$(BIN)/python -m churn.simulation.daily sample_data .airflow/company 2025-04-01 2026-10-01
 
+dags-test: setup .venv-airflow/ready  ## the tests of the DAGs that need no scheduler
+	.venv-airflow/bin/python -m pytest tests/dags/test_dags.py
+
 airflow-test: setup .venv-airflow/ready  ## the tests of the DAGs, under a real scheduler
 	.venv-airflow/bin/python -m pytest tests/dags
 
@@ -70,4 +73,4 @@ lock:  ## the locks anew, from setup.cfg (needs uv)
 clean:  ## without .venv and what tools leave
 	rm -rf .venv .venv-airflow .airflow *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: help setup demo ui airflow airflow-test test check format lock clean
+.PHONY: help setup demo ui airflow dags-test airflow-test test check format lock clean

@@ -32,6 +32,8 @@ from churn.training.fit import probability
 from churn.training.spec import load_spec
 from tests.jobs.company import run_chain
 
+pytestmark = pytest.mark.timeout(1800)  # the first test pays for the company and its week
+
 JOB = Path(__file__).parents[2] / "jobs" / "score_stream.py"
 BEGIN, HISTORY, WEEK = datetime(2026, 1, 1), 60, 7
 FIRST = BEGIN + timedelta(days=HISTORY)
