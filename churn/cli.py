@@ -261,10 +261,10 @@ def rollback(
     from churn.evaluation.promotion import rollback as go_back
     from churn.registry import Registry
 
-    settings, key = load(config), f"rollback {model}"
+    settings = load(config)
     registry = Registry(settings.tracking_uri, model)
     registry.version(tracking.CHAMPION)
-    with tracking.run(settings.tracking_uri, settings.experiment, key, key=key, tags={"model": model}) as tracked:
+    with tracking.work(settings, "rollback", model) as tracked:
         gone, back = go_back(registry, why)
         tracked.params({"from_version": gone, "to_version": back, "why": why})
     out.print(f"{model}: version {back} is the champion again; version {gone} went: {why}", soft_wrap=True)

@@ -33,6 +33,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame
 
+from churn.config import Config
 from churn.errors import BadInputError, ChurnError
 
 if TYPE_CHECKING:
@@ -170,6 +171,14 @@ def run(
             with suppress(Exception):
                 mlflow.end_run(RunStatus.to_string(RunStatus.FAILED))
             raise
+
+
+@contextmanager
+def work(config: Config, what: str, model: str, as_of: datetime | None = None) -> Iterator[Run]:
+    """A run for what is done to a model, such as "train churn 2026-10-01", which is its name and its key."""
+    key = f"{what} {model}" + (f" {as_of:%Y-%m-%d}" if as_of else "")
+    with run(config.tracking_uri, config.experiment, key, key=key, tags={"model": model}) as tracked:
+        yield tracked
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,7 @@ from churn.registry import Registry
 def step(job: Job) -> None:
     spec, as_of = job.spec, moment(job.args.as_of)
     job.spark  # noqa: B018 - a model is loaded into the session
-    key = f"evaluate {spec.name} {as_of:%Y-%m-%d}"
-    with tracking.run(
-        job.config.tracking_uri, job.config.experiment, key, key=key, tags={"model": spec.name}
-    ) as tracked:
+    with tracking.work(job.config, "evaluate", spec.name, as_of) as tracked:
         registry = Registry(job.config.tracking_uri, spec.name)
         model = tracking.load_model(job.config.tracking_uri, spec.name)
         in_use = registry.aliases().get(tracking.CHAMPION)

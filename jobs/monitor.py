@@ -17,10 +17,7 @@ from churn.registry import Registry
 def step(job: Job) -> None:
     spec, as_of = job.spec, moment(job.args.as_of)
     job.spark  # noqa: B018 - a model is loaded into the session
-    key = f"monitor {spec.name} {as_of:%Y-%m-%d}"
-    with tracking.run(
-        job.config.tracking_uri, job.config.experiment, key, key=key, tags={"model": spec.name}
-    ) as tracked:
+    with tracking.work(job.config, "monitor", spec.name, as_of) as tracked:
         found = watch(job.lake, spec, job.sources, as_of, Registry(job.config.tracking_uri, spec.name))
         write_drift(job.lake, spec.name, found.version, as_of, found.moved)
         write_outcomes(job.lake, spec.name, as_of, found.outcomes)

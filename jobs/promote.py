@@ -13,10 +13,7 @@ from churn.registry import Registry
 
 def step(job: Job) -> None:
     spec, as_of = job.spec, moment(job.args.as_of)
-    key = f"promote {spec.name} {as_of:%Y-%m-%d}"
-    with tracking.run(
-        job.config.tracking_uri, job.config.experiment, key, key=key, tags={"model": spec.name}
-    ) as tracked:
+    with tracking.work(job.config, "promote", spec.name, as_of) as tracked:
         decision = promote(Registry(job.config.tracking_uri, spec.name), spec, as_of)
         tracked.params({"model_version": decision.version, "outcome": decision.outcome, "why": decision.why})
     say(f"{spec.name} version {decision.version}: {decision.outcome}: {decision.why}")

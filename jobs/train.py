@@ -17,10 +17,7 @@ def step(job: Job) -> None:
     slices = split(spec, dates)
     chosen, left_out = usable_features(spec, job.sources)
     rows = read_features(job.lake, spec, slices.ripe)
-    key = f"train {spec.name} {as_of:%Y-%m-%d}"
-    with tracking.run(
-        job.config.tracking_uri, job.config.experiment, key, key=key, tags={"model": spec.name}
-    ) as tracked:
+    with tracking.work(job.config, "train", spec.name, as_of) as tracked:
         tracked.params(spec.settings)
         for table in (*sorted(job.sources), feature_table(spec)):
             tracked.table(table, path=job.lake.path(table), version=job.lake.version(table) or 0)

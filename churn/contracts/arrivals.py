@@ -33,7 +33,7 @@ def arriving(spark: SparkSession, config: Config, name: str, place: Place) -> Ma
         return None
     schema = _raw_schema(spark, source)
     raw = _files(spark, config, source, where, schema) if place == "files" else _topic(spark, config, where, schema)
-    return mapped(raw, source, latest=_tomorrow(), raw=False)
+    return mapped(raw, source, latest=_tomorrow())
 
 
 def _tomorrow() -> Column:

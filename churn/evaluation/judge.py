@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 from pyspark.ml import Transformer
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from churn.evaluation.cards import CARDS, alerts, card_precision
@@ -23,19 +23,23 @@ RULE = "rule_of_thumb"
 def scored_rows(spec: ModelSpec, model: Transformer, labelled: DataFrame, *extra: str) -> pd.DataFrame:
     """(the spec's key, label, score, rule_of_thumb) and any `extra` columns, collected, in order.
 
-    The rule of thumb ranks by one feature; a customer without a value of it has never done the thing: last of all.
     Transactions are judged by several days together: `as_of` is the first of them, `day` each one's own.
     """
-    rule = F.coalesce(F.col(spec.rule_of_thumb).cast("double"), F.lit(1e9)).alias(RULE)
-    more = ["amount"] if spec.of_transactions else []
-    chosen = model.transform(labelled).select(
-        *spec.key, "label", probability().alias("score"), rule, *(F.col(name).cast("double") for name in more), *extra
-    )
+    chosen = model.transform(labelled).select(*spec.key, "label", probability().alias("score"), *beside(spec), *extra)
     found = chosen.toPandas().sort_values(["as_of", *spec.key], ignore_index=True)
     if not spec.of_transactions:
         return found
     stretch = (found["as_of"] - found["as_of"].min()).dt.days // spec.judged_days
     return found.assign(day=found["as_of"], as_of=found["as_of"].groupby(stretch).transform("min"))
+
+
+def beside(spec: ModelSpec) -> list[Column]:
+    """What stands beside a score that is judged: the rule of thumb, and of a transaction its amount.
+
+    The rule ranks by one feature; a customer without a value of it has never done the thing: last of all.
+    """
+    rule = F.coalesce(F.col(spec.rule_of_thumb).cast("double"), F.lit(1e9)).alias(RULE)
+    return [rule, F.col("amount").cast("double").alias("amount")] if spec.of_transactions else [rule]
 
 
 def judge(spec: ModelSpec, rows: pd.DataFrame) -> dict[str, dict[str, Any]]:

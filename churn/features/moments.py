@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from churn.errors import BadInputError
 from churn.features.aggregate import DAY, PARTS, Array, Part
 from churn.features.kernel import filled, numbers, unpack, valid, whole
-from churn.features.pack import in_pieces, plain, to_numpy
+from churn.features.pack import in_pieces, plain_rows, to_numpy
 from churn.features.plan import SPINE, Ask, Asked, Measure
 
 MOMENT: Final = "event_time"
@@ -57,7 +57,7 @@ def describe_each(batches: Iterable[pa.RecordBatch], stage: Stage) -> Iterator[p
     named = _together(pieces, {"key": stage.key, "moment": MOMENT})
     moment = _in_micros(named["moment"])
     _check(moment, stage)
-    found = {name: whole([_plain(piece) for piece in of]) for name, of in sources.items()}
+    found = {name: whole([plain_rows(piece) for piece in of]) for name, of in sources.items()}
     if stage.itself:
         found[stage.itself] = _together(pieces, stage.columns)
     made = answers(stage, named["key"], moment, found)
@@ -67,7 +67,7 @@ def describe_each(batches: Iterable[pa.RecordBatch], stage: Stage) -> Iterator[p
         columns |= {name: column.slice(at, len(piece)) for name, column in made.items()}
         at += len(piece)
         if stage.following is None:
-            yield _plain(pa.RecordBatch.from_pydict(columns))
+            yield plain_rows(pa.RecordBatch.from_pydict(columns))
         else:
             columns["bucket"] = columns.pop(stage.following)
             yield in_pieces(pa.RecordBatch.from_pydict(columns), np.arange(len(piece)), SPINE, stage.buckets)
@@ -83,11 +83,7 @@ def answers(stage: Stage, key: pa.Array, moment: Array, found: Mapping[str, pa.R
 
 def _together(pieces: Iterable[pa.RecordBatch], columns: Mapping[str, str]) -> pa.RecordBatch:
     """Some columns of the pieces, under other names."""
-    return whole([_plain(piece.select(list(columns.values()))).rename_columns(list(columns)) for piece in pieces])
-
-
-def _plain(rows: pa.RecordBatch) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([plain(column) for column in rows.columns], rows.schema.names)
+    return whole([plain_rows(piece.select(list(columns.values()))).rename_columns(list(columns)) for piece in pieces])
 
 
 def _in_micros(times: pa.Array) -> Array:

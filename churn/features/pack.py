@@ -50,6 +50,11 @@ def plain(column: pa.Array) -> pa.Array:
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
+def plain_rows(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows without dictionaries."""
+    return pa.RecordBatch.from_arrays([plain(column) for column in rows.columns], rows.schema.names)
+
+
 def in_pieces(rows: pa.RecordBatch, kept: Array, source: str, buckets: int) -> pa.RecordBatch:
     """The kept rows, a piece for each bucket that has any; `bucket` itself is left out."""
     pieces = dict(_split(rows, kept, buckets))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf
 from typing import Any, Final
 
@@ -20,8 +21,8 @@ from pyspark.sql.streaming.stateful_processor import StatefulProcessor, Stateful
 
 from churn.features.aggregate import DAY, PARTS, Array, heads
 from churn.features.moments import SeenRows, Stage, answers, part_column
-from churn.features.pack import as_piece, plain, to_numpy
-from churn.features.plan import Measure
+from churn.features.pack import as_piece, plain_rows, to_numpy
+from churn.features.plan import Ask, Measure
 
 ASIDE: Final = "aside"
 """The name under which rows travel that no feature looks at: they are passed on as they are."""
@@ -40,33 +41,42 @@ _WIRE: Final[Mapping[str, pa.DataType]] = {
 
 @dataclass(frozen=True)
 class Route:
-    """The keys that begin with the same column, `first`: their stages, and the names of the rows' columns.
+    """The keys that begin with the same column: a stage for each.
 
-    `keys` are the columns of the keys, in the order of the stages; `sources` those that a stage asks something of;
-    `own` the columns of the transaction that leave with the answers.
+    `own` are the columns of the transaction that leave with the answers.
     """
 
     stages: tuple[Stage, ...]
-    first: str
-    keys: tuple[str, ...]
     own: tuple[str, ...]
 
     @property
+    def first(self) -> str:
+        """The column that all its keys begin with."""
+        return self.stages[0].by[0]
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """The columns of the keys, in the order of the stages."""
+        return tuple(stage.key for stage in self.stages)
+
+    @cached_property
     def sources(self) -> tuple[str, ...]:
+        """Those that a stage asks something of."""
         return tuple(sorted({one.source for stage in self.stages for one in stage.asks}))
+
+    def _asks(self, source: str) -> list[Ask]:
+        return [one for stage in self.stages for one in stage.asks if one.source == source]
 
     def reach(self, source: str) -> float:
         """How many days back a window of a source begins; 0 where there are none but those that never begin."""
-        finite = (one.reach() for stage in self.stages for one in stage.asks if one.source == source)
-        return max((days for days in finite if days < inf), default=0.0)
+        return max((one.reach() for one in self._asks(source) if one.reach() < inf), default=0.0)
 
     def for_ever(self, source: str) -> dict[int, tuple[str, ...]]:
         """The parts of each measure of a source that a feature asks for of all time."""
         found: dict[int, set[str]] = {}
-        for stage in self.stages:
-            for one in stage.asks:
-                if one.source == source and one.reach() == inf:
-                    found.setdefault(one.measure, set()).update(one.aggregation.parts)
+        for one in self._asks(source):
+            if one.reach() == inf:
+                found.setdefault(one.measure, set()).update(one.aggregation.parts)
         return {measure: tuple(sorted(parts)) for measure, parts in sorted(found.items())}
 
     def measures(self, source: str) -> tuple[Measure, ...]:
@@ -74,12 +84,12 @@ class Route:
 
     def asked(self, source: str) -> list[int]:
         """The measures of a source that travel: those that are asked for, and say more than that a row is there."""
-        asked = {one.measure for stage in self.stages for one in stage.asks if one.source == source}
+        asked = {one.measure for one in self._asks(source)}
         return [number for number in sorted(asked) if not self.measures(source)[number].always]
 
-    @property
+    @cached_property
     def schema(self) -> pa.Schema:
-        """The columns of a kept row."""
+        """The columns of a kept row; asked for with every slot that is read."""
         columns: dict[str, pa.DataType] = {"source": pa.string(), "id": pa.string()}
         columns |= dict.fromkeys(self.keys, pa.string())
         columns |= dict.fromkeys(("event", "known", "superseded"), pa.int64())
@@ -131,7 +141,7 @@ class Described(StatefulProcessor):
             yield from rows
             return
         route = self._routes[number // self._buckets]
-        came = pa.Table.from_batches([_plain(batch) for row in rows for batch in pa.ipc.open_stream(row.piece)])
+        came = pa.Table.from_batches([plain_rows(batch) for row in rows for batch in pa.ipc.open_stream(row.piece)])
         arrived = came.combine_chunks().to_batches()[0]
         is_kept = to_numpy(pc.is_valid(arrived[route.keys[0]])) & np.isin(arrived["source"], route.sources)
         kept = _ready(arrived.filter(pa.array(is_kept)), route)
@@ -177,10 +187,6 @@ class Described(StatefulProcessor):
         for start, end in zip(starts, [*starts[1:], len(slots)], strict=True):
             message = rows.slice(start, end - start).serialize().to_pybytes()
             self._state.updateValue((int(slots[start]),), (message,))
-
-
-def _plain(rows: pa.RecordBatch) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([plain(column) for column in rows.columns], rows.schema.names)
 
 
 def _ready(rows: pa.RecordBatch, route: Route) -> pa.RecordBatch:

@@ -8,7 +8,7 @@ micro-batch is whole.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial, reduce
 from math import inf
@@ -20,16 +20,16 @@ import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
-from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.pandas.types import from_arrow_type, to_arrow_schema
 
 from churn.contracts.transactions import TRANSACTIONS
 from churn.features.declare import CUSTOMER, Feature
 from churn.features.kernel import unpack
 from churn.features.moments import Stage
 from churn.features.pack import PACKED, in_chunks, in_pieces, to_numpy
-from churn.features.plan import SPARK, Kind, Measure
+from churn.features.plan import SPARK
 from churn.features.rows import Wanted, check_adds_up, key_of, looked_for
-from churn.features.state import ASIDE, EVENTS, Described, Route, measure_column
+from churn.features.state import ASIDE, EVENTS, Described, Route, measure_column, wire
 from churn.features.visible import seen_from, seen_until
 
 SLOTS: Final = 1 << 16
@@ -49,13 +49,6 @@ LEDGER_COLUMNS: Final = T.StructType(
 if it was quarantined."""
 
 _OWN: Final = TRANSACTIONS.schema
-_WIRE: Final[Mapping[Kind, str]] = {
-    "mark": "boolean",
-    "fraction": "double",
-    "text": "string",
-    "moment": "bigint",
-    "day": "int",
-}
 
 
 @dataclass(frozen=True)
@@ -66,7 +59,6 @@ class StreamEngine:
     routes: tuple[Route, ...]
     buckets: int
     lateness: timedelta
-    names: Mapping[tuple[str, ...], str] = field(repr=False)
 
     @classmethod
     def of(
@@ -86,21 +78,18 @@ class StreamEngine:
         """
         wanted = looked_for(_OWN.names, past, features, delay=delay, windows=windows)
         keys = wanted.keys or (CUSTOMER,)
-        firsts = dict.fromkeys(by[0] for by in keys)
-        names = {by: f"key{number}" for number, by in enumerate(keys)}
+        stages = [_stage(wanted, by, f"key{number}", buckets) for number, by in enumerate(keys)]
         routes = tuple(
             Route(
-                stages=tuple(_stage(wanted, by, names[by], buckets) for by in keys if by[0] == first),
-                first=first,
-                keys=tuple(names[by] for by in keys if by[0] == first),
+                stages=tuple(stage for stage in stages if stage.by[0] == first),
                 own=tuple(_OWN.names) if number == 0 else tuple(TRANSACTIONS.key),
             )
-            for number, first in enumerate(firsts)
+            for number, first in enumerate(dict.fromkeys(by[0] for by in keys))
         )
         for route in routes:
             for stage in route.stages:
                 check_adds_up(stage)
-        return cls(wanted, routes, buckets, lateness, names)
+        return cls(wanted, routes, buckets, lateness)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -152,11 +141,15 @@ class StreamEngine:
             "id",
             "described",
             "withdrawn",
-            *(F.col(f"way.{name}").alias(name) for name in self.names.values()),
+            *(F.col(f"way.{name}").alias(name) for name in self._keys),
             *measured,
             *(F.when(leaves | F.lit(name in TRANSACTIONS.key), F.col(name)).alias(name) for name in own),
             *LEDGER_COLUMNS.names,
         )
+
+    @property
+    def _keys(self) -> list[str]:
+        return [name for route in self.routes for name in route.keys]
 
     @property
     def _first_keys(self) -> list[str]:
@@ -166,9 +159,7 @@ class StreamEngine:
         """Where a row goes: along each route that asks for its source, if it has the key; if described, along all."""
         ways = [F.when(is_ledger, self._way(len(self.routes), {}))]
         for number, route in enumerate(self.routes):
-            keys = {
-                self.names[stage.by]: key_of(stage.by) for stage in route.stages if set(stage.by) <= set(rows.columns)
-            }
+            keys = {stage.key: key_of(stage.by) for stage in route.stages if set(stage.by) <= set(rows.columns)}
             if route.keys[0] not in keys:
                 continue
             asked = F.col("row_of").isin(*(set(sources) & set(route.sources)))
@@ -178,9 +169,7 @@ class StreamEngine:
 
     def _way(self, route: int, keys: Mapping[str, Column]) -> Column:
         nothing = F.lit(None).cast("string")
-        return F.struct(
-            F.lit(route).alias("route"), *(keys.get(name, nothing).alias(name) for name in self.names.values())
-        )
+        return F.struct(F.lit(route).alias("route"), *(keys.get(name, nothing).alias(name) for name in self._keys))
 
     @staticmethod
     def _id(rows: DataFrame, sources: Sequence[str]) -> Column:
@@ -201,7 +190,7 @@ class StreamEngine:
                 if name in sources:
                     columns[column] = F.when(F.col("row_of") == name, values[f"m{number}"])
                 else:
-                    columns[column] = F.lit(None).cast(_wire(measure))
+                    columns[column] = F.lit(None).cast(from_arrow_type(wire(measure)))
         times = {"event": "event_time", "known": "known_time", "superseded": "superseded_at"}
         return {name: F.unix_micros(of) for name, of in times.items()} | columns
 
@@ -242,7 +231,7 @@ class StreamEngine:
 
 
 def together(frames: Sequence[DataFrame]) -> DataFrame:
-    """Packed frames as one."""
+    """Frames of the same columns, in the same order, as one."""
     return reduce(DataFrame.union, frames)
 
 
@@ -263,10 +252,6 @@ def _stage(wanted: Wanted, by: tuple[str, ...], name: str, buckets: int) -> Stag
 
 def _null(of: T.StructField) -> Column:
     return F.lit(None).cast(of.dataType)
-
-
-def _wire(measure: Measure) -> str:
-    return _WIRE.get(measure.kind, "double" if measure.scale else "bigint")
 
 
 def _pack(batches: Iterable[pa.RecordBatch], buckets: int) -> Iterator[pa.RecordBatch]:

@@ -22,7 +22,7 @@ from churn.contracts.fraud_reports import FRAUD_REPORTS
 from churn.contracts.ingest import CONFLICT
 from churn.contracts.source import RAW, RULES
 from churn.contracts.transactions import TRANSACTIONS
-from churn.features.stream import LEDGER, LEDGER_COLUMNS
+from churn.features.stream import LEDGER, LEDGER_COLUMNS, together
 
 _TRANSACTION: Final = T.StructType(
     [
@@ -40,16 +40,6 @@ _REPORT: Final = T.StructType(
 )
 _KEY: Final = "transaction_id string"
 _KEPT: Final = T.StructType([*_TRANSACTION.fields[1:], *_REPORT])
-_CAME: Final = T.StructType(
-    [
-        T.StructField("bucket", T.IntegerType()),
-        T.StructField("row_of", T.StringType()),
-        *_TRANSACTION,
-        T.StructField("is_fraud", T.BooleanType()),
-        T.StructField("rules", T.ArrayType(T.StringType())),
-        T.StructField("raw", T.StringType()),
-    ]
-)
 _TOLD: Final = T.StructType(
     [
         T.StructField("row_of", T.StringType()),
@@ -72,11 +62,8 @@ def told_apart(
     `past` are those `remembered` from before: a row that is among them is a duplicate. A transaction is remembered for
     `keep` after it was made.
     """
-    came = [_came(rows, name, buckets) for name, rows in arrivals.items()]
-    rows = came[0]
-    for more in came[1:]:
-        rows = rows.unionByName(more)
-    told = rows.groupBy("bucket").transformWithState(
+    came = together([_came(rows, name, buckets) for name, rows in arrivals.items()])
+    told = came.groupBy("bucket").transformWithState(
         Apart(keep // timedelta(microseconds=1)),
         outputStructType=_TOLD,
         outputMode="append",

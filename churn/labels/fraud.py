@@ -5,6 +5,8 @@ A report comes days or weeks later, so a transaction without one is legitimate o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -28,6 +30,13 @@ def reported(transactions: DataFrame, reports: DataFrame) -> DataFrame:
         .where(F.col("superseded_at").isNull() | (F.col("known_time") < F.col("superseded_at")))
         .drop("_known", "_superseded")
     )
+
+
+def looked_at(sources: Mapping[str, DataFrame]) -> dict[str, DataFrame]:
+    """Sources as features of transactions look at them: fraud reports as the transactions that they speak of."""
+    if "fraud_reports" not in sources:
+        return dict(sources)
+    return {**sources, "fraud_reports": reported(sources["transactions"], sources["fraud_reports"])}
 
 
 def first_versions(transactions: DataFrame) -> DataFrame:

@@ -12,7 +12,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from churn.evaluation.judge import RULE, judge
+from churn.evaluation.judge import beside, judge
 from churn.training.data import Sources, labels, unblocked
 from churn.training.spec import ModelSpec
 
@@ -88,7 +88,11 @@ def outcome(
     `features` give the rule of thumb to compare with. Transactions of customers who were blocked are left out, as in an
     evaluation.
     """
-    rows = _with_labels(spec, sources, scores, features, stretch, known_until).toPandas()
+    at = F.col("as_of").isin(*stretch.as_ofs)
+    said = scores.where(at & (F.col("model_version") == stretch.version)).select(*spec.key, "score")
+    told = labels(spec, sources, said.select(*spec.key), known_until=known_until).select(*spec.key, "label")
+    joined = said.join(told, on=list(spec.key), how="inner").join(features.where(at), on=list(spec.key), how="left")
+    rows = unblocked(spec, sources, joined).select(*spec.key, "label", "score", *beside(spec)).toPandas()
     if rows.empty:
         return None
     rows = rows.sort_values(list(spec.key), ignore_index=True)
@@ -96,22 +100,3 @@ def outcome(
     n, positives = len(rows), int(rows["label"].sum())
     metrics = judge(spec, rows)[f"{stretch.first:%Y-%m-%d}"] if 0 < positives < n else {}
     return Outcome(stretch.first, stretch.version, n, positives, float(rows["score"].mean()), metrics)
-
-
-def _with_labels(
-    spec: ModelSpec,
-    sources: Sources,
-    scores: DataFrame,
-    features: DataFrame,
-    stretch: Stretch,
-    known_until: datetime,
-) -> DataFrame:
-    """(the spec's key, label, score, rule_of_thumb), and the amount of a transaction."""
-    rule = F.coalesce(F.col(spec.rule_of_thumb).cast("double"), F.lit(1e9)).alias(RULE)
-    more = [F.col("amount").cast("double").alias("amount")] if spec.of_transactions else []
-    at = F.col("as_of").isin(*stretch.as_ofs)
-    said = scores.where(at & (F.col("model_version") == stretch.version)).select(*spec.key, "score")
-    told = labels(spec, sources, said.select(*spec.key), known_until=known_until).select(*spec.key, "label")
-    beside = features.where(at).select(*dict.fromkeys((*spec.key, spec.rule_of_thumb, *(["amount"] if more else []))))
-    rows = said.join(told, on=list(spec.key), how="inner").join(beside, on=list(spec.key), how="left")
-    return unblocked(spec, sources, rows).select(*spec.key, "label", "score", rule, *more)

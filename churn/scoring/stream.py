@@ -26,13 +26,13 @@ from churn.contracts.transactions import TRANSACTIONS
 from churn.errors import BadInputError, ChurnError
 from churn.features import Feature
 from churn.features.stream import LEDGER, LEDGER_COLUMNS, StreamEngine, together
-from churn.labels import reported
 from churn.labels.arrivals import remembered, told_apart
+from churn.labels.fraud import looked_at
 from churn.scoring.batch import score_table
 from churn.storage import Lake
 from churn.tracking import Registered
 from churn.training.data import columns, read_columns, usable_features
-from churn.training.fit import probability
+from churn.training.fit import drawn, probability
 from churn.training.spec import ModelSpec
 
 ALERTS = "alerts_stream"
@@ -53,7 +53,6 @@ _REMEMBERED_LONGER = 30
 
 
 _FATES = ("accepted", "duplicate", "quarantined")
-_DRAWS = 1 << 20
 _LOOK_BACK = 28
 _LEDGER_SCHEMA = (
     "stream string, micro_batch bigint, source string, rows_in bigint, accepted bigint, duplicate bigint, "
@@ -143,10 +142,7 @@ class StreamScorer:
     def _past(self) -> dict[str, DataFrame]:
         """The accepted rows of before, of each source that there is; one that only arrives has none yet."""
         names = [name for name in (*_PAID, "calls") if name in self._arriving or self.lake.exists(name)]
-        past = {name: self._table(name) for name in names}
-        if "fraud_reports" in past:
-            past["reported"] = reported(past["transactions"], past["fraud_reports"])
-        return past
+        return {name: self._table(name) for name in names}
 
     def _table(self, name: str) -> DataFrame:
         if self.lake.exists(name):
@@ -156,9 +152,8 @@ class StreamScorer:
 
     @cached_property
     def _looked_at(self) -> dict[str, DataFrame]:
-        """The past as features look at it: reports as the transactions that they speak of."""
-        found = {name: rows for name, rows in self._past.items() if name not in ("fraud_reports", "reported")}
-        return found | ({"fraud_reports": self._past["reported"]} if "reported" in self._past else {})
+        """The past as features look at it."""
+        return looked_at(self._past)
 
     @cached_property
     def _features(self) -> tuple[Feature, ...]:
@@ -335,8 +330,8 @@ class StreamScorer:
         limits = F.broadcast(lake.spark.createDataFrame(rules, schema))
         above = Window.partitionBy("as_of").orderBy(F.desc("score"), *self.spec.key)
         by_score = (F.col("score") >= F.col("threshold")) & (F.row_number().over(above) <= F.col("left"))
-        drawn = F.pmod(F.xxhash64(*self.spec.key, F.lit(f"audit {self.spec.seed}")), F.lit(_DRAWS)) / _DRAWS
-        chosen_by = F.when(by_score, "score").when(drawn < F.col("share"), "audit")
+        by_audit = drawn(self.spec.key, f"audit {self.spec.seed}") < F.col("share")
+        chosen_by = F.when(by_score, "score").when(by_audit, "audit")
         alerts = (
             scored.where(~F.col("late"))
             .join(limits, on="as_of", how="inner")

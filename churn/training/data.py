@@ -17,7 +17,7 @@ from churn.errors import BadInputError
 from churn.features import Feature, features, panel, rows
 from churn.features.visible import known_by
 from churn.labels import LABELS, closure, fraud, inactivity, reported
-from churn.labels.fraud import first_versions
+from churn.labels.fraud import first_versions, looked_at
 from churn.storage import Lake
 from churn.training.spec import ModelSpec
 
@@ -143,10 +143,7 @@ def _transaction_rows(
     between, day = (min(days), max(days) + timedelta(days=1)), F.date_trunc("day", "event_time")
     made = first_versions(transactions)
     wanted = made.where(F.col("event_time").between(*map(F.lit, between)) & day.isin(*days))
-    used = {name: sources[name] for feature in chosen for name in feature.sources}
-    if "fraud_reports" in used:
-        used["fraud_reports"] = reported(transactions, sources["fraud_reports"])
-    described = rows(wanted, used, chosen, delay=spec.maturity, windows=spec.windows, between=between)
+    described = rows(wanted, looked_at(sources), chosen, delay=spec.maturity, windows=spec.windows, between=between)
     # Only now: to the features, as-of is the moment itself.
     return described.withColumn("as_of", day).select(*spec.key, "event_time", "amount", *columns(spec, chosen))
 

@@ -135,9 +135,13 @@ def _sampled(spec: ModelSpec, rows: DataFrame) -> DataFrame:
         n, ones = _classes(rows)
         share = min(1.0, spec.majority * ones / max(1, n - ones))
     is_one = F.col("label") == 1
-    draw = F.pmod(F.xxhash64(*spec.key, F.lit(spec.seed)), F.lit(_DRAWS)) / _DRAWS
-    kept = rows if share == 1 else rows.where(is_one | (draw < share))
+    kept = rows if share == 1 else rows.where(is_one | (drawn(spec.key, spec.seed) < share))
     return kept.withColumn(WEIGHT, F.when(is_one, F.lit(1.0)).otherwise(F.lit(1 / share)))
+
+
+def drawn(key: Sequence[str], seed: int | str) -> Column:
+    """A number from 0 to below 1 for each row, by its key and a seed: the same whatever the order."""
+    return F.pmod(F.xxhash64(*key, F.lit(seed)), F.lit(_DRAWS)) / _DRAWS
 
 
 def _candidate(spec: ModelSpec, name: str, *, prepared: _Prepared) -> list[Transformer]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from statistics import median
 
 from churn.session import environment, submit
+from tests.jobs.company import arrive
 
 JOBS = Path(__file__).parents[2] / "jobs"
 BEGIN = datetime(2026, 1, 1)
@@ -62,14 +63,6 @@ def lines(dice: random.Random, begin: datetime, days: float, count: int, custome
         yield f"{name}{number},c{customer},{moment},purchase,{amount:.2f},m{merchant},d{customer},NL"
 
 
-def file(place: Path, rows: list[str]) -> None:
-    """A file that is there whole or not at all."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    hidden = place.with_name(f".{place.name}")
-    hidden.write_text("\n".join([HEADER, *rows]) + "\n")
-    hidden.rename(place)
-
-
 def run(job: str, folder: Path, *args: str) -> None:
     common = ["--config", str(folder / "churn.toml"), "--model", str(folder / "model.py")]
     model = [] if job == "ingest" else common[2:]
@@ -81,7 +74,7 @@ def company(folder: Path, customers: int, history: int) -> random.Random:
     """The history, and a model trained on it."""
     dice = random.Random(1)
     paid = list(lines(dice, BEGIN, HISTORY, history, customers, "h"))
-    file(folder / "history" / "transactions.csv", paid)
+    arrive(folder / "history" / "transactions.csv", [HEADER, *paid])
     said = ["transaction_id,customer_id,event_time,is_fraud"]
     for row in paid:
         transaction, customer, moment, _, _, merchant, *_ = row.split(",")
@@ -102,7 +95,7 @@ def throughput(folder: Path, dice: random.Random, customers: int, size: int, fil
     """Transactions a second of each micro-batch but the first, which also takes in the history."""
     for number in range(files):
         begin, place = FIRST + timedelta(days=number / files), folder / "arriving" / f"{number:03}.csv"
-        file(place, list(lines(dice, begin, 1 / files, size, customers, f"a{number}-")))
+        arrive(place, [HEADER, *lines(dice, begin, 1 / files, size, customers, f"a{number}-")])
         os.utime(place, (number + 1, number + 1))
     run("score_stream", folder)
     ends = [(folder / "checkpoint" / "commits" / str(number)).stat().st_mtime for number in range(files)]
@@ -125,7 +118,7 @@ def delays(folder: Path, dice: random.Random, customers: int, size: int, seconds
         for number in range(-3, seconds):
             rows = list(lines(dice, begin + timedelta(seconds=number), 1 / 86_400, size, customers, f"d{number}-"))
             arrived |= dict.fromkeys((row.split(",")[0] for row in rows), time.time())
-            file(folder / "arriving" / f"delay{number}.csv", rows)
+            arrive(folder / "arriving" / f"delay{number}.csv", [HEADER, *rows])
             if number < 0:  # until the stream has started, and has warmed up
                 _wait(folder, f"d{number}-")
             time.sleep(1)

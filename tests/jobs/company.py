@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -64,3 +65,11 @@ def run_chain(folder: Path, as_of: str) -> str:
     done = churn("run", "--config", folder / "churn.toml", "--model", folder / "model.py", "--as-of", as_of)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def arrive(place: Path, lines: Sequence[str]) -> None:
+    """Put a file where it is taken up as soon as it is seen: it is there whole or not at all."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    hidden = place.with_name(f".{place.name}")
+    hidden.write_text("\n".join(lines) + "\n")
+    hidden.rename(place)

@@ -30,7 +30,7 @@ from churn.storage import Lake
 from churn.training.data import accepted, feature_rows, usable_features
 from churn.training.fit import probability
 from churn.training.spec import load_spec
-from tests.jobs.company import run_chain
+from tests.jobs.company import arrive, run_chain
 
 pytestmark = pytest.mark.timeout(1800)  # the first test pays for the company and its week
 
@@ -123,12 +123,8 @@ HEADERS = {"transactions": PAID, "fraud_reports": SAID, "calls": CALLED}
 
 
 def write(folder: Path, source: str, name: str, lines: Sequence[str]) -> None:
-    """A file that is there whole or not at all."""
-    place = folder / source / f"{name}.csv"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    hidden = place.with_name(f".{name}")
-    hidden.write_text("\n".join([HEADERS[source], *lines]) + "\n")
-    hidden.rename(place)
+    """A file of a source, with its header."""
+    arrive(folder / source / f"{name}.csv", [HEADERS[source], *lines])
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import datetime
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from churn.monitoring.limits import verdicts
 from churn.monitoring.page import render
 from churn.monitoring.watch import Watched
 from churn.training.spec import Candidate, ModelSpec
+from tests.reading import pictures_of_a_whole, text
 
 SPEC = ModelSpec(name="churn", candidates={"logistic": Candidate("LogisticRegression")}, lead=7, horizon=30)
 IMPORTANCE = {"spend_30d": 0.7, "plan": 0.3}
@@ -81,12 +81,6 @@ def page() -> str:
     return render(SPEC, found(), run_id="0f2a")
 
 
-def text(page: str) -> str:
-    """What a reader sees: no markup, no style, one kind of blank."""
-    seen = re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL)
-    return re.sub(r"\s+([.,])", r"\1", re.sub(r"\s+", " ", seen.replace("&#8239;", " ")))
-
-
 def test_it_says_what_the_engineer_on_call_asks(page: str) -> None:
     seen = text(page)
     for sentence in (
@@ -130,25 +124,9 @@ def test_a_cohort_of_one_outcome_has_a_row_and_no_figures() -> None:
 
 
 def test_it_needs_no_network_and_runs_no_code(page: str) -> None:
-    class Addresses(HTMLParser):
-        def __init__(self) -> None:
-            super().__init__()
-            self.found: list[str] = []
-            self.pictures: list[str] = []
-            self.tags: set[str] = set()
-
-        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-            self.tags.add(tag)
-            values = dict(attrs)
-            self.found += [value for name, value in attrs if name in {"src", "href", "action", "data"} and value]
-            self.pictures += [values.get("alt") or ""] if tag == "img" else []
-
-    parsed = Addresses()
-    parsed.feed(page)
-    assert {address.partition(":")[0] for address in parsed.found if not address.startswith("#")} == {"data"}
-    assert not parsed.tags & {"script", "iframe", "object", "form"}
-    assert len(parsed.pictures) == 4  # outcomes, score, trend, and the feature that has moved
-    assert all(len(words) > 40 for words in parsed.pictures)
+    pictures = pictures_of_a_whole(page)
+    assert len(pictures) == 4  # outcomes, score, trend, and the feature that has moved
+    assert all(len(words) > 40 for words in pictures)
 
 
 def test_the_same_findings_make_the_same_bytes(page: str) -> None:
