@@ -96,6 +96,8 @@ class ModelSpec:
     """Of transactions: how many more a day are drawn at random, so that labels do not come from alerts alone."""
     retrain_after: int = 50
     """Rows of 1 that must have ripened at new as-ofs before training again is worth it."""
+    watched_days: int = 28
+    """Of transactions: how many days up to as-of are watched together, for days of a week and of a month differ."""
     psi_limit: float = 0.25
     """The stability index above which a feature, or the score, has moved."""
     moved_limit: float = 0.3
@@ -131,6 +133,7 @@ class ModelSpec:
             "test_dates",
             "test_every",
             "judged_days",
+            "watched_days",
             "retrain_after",
         ):
             self._at_least(name, 1)
