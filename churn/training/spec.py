@@ -102,8 +102,8 @@ class ModelSpec:
     """The stability index above which a feature, or the score, has moved."""
     moved_limit: float = 0.3
     """The share of the score that features which have moved may carry before monitoring fails."""
-    missing_limit: float = 0.1
-    """By how much the share of nulls of a feature may rise over training's before monitoring fails."""
+    missing_limit: float = 0.25
+    """By how much the share of nulls of a feature may rise before monitoring fails."""
     auc_floor: float = 0.5
     """The AUC below which scores that turned out fail monitoring, interval and all."""
     auc_drop: float = 0.1
