@@ -251,7 +251,7 @@ def _scratch() -> str:
 
 def connect(tracking_uri: str) -> MlflowClient:
     """A client of the store, and MLflow's own functions turned to it. Raises ChurnError where there can be none."""
-    with reaching(tracking_uri):
+    with reaching(tracking_uri, files=True):
         if store := _sqlite_file(tracking_uri):
             store.parent.mkdir(parents=True, exist_ok=True)
         mlflow.set_tracking_uri(tracking_uri)
@@ -265,11 +265,13 @@ def exists(tracking_uri: str) -> bool:
 
 
 @contextmanager
-def reaching(tracking_uri: str) -> Iterator[None]:
-    """What MLflow raises inside becomes a ChurnError that says where to look."""
+def reaching(tracking_uri: str, *, files: bool = False) -> Iterator[None]:
+    """What MLflow raises inside becomes a ChurnError that says where to look, with `files` what an OS raises too."""
     try:
         yield
     except (MlflowException, OSError) as error:
+        if isinstance(error, OSError) and not files:
+            raise
         raise ChurnError(f"cannot track runs at {tracking_uri}: {error}; check [tracking] uri in churn.toml") from error
 
 

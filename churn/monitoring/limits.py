@@ -28,17 +28,29 @@ def rise(one: Moved) -> float:
     return one.missing - one.missing_reference
 
 
-def moved_features(spec: ModelSpec, moved: Sequence[Moved]) -> dict[str, float]:
-    """What has moved against every long reference there is, and its least index: a season that comes again has not."""
+def long_references(moved: Sequence[Moved]) -> dict[str, list[Moved]]:
+    """By feature, how it stands against the training and a year ago, whichever are there."""
     found: dict[str, list[Moved]] = {}
     for one in moved:
         if one.reference in LONG:
             found.setdefault(one.feature, []).append(one)
+    return found
+
+
+def moved_features(spec: ModelSpec, moved: Sequence[Moved]) -> dict[str, float]:
+    """What has moved against every long reference, and its least index: a season that comes again has not."""
     return {
         feature: min(one.psi or 0.0 for one in against)
-        for feature, against in found.items()
+        for feature, against in long_references(moved).items()
         if all(has_moved(spec, one) for one in against)
     }
+
+
+def lost_features(spec: ModelSpec, moved: Sequence[Moved]) -> dict[str, Moved]:
+    """What is null in more rows than at any long reference, by more than the limit; the most lost first."""
+    least = {feature: min(against, key=rise) for feature, against in long_references(moved).items()}
+    lost = {feature: one for feature, one in least.items() if rise(one) > spec.missing_limit}
+    return dict(sorted(lost.items(), key=lambda item: (-rise(item[1]), item[0])))
 
 
 def moved_share(spec: ModelSpec, moved: Sequence[Moved], importance: Mapping[str, float]) -> float:
@@ -82,12 +94,11 @@ def _features(spec: ModelSpec, moved: Sequence[Moved], importance: Mapping[str, 
 
 
 def _missing(spec: ModelSpec, moved: Sequence[Moved]) -> Verdict:
-    wanted = f"no feature null in {100 * spec.missing_limit:g} points more of the rows than in training"
-    of_training = sorted((one for one in moved if one.reference == TRAINING), key=lambda one: (-rise(one), one.feature))
-    lost = [one for one in of_training if rise(one) > spec.missing_limit]
+    wanted = f"no feature null in {100 * spec.missing_limit:g} points more of the rows than it was"
+    lost = list(lost_features(spec, moved).values())
     words = ", ".join(f"{one.feature} {one.missing_reference:.1%} then, {one.missing:.1%} now" for one in lost[:_NAMED])
     more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
-    return Verdict("missing values", not lost, wanted, f"{words}{more}" if lost else "none has")
+    return Verdict("missing values", not lost, wanted, f"{words}{more}" if lost else "none is")
 
 
 def _floor(spec: ModelSpec, outcomes: Sequence[Row]) -> Verdict:

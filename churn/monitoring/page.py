@@ -12,7 +12,7 @@ from churn.evaluation.words import words_of
 from churn.features import features as catalogue
 from churn.monitoring import plots
 from churn.monitoring.drift import LAST, SCORE, TRAINING, YEAR_AGO
-from churn.monitoring.limits import has_moved, moved_share, rise
+from churn.monitoring.limits import has_moved, moved_features, moved_share, rise
 from churn.monitoring.watch import Watched
 from churn.training.spec import ModelSpec
 
@@ -39,7 +39,7 @@ def render(spec: ModelSpec, found: Watched, *, run_id: str) -> str:
         reach=spec.window.reach.days,
         score=against[SCORE],
         carried=moved_share(spec, found.moved, found.importance),
-        moved_count=sum(row["moved"][first] for row in rows),
+        moved_count=len(moved_features(spec, [one for one in found.moved if one.feature != SCORE])),
         lost=max(
             ({"name": row["name"], "rise": max(0.0, rise(against[row["name"]]))} for row in rows),
             key=lambda one: one["rise"],

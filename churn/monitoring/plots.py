@@ -7,6 +7,7 @@ from datetime import datetime
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from churn.evaluation.plots import FAINT, MODEL, MUTED, OTHER, STYLE, date_axis, day_number, percent_axis
@@ -27,7 +28,7 @@ def distribution(one: Moved) -> Figure:
         axes.set_xticks(places, one.bins.names, rotation=40, ha="right", fontsize=8)
         axes.grid(visible=False, axis="x")
         percent_axis(axes, "y")
-        axes.legend(loc="best", fontsize=9, handlelength=1)
+        _legend(axes)
         return figure
 
 
@@ -43,7 +44,7 @@ def trend(history: Mapping[str, Sequence[tuple[datetime, float]]], *, limit: flo
         axes.set_ylim(0, None)
         axes.set_ylabel("stability index of the score")
         date_axis(axes)
-        axes.legend(loc="best", fontsize=9, handlelength=1.6)
+        _legend(axes)
         return figure
 
 
@@ -74,5 +75,10 @@ def outcomes(
             axes.axhline(expected, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), label="when it was judged")
         axes.set_ylabel("AUC, as it turned out")
         date_axis(axes)
-        axes.legend(loc="best", fontsize=9, handlelength=1.6)
+        _legend(axes)
         return figure
+
+
+def _legend(axes: Axes) -> None:
+    """Above the plot, where no figure can be."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, fontsize=9, handlelength=1.4, borderaxespad=0.2)

@@ -14,7 +14,7 @@ from churn.dataset.spine import coverage
 from churn.errors import BadInputError
 from churn.evaluation.gates import Verdict
 from churn.evaluation.promotion import noted
-from churn.monitoring.drift import SCORE, Moved, drift, references
+from churn.monitoring.drift import SCORE, Moved, drift, looked_at, references
 from churn.monitoring.limits import verdicts
 from churn.monitoring.outcomes import outcome, ripe_stretches
 from churn.monitoring.tables import Row, outcome_row, past_drift, past_outcomes
@@ -29,14 +29,16 @@ from churn.training.spec import ModelSpec
 class Watched:
     """What a look at `as_of` found.
 
-    `moved` holds every feature against every reference; `outcomes` the rows of `churn.monitoring.tables` that were
-    judged now, `past` those of earlier looks, and `scores` those of the score's drift then. `expected` is what each
-    version's evaluation said of it.
+    `looked_at` are the as-ofs whose rows were looked at: this one, or of transactions the days up to it. `moved` holds
+    every feature against every reference; `outcomes` the rows of `churn.monitoring.tables` that were judged now, `past`
+    those of earlier looks, and `scores` those of the score's drift then. `expected` is what each version's evaluation
+    said of it.
     """
 
     model: str
     version: str
     as_of: datetime
+    looked_at: Sequence[datetime]
     against: Mapping[str, Sequence[datetime]]
     moved: Sequence[Moved]
     importance: Mapping[str, float]
@@ -81,7 +83,8 @@ def watch(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, regist
             f"{feature_table(spec)} has none of the as-ofs that {spec.name} version {version} learnt from, and none "
             "that was scored before: nothing to compare with; run build_features for the as-of it was trained at"
         )
-    moved = drift(spec, model.model, rows, columns, as_of, against)
+    now = looked_at(spec, as_of, set(scored) & set(built))
+    moved = drift(spec, model.model, rows, columns, now, against)
 
     past = past_outcomes(lake, spec.name, before=as_of)
     told_until = coverage(sources, known_until=as_of)
@@ -96,6 +99,7 @@ def watch(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, regist
         model=spec.name,
         version=version,
         as_of=as_of,
+        looked_at=now,
         against=against,
         moved=moved,
         importance=model.summary.get("importance", {}),

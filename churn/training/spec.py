@@ -98,12 +98,14 @@ class ModelSpec:
     """Of transactions in a stream: the scored days before from which it learns what score uses up the budget."""
     retrain_after: int = 50
     """Rows of 1 that must have ripened at new as-ofs before training again is worth it."""
+    watched_days: int = 28
+    """Of transactions: how many days up to as-of are watched together, for days of a week and of a month differ."""
     psi_limit: float = 0.25
     """The stability index above which a feature, or the score, has moved."""
     moved_limit: float = 0.3
     """The share of the score that features which have moved may carry before monitoring fails."""
-    missing_limit: float = 0.1
-    """By how much the share of nulls of a feature may rise over training's before monitoring fails."""
+    missing_limit: float = 0.25
+    """By how much the share of nulls of a feature may rise before monitoring fails."""
     auc_floor: float = 0.5
     """The AUC below which scores that turned out fail monitoring, interval and all."""
     auc_drop: float = 0.1
@@ -133,6 +135,7 @@ class ModelSpec:
             "test_dates",
             "test_every",
             "judged_days",
+            "watched_days",
             "retrain_after",
         ):
             self._at_least(name, 1)

@@ -8,7 +8,7 @@ import pytest
 from pyspark.ml.feature import VectorAssembler
 from pyspark.sql import SparkSession
 
-from churn.monitoring.drift import LAST, SCORE, TRAINING, YEAR_AGO, Bins, Moved, drift, references
+from churn.monitoring.drift import LAST, SCORE, TRAINING, YEAR_AGO, Bins, Moved, drift, looked_at, references
 from churn.monitoring.stability import psi
 from churn.testing import frame
 from churn.training.spec import Candidate, ModelSpec
@@ -32,7 +32,7 @@ def moved(spark: SparkSession, request: pytest.FixtureRequest) -> dict[str, Move
     """The score is `p`; in one partition and in five."""
     model = VectorAssembler(inputCols=["q", "p"], outputCol="probability")
     rows = frame(spark, ROWS, SCHEMA, partitions=request.param)
-    found = drift(SPEC, model, rows, ["calls", "spend", "plan"], NOW, {TRAINING: [THEN]})
+    found = drift(SPEC, model, rows, ["calls", "spend", "plan"], [NOW], {TRAINING: [THEN]})
     assert {one.reference for one in found} == {TRAINING}
     return {one.feature: one for one in found}
 
@@ -66,7 +66,7 @@ def test_values_that_fall_together_share_a_bin(spark: SparkSession) -> None:
     model = VectorAssembler(inputCols=["q", "p"], outputCol="probability")
     rows = [(f"c{n}", THEN, 0 if n < 9 else 5, 1.0, "a", 0.5, 0.5) for n in range(10)]
     rows += [(f"c{n}", NOW, 0 if n < 4 else 7, 1.0, "a", 0.5, 0.5) for n in range(10)]
-    found = drift(SPEC, model, frame(spark, rows, SCHEMA), ["calls"], NOW, {TRAINING: [THEN]})
+    found = drift(SPEC, model, frame(spark, rows, SCHEMA), ["calls"], [NOW], {TRAINING: [THEN]})
     calls = next(one for one in found if one.feature == "calls")
     assert (calls.bins.names, calls.then, calls.now) == (["to 0", "above 0"], (9, 1), (4, 6))
 
@@ -85,3 +85,14 @@ def test_what_there_is_to_compare_with() -> None:
         YEAR_AGO: ["09-10"],  # 8 days from 52 weeks ago, the other 13
     }
     assert references(SPEC, as_of, learnt=[], built=[as_of], scored=[as_of]) == {}
+
+
+def test_days_of_transactions_are_looked_at_together() -> None:
+    spec = ModelSpec(name="fraud", candidates=SPEC.candidates, label="fraud", every=1, watched_days=3)
+    days = [datetime(2026, 9, day) for day in range(1, 10)]
+    last_year = [datetime(2025, 9, day) for day in (7, 8, 9, 10, 11)]
+    as_of, scored = days[-1], [*days[2:6], *days[7:]]
+    assert looked_at(spec, as_of, scored) == (days[7], days[8])  # nobody scored the third
+    found = references(spec, as_of, learnt=days[:2], built=[*last_year, *days], scored=scored)
+    assert found == {TRAINING: tuple(days[:2]), LAST: tuple(days[3:6]), YEAR_AGO: tuple(last_year[1:4])}
+    assert looked_at(SPEC, as_of, scored) == (as_of,)

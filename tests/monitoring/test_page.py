@@ -64,6 +64,7 @@ def found(spend: tuple[int, int] = EVEN, **more: Any) -> Watched:
         model="churn",
         version="2",
         as_of=day("2026-09-01"),
+        looked_at=[day("2026-09-01")],
         against={"training": [day("2025-10-01"), day("2026-06-01")], "last_period": [day("2026-08-01")]},
         moved=moved,
         importance=IMPORTANCE,
