@@ -194,7 +194,7 @@ class Registered:
 def load_model(tracking_uri: str, model: str, alias_or_version: str = CHALLENGER) -> Registered:
     """A version of a registered model, by its number or its alias; needs a Spark session.
 
-    Raises BadInputError where there is none, and says which there are.
+    Raises BadInputError where there is none, and says which there are; ChurnError where its files are gone.
     """
     client = connect(tracking_uri)
     with reaching(tracking_uri):
@@ -207,9 +207,18 @@ def load_model(tracking_uri: str, model: str, alias_or_version: str = CHALLENGER
             if not absent(error):
                 raise
             raise BadInputError(_no_model(client, tracking_uri, model, alias_or_version)) from error
-        with tempfile.TemporaryDirectory() as scratch:
-            # The files are read here and now, so that the copies MLflow makes can go.
-            loaded = mlflow.spark.load_model(f"models:/{model}/{found.version}", dfs_tmpdir=scratch, dst_path=scratch)
+        place = client.get_model_version_download_uri(model, found.version)
+        try:
+            with tempfile.TemporaryDirectory() as scratch:
+                # The files are read here and now, so that the copies MLflow makes can go.
+                loaded = mlflow.spark.load_model(
+                    f"models:/{model}/{found.version}", dfs_tmpdir=scratch, dst_path=scratch
+                )
+        except (MlflowException, OSError) as error:
+            raise ChurnError(
+                f"the files of {model} version {found.version} cannot be read from {place}: {error}; bring them back, "
+                f"or go back to the version before: churn rollback {model}"
+            ) from error
         return Registered(loaded, str(found.version), str(found.run_id), fit_summary(str(found.run_id)))
 
 

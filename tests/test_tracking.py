@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import time
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import pytest
 from matplotlib.figure import Figure
@@ -264,3 +267,7 @@ def test_a_model_is_logged_and_loaded_again(store: str, spark: SparkSession) -> 
     assert (signature.inputs.input_names(), signature.outputs.input_names()) == (["a", "b"], ["prediction"])
     want = [tuple(row.probability) for row in scored.select("probability").collect()]
     assert [tuple(row.probability) for row in loaded.model.transform(rows).select("probability").collect()] == want
+
+    shutil.rmtree(url2pathname(urlsplit(MlflowClient(store).get_model_version_download_uri("churn", "1")).path))
+    with pytest.raises(ChurnError, match=r"the files of churn version 1 cannot be read from .*; bring them back"):
+        tracking.load_model(store, "churn")

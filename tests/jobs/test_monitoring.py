@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -22,6 +23,7 @@ from churn.job import Job
 from churn.session import environment, submit
 from churn.storage import Lake
 from jobs import build_features, evaluate, ingest, monitor, ripe, score, train
+from tests.browser import CHROMIUM, dom, newest, served
 from tests.jobs.company import CONFIG, write_shop
 
 MODEL = """
@@ -122,6 +124,29 @@ def test_a_broken_limit_fails_the_task_and_the_run_when_all_is_written(shop: Pat
     for table, content in before.items():  # judged again, to the same figures
         assert rows(spark, shop, table) == content
     (shop / "churn.toml").write_text(CONFIG)
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="there is no chromium")
+def test_the_pages_open_in_a_browser(shop: Path) -> None:
+    """MLflow's pages of the evaluation, the version and the look at it, and both reports."""
+    client = MlflowClient(f"sqlite:///{shop / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("churn")
+    assert experiment is not None
+    judged, watched = (newest(client, experiment.experiment_id, f"{what} churn") for what in ("evaluate", "monitor"))
+    with served(shop / "mlflow.db") as address:
+        runs_page = f"{address}/#/experiments/{experiment.experiment_id}/runs"
+        run = dom(f"{runs_page}/{judged.info.run_id}")
+        assert f"evaluate churn {BEFORE}" in run
+        assert "average_precision" in run
+        version = dom(f"{address}/#/models/churn/versions/1")
+        assert "challenger" in version
+        assert f"train churn {BEFORE}" in version
+        for one, file in ((judged, "report.html"), (watched, "monitoring.html")):
+            assert "<iframe" in dom(f"{runs_page}/{one.info.run_id}/artifacts/{file}")
+    for name in (f"churn-{BEFORE}.html", f"churn-monitoring-{NOW}.html"):
+        page = shop / "reports" / name
+        # What a browser makes of it has all headings of the file, and nothing was left open.
+        assert re.findall("<h[12][^>]*>", dom(page.as_uri())) == re.findall("<h[12][^>]*>", page.read_text())
 
 
 def test_an_as_of_that_nobody_scored_is_bad_input(shop: Path) -> None:

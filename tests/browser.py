@@ -1,6 +1,6 @@
 """A real MLflow server on loopback, and a real browser to look at its pages with.
 
-    python -m tests.pages.browser sample_data docs/images
+    python -m tests.browser sample_data docs/images
 
 takes the pictures of the documents, from a store that `churn run`, `jobs/promote.py` and `jobs/monitor.py` have filled.
 """
