@@ -42,7 +42,7 @@ __all__ = [
 
 _MACHINERY = frozenset(
     {"aggregate", "declare", "kernel", "measure", "moments", "pack", "panel", "plan", "reference", "rows", "visible"}
-    | {"state", "stream"}
+    | {"memory", "state", "stream"}
 )
 
 for _module in sorted(module.name for module in iter_modules(__path__)):

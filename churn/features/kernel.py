@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from churn.errors import BadInputError
 from churn.features.aggregate import DAY, PARTS, Array, Part, Rows, heads
+from churn.features.memory import keep_memory
 from churn.features.pack import to_numpy
 from churn.features.plan import ARROW, SPINE, Ask, Measure, Plan
 
@@ -35,6 +36,7 @@ Answer = tuple[Array, Array]
 
 def describe(batches: Iterable[pa.RecordBatch], plan: Plan) -> Iterator[pa.RecordBatch]:
     """The spine rows of one bucket, as-of by as-of, with the plan's columns behind their own."""
+    keep_memory()
     pieces = {name: whole(rows) for name, rows in unpack(batches).items()}
     if SPINE not in pieces:
         return

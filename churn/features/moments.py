@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from churn.errors import BadInputError
 from churn.features.aggregate import DAY, PARTS, Array, Part
 from churn.features.kernel import filled, numbers, unpack, valid, whole
+from churn.features.memory import keep_memory
 from churn.features.pack import in_pieces, plain_rows, to_numpy
 from churn.features.plan import SPINE, Ask, Asked, Measure
 
@@ -50,6 +51,7 @@ class Stage(Asked):
 
 def describe_each(batches: Iterable[pa.RecordBatch], stage: Stage) -> Iterator[pa.RecordBatch]:
     """The transactions of one bucket with the stage's columns behind their own; packed, if there is a next stage."""
+    keep_memory()
     sources = unpack(batches)
     pieces = sources.pop(SPINE, [])
     if not pieces:

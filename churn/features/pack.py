@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from churn.features.aggregate import Array
+from churn.features.memory import keep_memory
 from churn.features.plan import SPINE, Plan
 
 CHUNK: Final = 1 << 19
@@ -26,6 +27,7 @@ PACKED: Final = "bucket int, source string, piece binary"
 
 def pack(batches: Iterable[pa.RecordBatch], source: str, plan: Plan) -> Iterator[pa.RecordBatch]:
     """Rows (bucket, key, ...) as pieces: a chunk's visible rows of one bucket, in one binary value."""
+    keep_memory()
     for chunk in in_chunks(batches):
         rows, kept = (chunk, np.arange(len(chunk))) if source == SPINE else _narrow(chunk, source, plan)
         yield in_pieces(rows, kept, source, plan.buckets)
@@ -33,6 +35,7 @@ def pack(batches: Iterable[pa.RecordBatch], source: str, plan: Plan) -> Iterator
 
 def pack_whole(batches: Iterable[pa.RecordBatch], source: str, buckets: int) -> Iterator[pa.RecordBatch]:
     """The same, of all rows as they are; texts that repeat are coded by their number in a list."""
+    keep_memory()
     for chunk in in_chunks(batches):
         columns = {name: _coded(chunk[name]) for name in chunk.schema.names}
         yield in_pieces(pa.RecordBatch.from_pydict(columns), np.arange(len(chunk)), source, buckets)
