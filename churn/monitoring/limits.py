@@ -7,6 +7,7 @@ period says since when, and breaks no limit by itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from churn.evaluation.gates import Verdict
 from churn.monitoring.drift import SCORE, TRAINING, YEAR_AGO, Moved
@@ -64,11 +65,19 @@ def verdicts(
     importance: Mapping[str, float],
     outcomes: Sequence[Row],
     expected: Mapping[str, Mapping[str, float]],
+    *,
+    days: int = 1,
 ) -> tuple[Verdict, ...]:
-    """Each limit and whether it holds; `outcomes` are those that were judged now."""
+    """Each limit and whether it holds; `outcomes` are those that were judged now.
+
+    Of transactions, `days` are how many were looked at: what moved is not judged until they are half of `watched_days`.
+    """
+    drifts: tuple[Verdict, ...] = (_score(spec, moved), _features(spec, moved, importance))
+    if spec.of_transactions and 2 * days < spec.watched_days:
+        few = f"{days} of {spec.watched_days} days have been scored: too few to tell; so far "
+        drifts = tuple(replace(one, passed=True, seen=few + one.seen) for one in drifts)
     return (
-        _score(spec, moved),
-        _features(spec, moved, importance),
+        *drifts,
         _missing(spec, moved),
         _floor(spec, outcomes),
         _drop(spec, outcomes, expected),

@@ -107,7 +107,7 @@ def watch(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, regist
         past=past,
         scores=past_drift(lake, spec.name, SCORE, before=as_of),
         expected=expected,
-        verdicts=verdicts(spec, moved, model.summary.get("importance", {}), outcomes, expected),
+        verdicts=verdicts(spec, moved, model.summary.get("importance", {}), outcomes, expected, days=len(now)),
     )
 
 

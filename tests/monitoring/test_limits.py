@@ -66,6 +66,15 @@ def test_drift(moved: list[Moved], wanted: dict[str, str]) -> None:
     assert broken(moved) == wanted
 
 
+def test_a_few_days_of_transactions_break_no_limit() -> None:
+    fraud = ModelSpec(name="fraud", label="fraud", horizon=1, maturity=7, candidates=SPEC.candidates)
+    shifted = [one("score", "training", SHIFTED), one("calls_30d", "training", nulls=500)]
+    few, enough = (verdicts(fraud, shifted, IMPORTANCE, [], {}, days=days) for days in (13, 14))
+    assert [verdict.gate for verdict in few if not verdict.passed] == ["missing values"]
+    assert few[0].seen == "13 of 28 days have been scored: too few to tell; so far 0.879 against training"
+    assert [verdict.gate for verdict in enough if not verdict.passed] == ["score", "missing values"]
+
+
 def test_chance_breaks_no_limit() -> None:
     few = Moved("score", "training", Bins(edges=(1.0,)), (10, 10), (15, 5), 0, 0)
     assert few.psi is not None
