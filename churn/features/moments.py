@@ -56,13 +56,13 @@ def describe_each(batches: Iterable[pa.RecordBatch], stage: Stage) -> Iterator[p
     pieces = sources.pop(SPINE, [])
     if not pieces:
         return
-    named = _together(pieces, {"key": stage.key, "moment": MOMENT})
-    moment = _in_micros(named["moment"])
+    spine = _together(pieces, {"key": stage.key, "moment": MOMENT, **(stage.columns if stage.itself else {})})
+    moment = _in_micros(spine["moment"])
     _check(moment, stage)
     found = {name: whole([plain_rows(piece) for piece in of]) for name, of in sources.items()}
     if stage.itself:
-        found[stage.itself] = _together(pieces, stage.columns)
-    made = answers(stage, named["key"], moment, found)
+        found[stage.itself] = spine
+    made = answers(stage, spine["key"], moment, found)
     at = 0
     for piece in pieces:
         columns = dict(zip(piece.schema.names, piece.columns, strict=True))
@@ -76,10 +76,16 @@ def describe_each(batches: Iterable[pa.RecordBatch], stage: Stage) -> Iterator[p
 
 
 def answers(stage: Stage, key: pa.Array, moment: Array, found: Mapping[str, pa.RecordBatch]) -> dict[str, pa.Array]:
-    """The stage's columns of transactions with a `key` (null = none) at a `moment`, from the rows of each source."""
-    keys = pc.unique(key.drop_null())
-    code = to_numpy(pc.index_in(key, value_set=keys).fill_null(-1)).astype(np.int64)
-    seen = {name: SeenRows.of(rows, stage.measures[name], keys) for name, rows in found.items()}
+    """The stage's columns of transactions with a `key` (null = none) at a `moment`, from the rows of each source.
+
+    The rows of the stage's `itself` are these transactions, in the same order.
+    """
+    coded = key.dictionary_encode()
+    keys, code = coded.dictionary, to_numpy(coded.indices.fill_null(-1)).astype(np.int64)
+    seen = {
+        name: SeenRows.of(rows, stage.measures[name], keys, code if name == stage.itself else None)
+        for name, rows in found.items()
+    }
     return _columns(stage, code, moment, seen, len(keys))
 
 
@@ -124,8 +130,12 @@ class SeenRows:
     parts: Mapping[tuple[int, str], Array] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, rows: pa.RecordBatch, measures: tuple[Measure, ...], keys: pa.Array) -> SeenRows:
-        code = to_numpy(pc.index_in(rows["key"], value_set=keys).fill_null(-1)).astype(np.int64)
+    def of(
+        cls, rows: pa.RecordBatch, measures: tuple[Measure, ...], keys: pa.Array, code: Array | None = None
+    ) -> SeenRows:
+        """`code` is the number of each row's key among `keys`, -1 = none of them, if it is known."""
+        if code is None:
+            code = to_numpy(pc.index_in(rows["key"], value_set=keys).fill_null(-1)).astype(np.int64)
         if (code < 0).any():
             kept = np.flatnonzero(code >= 0)
             rows, code = rows.take(pa.array(kept)), code[kept]

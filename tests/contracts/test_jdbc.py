@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from tempfile import mkdtemp
 
 import pytest
 from pyspark.sql import SparkSession
@@ -19,6 +14,7 @@ from churn.config import load
 from churn.contracts.ingest import ingest
 from churn.errors import BadInputError
 from churn.storage import Lake
+from tests.postgresql import missing, postgresql
 
 TABLE = """
 create table tx (id bigint, account text, made_at timestamptz, booked timestamp, cents bigint);
@@ -29,45 +25,14 @@ insert into tx values
 """
 
 
-def unprivileged() -> list[str]:
-    """A prefix that runs a command as somebody whom PostgreSQL lets run it: it refuses root."""
-    if os.geteuid() != 0:
-        return []
-    return ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
-
-
 @pytest.fixture(scope="module")
 def database() -> Iterator[int]:
     """The port of a database of ours that holds TABLE."""
-    programs = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
-    if programs is None:
-        pytest.skip("no PostgreSQL in /usr/lib/postgresql; on Debian: apt-get install postgresql")
-    if os.geteuid() == 0 and shutil.which("setpriv") is None:
-        pytest.skip("PostgreSQL refuses to run as root, and there is no setpriv to become somebody else")
-    # Not below pytest's own folder, which only its owner may enter.
-    home = Path(mkdtemp(prefix="churn-postgresql-", dir="/tmp"))
-    if os.geteuid() == 0:
-        shutil.chown(home, "nobody", "nogroup")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-
-    def run(program: str, *args: str, stdin: str | None = None) -> None:
-        command = [*unprivileged(), str(programs / program), *args]
-        environment = {**os.environ, "HOME": str(home)}
-        subprocess.run(command, input=stdin, text=True, check=True, capture_output=True, cwd=home, env=environment)
-
-    data, log = str(home / "data"), str(home / "log")
-    settings = f"-p {port} -h 127.0.0.1 -k {home} -c fsync=off"
-    try:
-        run("initdb", "-D", data, "-U", "shop", "--auth=trust", "--encoding=UTF8", "--locale=C")
-        run("pg_ctl", "-D", data, "-l", log, "-w", "-o", settings, "start")
-        try:
-            run("psql", "-h", "127.0.0.1", "-p", str(port), "-U", "shop", "postgres", stdin=TABLE)
-            yield port
-        finally:
-            run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
-    finally:
-        shutil.rmtree(home)
+    if why := missing():
+        pytest.skip(why)
+    with postgresql("shop") as running:
+        running.sql(TABLE)
+        yield running.port
 
 
 @pytest.fixture

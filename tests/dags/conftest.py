@@ -1,4 +1,4 @@
-"""Before Airflow is imported: an empty home, and the DAGs' folder on the path, as Airflow has it."""
+"""Before Airflow is imported: an empty home, and the DAGs' folder on the path, as Airflow has it; the checkout too."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ os.environ |= {
     "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps({"conn_type": "spark", "host": "local[*]"}),
     "TZ": "UTC",
 }
-sys.path.insert(0, str(ROOT / "dags"))
+sys.path[:0] = [str(ROOT / "dags"), str(ROOT)]
 
 
 def spark_environment() -> dict[str, str]:
