@@ -24,6 +24,9 @@ _LOOK: Final = 1 << 12
 
 PACKED: Final = "bucket int, source string, piece binary"
 
+_COMPRESSED: Final = pa.ipc.IpcWriteOptions(compression="lz4")
+"""Spark copies a piece a dozen times before it compresses it."""
+
 
 def pack(batches: Iterable[pa.RecordBatch], source: str, plan: Plan) -> Iterator[pa.RecordBatch]:
     """Rows (bucket, key, ...) as pieces: a chunk's visible rows of one bucket, in one binary value."""
@@ -127,7 +130,7 @@ def _binary(pieces: Iterable[pa.RecordBatch]) -> pa.Array:
     """Each piece as a stream of its own, one after the other in the array's only buffer: they are copied once."""
     sink, ends = pa.BufferOutputStream(), [0]
     for piece in pieces:
-        with pa.ipc.new_stream(sink, piece.schema) as stream:
+        with pa.ipc.new_stream(sink, piece.schema, options=_COMPRESSED) as stream:
             stream.write_batch(piece)
         ends.append(sink.tell())
     offsets = pa.py_buffer(np.array(ends, dtype=np.int32))
