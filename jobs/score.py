@@ -30,7 +30,7 @@ def step(job: Job) -> None:
     say(f"{written.count():,} {what} scored by {by}, in {job.lake.path(table)}")
     if spec.of_transactions:
         job.lake.replace(alerts(spec, written), ALERTS, {"as_of": as_of})
-        say(f"alerts: the {spec.budget} likeliest and {spec.audit} drawn at random, in {job.lake.path(ALERTS)}")
+        say(f"alerts: up to {spec.budget} likeliest and {spec.audit} drawn at random, in {job.lake.path(ALERTS)}")
     top = written.orderBy("rank").limit(10).collect()
     likeliest = [[row["rank"], row[spec.key[0]], row["score"]] for row in top]
     job.note(scores=job.lake.path(table), scored_by=by, top=likeliest)
