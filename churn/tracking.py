@@ -207,7 +207,6 @@ def load_model(tracking_uri: str, model: str, alias_or_version: str = CHALLENGER
             if not absent(error):
                 raise
             raise BadInputError(_no_model(client, tracking_uri, model, alias_or_version)) from error
-        place = client.get_model_version_download_uri(model, found.version)
         try:
             with tempfile.TemporaryDirectory() as scratch:
                 # The files are read here and now, so that the copies MLflow makes can go.
@@ -215,6 +214,7 @@ def load_model(tracking_uri: str, model: str, alias_or_version: str = CHALLENGER
                     f"models:/{model}/{found.version}", dfs_tmpdir=scratch, dst_path=scratch
                 )
         except (MlflowException, OSError) as error:
+            place = client.get_model_version_download_uri(model, found.version)
             raise ChurnError(
                 f"the files of {model} version {found.version} cannot be read from {place}: {error}; bring them back, "
                 f"or go back to the version before: churn rollback {model}"
@@ -276,11 +276,10 @@ def exists(tracking_uri: str) -> bool:
 @contextmanager
 def reaching(tracking_uri: str, *, files: bool = False) -> Iterator[None]:
     """What MLflow raises inside becomes a ChurnError that says where to look, with `files` what an OS raises too."""
+    told = (MlflowException, OSError) if files else (MlflowException,)
     try:
         yield
-    except (MlflowException, OSError) as error:
-        if isinstance(error, OSError) and not files:
-            raise
+    except told as error:
         raise ChurnError(f"cannot track runs at {tracking_uri}: {error}; check [tracking] uri in churn.toml") from error
 
 

@@ -22,6 +22,7 @@ from churn.jars import SPARK_HOME, resolve
 from churn.java import KEPT, java_home
 from churn.lifetime import _end_with_parent
 from churn.session import LOGGING
+from tests.loopback import free_ports
 
 VERSION = "4.1.0"
 COORDINATES = (
@@ -56,7 +57,7 @@ def broker_jars() -> list[Path]:
 @contextmanager
 def broker(home: Path) -> Iterator[str]:
     """Run a broker that keeps all in `home`; yields its host:port once it answers."""
-    port, controller = _free_ports()
+    port, controller = free_ports(2)
     settings = home / "server.properties"
     settings.write_text(SETTINGS.format(port=port, controller=controller, home=home))
     path = [*broker_jars(), *(SPARK_HOME / "jars").glob("scala-library-*.jar")]
@@ -96,11 +97,6 @@ def create_topic(spark: SparkSession, address: str, topic: str, partitions: int)
         admin.createTopics(java.List.of(wanted)).all().get()
     finally:
         admin.close()
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        return one.getsockname()[1], other.getsockname()[1]
 
 
 def _answers(port: int) -> bool:

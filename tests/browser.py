@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from PIL import Image
 
+from tests.loopback import free_ports
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _UP_SECONDS = 180
 _VIRTUAL_MS = 30_000
@@ -35,9 +36,7 @@ _VIRTUAL_MS = 30_000
 @contextmanager
 def served(store: Path) -> Iterator[str]:
     """MLflow's pages over a SQLite store; the address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    [port] = free_ports()
     line = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     env = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
     server = subprocess.Popen(
@@ -126,9 +125,8 @@ def main(folder: Path, images: Path, model: str = "churn") -> None:
         picture(f"{address}/#/models/{model}", images / "mlflow-model.png", **wide)
         picture(f"{address}/#/models/{model}/versions/{champion}", images / "mlflow-version.png", **wide)
         picture(f"{runs}/{watched.info.run_id}/artifacts/monitoring.html", images / "mlflow-monitoring.png", **wide)
-    page = (
-        folder / "reports" / f"{watched.data.tags['run_key'].replace('monitor ', '').replace(' ', '-monitoring-')}.html"
-    )
+    as_of = watched.data.tags["run_key"].rpartition(" ")[2]
+    page = folder / "reports" / f"{model}-monitoring-{as_of}.html"
     picture(page.as_uri(), images / "monitoring.png", (1100, 1800))
 
 

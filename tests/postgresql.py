@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
+
+from tests.loopback import free_ports
 
 PROGRAMS = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
 
@@ -50,8 +51,7 @@ def postgresql(user: str) -> Iterator[Database]:
     home = Path(mkdtemp(prefix="churn-postgresql-", dir="/tmp"))
     if os.geteuid() == 0:
         shutil.chown(home, "nobody", "nogroup")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        database = Database(user, free.getsockname()[1], home)
+    database = Database(user, *free_ports(), home)
     data, log = str(home / "data"), str(home / "log")
     settings = f"-p {database.port} -h 127.0.0.1 -k {home} -c fsync=off"
     try:

@@ -338,11 +338,10 @@ def _column(
 def filled(ask: Ask, measure: Measure, present: Array, value: Array) -> pa.Array:
     """A column of numbers or times, in its unit, and filled."""
     kind = ask.result(measure.kind)
-    if kind == "count" and ask.fill is not None:
-        return pa.array(np.where(present, value, ask.fill).astype(np.int64))
     if kind in ("moment", "day", "count"):
-        column = pa.array(value.astype(np.int32 if kind == "day" else np.int64), mask=~present)
-        return (column if ask.fill is None else column.fill_null(ask.fill)).cast(ARROW[kind])
-    value = value.astype(float) if ask.aggregation.result == "number" else value / measure.unit
-    present = present & ~np.isnan(value)
-    return pa.array(value, mask=~present) if ask.fill is None else pa.array(np.where(present, value, ask.fill))
+        value = value.astype(np.int32 if kind == "day" else np.int64)
+    else:
+        value = value.astype(float) if ask.aggregation.result == "number" else value / measure.unit
+        present = present & ~np.isnan(value)
+    column = pa.array(value, mask=~present) if ask.fill is None else pa.array(np.where(present, value, ask.fill))
+    return column.cast(ARROW[kind])

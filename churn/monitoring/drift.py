@@ -124,12 +124,13 @@ def references(
     """
     there, season = sorted(set(built)), as_of - YEAR
     before = [one for one in there if one < as_of and one in set(scored)]
-    near = [one for one in there if abs(one - season) <= timedelta(days=max(1, spec.every // 2))]
-    last, year_ago = tuple(before[-1:]), tuple(sorted(near, key=lambda one: (abs(one - season), one))[:1])
     if spec.of_transactions:
         length = timedelta(days=spec.watched_days)
         last = _between(before, as_of - 2 * length, as_of - length)
         year_ago = _between(there, season - length, season)
+    else:
+        near = [one for one in there if abs(one - season) <= timedelta(days=max(1, spec.every // 2))]
+        last, year_ago = tuple(before[-1:]), tuple(sorted(near, key=lambda one: (abs(one - season), one))[:1])
     found = {TRAINING: tuple(sorted(set(learnt) & set(there))), LAST: last, YEAR_AGO: year_ago}
     return {name: as_ofs for name, as_ofs in found.items() if as_ofs}
 

@@ -66,7 +66,7 @@ def verdicts(
     outcomes: Sequence[Row],
     expected: Mapping[str, Mapping[str, float]],
     *,
-    days: int = 1,
+    days: int,
 ) -> tuple[Verdict, ...]:
     """Each limit and whether it holds; `outcomes` are those that were judged now.
 

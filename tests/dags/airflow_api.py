@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +14,8 @@ from typing import Any, TypeVar
 
 import requests
 from conftest import PYTHON, ROOT
+
+from tests.loopback import free_ports
 
 T = TypeVar("T")
 READY_SECONDS = 300
@@ -94,9 +95,7 @@ def wait(look: Callable[[], T], enough: Callable[[T], object], *, seconds: float
 @contextmanager
 def airflow(folder: Path, *, env: Mapping[str, str]) -> Iterator[Airflow]:
     """Airflow with its home in a folder that holds churn.toml and models; all its processes end with it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    [port] = free_ports()
     home = folder / "airflow"
     home.mkdir()
     line = [

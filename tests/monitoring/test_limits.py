@@ -26,7 +26,7 @@ def outcome(auc: float | None, high: float | None = None, version: str = "1") ->
 
 
 def broken(moved: list[Moved], outcomes: list[dict[str, Any]] | None = None, spec: ModelSpec = SPEC) -> dict[str, str]:
-    found = verdicts(spec, moved, IMPORTANCE, outcomes or [], {"1": {"auc": 0.75}})
+    found = verdicts(spec, moved, IMPORTANCE, outcomes or [], {"1": {"auc": 0.75}}, days=1)
     assert len(found) == 5
     return {verdict.gate: verdict.seen for verdict in found if not verdict.passed}
 

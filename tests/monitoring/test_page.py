@@ -72,7 +72,7 @@ def found(spend: tuple[int, int] = EVEN, **more: Any) -> Watched:
         past=[outcome("2026-06-01", "2026-08-01", 0.77)],
         scores=[{"reference": "training", "as_of": day("2026-08-01"), "psi": 0.02}],
         expected=expected,
-        verdicts=verdicts(SPEC, moved, IMPORTANCE, outcomes, expected),
+        verdicts=verdicts(SPEC, moved, IMPORTANCE, outcomes, expected, days=1),
     )
     return replace(whole, **more)
 
@@ -108,7 +108,7 @@ def test_it_says_what_the_engineer_on_call_asks(page: str) -> None:
 def test_what_is_broken_comes_first() -> None:
     moved = found(SHIFTED).moved
     seen = text(render(SPEC, found(SHIFTED), run_id="0f2a"))
-    assert verdicts(SPEC, moved, IMPORTANCE, [], {})[1].passed is False
+    assert verdicts(SPEC, moved, IMPORTANCE, [], {}, days=1)[1].passed is False
     assert "Look at this: 1 of 5 limits broken (features)" in seen
     assert "Features: 1 has moved and carries 70% of the score: spend_30d 0.88." in seen
 
