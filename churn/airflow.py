@@ -13,7 +13,7 @@ from pathlib import Path
 
 from churn.errors import BadInputError, ChurnError
 from churn.lifetime import run as run_group
-from churn.session import NOTHING, write_defaults
+from churn.session import NOTHING, environment, write_properties
 
 HOST = "127.0.0.1"
 # Not `airflow standalone`: its log servers listen on every address. All of them end when one does.
@@ -43,7 +43,8 @@ def prepare(
         raise BadInputError(
             f"no Airflow in {binaries.parent}, or no {dags}; in a checkout of the project: make airflow"
         )
-    spark = write_defaults(home / "spark", master=master, conf=conf)
+    spark, properties = environment(master), home / "spark.conf"
+    write_properties(properties, master=master, conf=conf)
     path = os.pathsep.join([str(binaries), str(Path(spark["SPARK_HOME"]) / "bin"), os.environ.get("PATH", "")])
     ours = {
         "AIRFLOW_HOME": str(home),
@@ -59,7 +60,12 @@ def prepare(
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps(_connection(master)),
     }
-    told = {"CHURN_CONFIG": str(config.absolute()), "CHURN_MODELS": str(models.absolute()), "PATH": path}
+    told = {
+        "CHURN_CONFIG": str(config.absolute()),
+        "CHURN_MODELS": str(models.absolute()),
+        "CHURN_SPARK_PROPERTIES": str(properties),
+        "PATH": path,
+    }
     return ours | dict(os.environ) | spark | told
 
 

@@ -24,7 +24,8 @@ EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
 LOGGING = Path(__file__).with_name("log4j2.properties")
 
 # The first compiler only. Most jobs here end before the second one's work pays: it doubled their time on two cores.
-LEAN = ("-XX:TieredStopAtLevel=1",)
+# Its code gets as much room as both have by default, five times its own: where that is full, nothing more is compiled.
+LEAN = ("-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=240m")
 
 
 def session(app: str, *, conf: Mapping[str, str] = NOTHING, lean: bool = False) -> SparkSession:
@@ -83,21 +84,20 @@ def submit(
     return [*line, str(script), *args]
 
 
-def write_defaults(
-    folder: Path, *, master: str = "local[*]", conf: Mapping[str, str] = NOTHING, lean: bool = True
-) -> dict[str, str]:
-    """What `submit` says on the line, as a spark-defaults.conf for who submits otherwise; the environment for that.
+def write_properties(
+    file: Path, *, master: str = "local[*]", conf: Mapping[str, str] = NOTHING, lean: bool = True
+) -> None:
+    """What `submit` says on the line, as a file for `--properties-file`, for who submits otherwise.
 
-    What is in the spark-defaults.conf of this machine is taken over.
+    What is in the spark-defaults.conf of this machine is taken over, as Spark does not read it then. Another one would
+    do too, but its folder would come into the class path, and the archive of classes could not be used.
     """
     site = _site() | dict(conf)
     settings = site | _launch(master, site, lean=lean)
     if not _is_local(master):
         settings["spark.submit.pyFiles"] = _joined(",", site.get("spark.submit.pyFiles"), str(_library_zip(KEPT)))
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = [f"{key} {value}\n" for key, value in sorted(settings.items())]
-    (folder / "spark-defaults.conf").write_text("".join(lines), "utf-8")
-    return environment(master) | {"SPARK_CONF_DIR": str(folder)}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(f"{key} {value}\n" for key, value in sorted(settings.items())), "utf-8")
 
 
 def environment(master: str = "local[*]") -> dict[str, str]:
@@ -170,7 +170,12 @@ def _jars_for_driver(told: Mapping[str, str]) -> dict[str, str]:
 def _site() -> dict[str, str]:
     """spark-defaults.conf, which a notebook's settings and a spark-submit line would else override unseen."""
     place = Path(os.environ.get("SPARK_CONF_DIR") or SPARK_HOME / "conf", "spark-defaults.conf")
-    lines = place.read_text().splitlines() if place.exists() else []
+    return read_properties(place) if place.exists() else {}
+
+
+def read_properties(file: Path) -> dict[str, str]:
+    """Spark's settings in a file, as Spark reads them: a name and a value a line."""
+    lines = file.read_text("utf-8").splitlines()
     said = (line.strip() for line in lines)
     pairs = (re.split(r"\s*[=\s]\s*", line, maxsplit=1) for line in said if line and not line.startswith("#"))
     return {pair[0]: pair[1].strip() for pair in pairs if len(pair) == 2}

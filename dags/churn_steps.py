@@ -34,6 +34,7 @@ from airflow.sdk.exceptions import (
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = os.environ.get("CHURN_CONFIG") or str(ROOT / "sample_data" / "churn.toml")
 MODELS = os.environ.get("CHURN_MODELS") or str(ROOT / "models")
+SPARK_PROPERTIES = os.environ.get("CHURN_SPARK_PROPERTIES")
 START = os.environ.get("CHURN_START")
 RETRY_EVERY = timedelta(seconds=float(os.environ.get("CHURN_RETRY_SECONDS") or 300))
 HOLD_EVERY = timedelta(seconds=float(os.environ.get("CHURN_HOLD_SECONDS") or 900))
@@ -255,6 +256,7 @@ def step(
         application=str(ROOT / "jobs" / f"{job}.py"),
         application_args=[*common, *args],
         conn_id="{{ params.master }}",
+        properties_file=SPARK_PROPERTIES,
         name="{{ dag.dag_id }}.{{ task.task_id }}",
         model=model,
         **kwargs,

@@ -80,6 +80,7 @@ def _look(address: str, *options: str, size: tuple[int, int]) -> str:
             "--hide-scrollbars",
             "--disable-background-networking",
             "--disable-component-update",
+            "--disable-features=IsolateSandboxedIframes",  # else a report in MLflow's frame is not in the picture
             "--no-first-run",
             f"--user-data-dir={profile}",
             f"--window-size={size[0]},{size[1]}",
@@ -119,15 +120,16 @@ def main(folder: Path, images: Path, model: str = "churn") -> None:
     champion = client.get_model_version_by_alias(model, "champion").version
     with served(store) as address:
         runs = f"{address}/#/experiments/{experiment.experiment_id}/runs"
-        wide: dict[str, Any] = {"size": (1800, 1050), "width": 1380}  # without the panel on the right
+        wide: dict[str, Any] = {"size": (1800, 1050), "width": 1335}  # without the panel on the right
         picture(f"{runs}/{judged.info.run_id}", images / "mlflow-run.png", **wide)
         picture(f"{runs}/{judged.info.run_id}/artifacts/report.html", images / "mlflow-report.png", **wide)
         picture(f"{address}/#/models/{model}", images / "mlflow-model.png", **wide)
         picture(f"{address}/#/models/{model}/versions/{champion}", images / "mlflow-version.png", **wide)
         picture(f"{runs}/{watched.info.run_id}/artifacts/monitoring.html", images / "mlflow-monitoring.png", **wide)
-    as_of = watched.data.tags["run_key"].rpartition(" ")[2]
-    page = folder / "reports" / f"{model}-monitoring-{as_of}.html"
-    picture(page.as_uri(), images / "monitoring.png", (1100, 1800))
+    judged_at, watched_at = (one.data.tags["run_key"].rpartition(" ")[2] for one in (judged, watched))
+    reports = folder / "reports"
+    picture((reports / f"{model}-{judged_at}.html").as_uri(), images / "report.png", (1100, 1500))
+    picture((reports / f"{model}-monitoring-{watched_at}.html").as_uri(), images / "monitoring.png", (1100, 1800))
 
 
 if __name__ == "__main__":

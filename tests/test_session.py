@@ -43,7 +43,7 @@ def test_a_local_line_says_what_is_too_late_inside() -> None:
         "spark.driver.memory": "4096m",
         "spark.driver.extraClassPath": "/opt/jars/*",
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={sessions.LOGGING.as_uri()} "
-        "-XX:TieredStopAtLevel=1",
+        "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m",
     }
 
 
@@ -58,7 +58,7 @@ def test_what_the_user_says_stays() -> None:
     said = settings(sessions.submit("job.py", conf=conf))
     assert said["spark.driver.memory"] == "1g"
     assert said["spark.driver.extraClassPath"] == "/mine.jar:/opt/jars/*"
-    assert said["spark.driver.extraJavaOptions"].endswith("-XX:TieredStopAtLevel=1 -XX:TieredStopAtLevel=4")
+    assert said["spark.driver.extraJavaOptions"].endswith(f"{sessions.LEAN[-1]} -XX:TieredStopAtLevel=4")
     assert said["spark.sql.shuffle.partitions"] == "64"
 
 
@@ -92,15 +92,11 @@ def test_spark_defaults_are_read_as_spark_reads_them(tmp_path: Path, monkeypatch
 
 @pytest.mark.usefixtures("kept")
 @pytest.mark.parametrize("master", ["local[2]", "spark://host:7077"])
-def test_who_submits_otherwise_finds_the_same_in_a_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, master: str
-) -> None:
+def test_who_submits_otherwise_finds_the_same_in_a_file(tmp_path: Path, master: str) -> None:
     conf = {"spark.executor.memory": "8g"}
-    env = sessions.write_defaults(tmp_path, master=master, conf=conf)
+    sessions.write_properties(tmp_path / "made" / "spark.conf", master=master, conf=conf)
     said = settings(sessions.submit("jobs/ingest.py", master=master, conf=conf, scratch=tmp_path))
-    monkeypatch.undo()
-    monkeypatch.setenv("SPARK_CONF_DIR", env["SPARK_CONF_DIR"])
-    found = sessions._site()
+    found = sessions.read_properties(tmp_path / "made" / "spark.conf")
     library = found.pop("spark.submit.pyFiles", None)
     assert found == said
     assert (library is None) == (master == "local[2]")
@@ -146,7 +142,7 @@ sys.exit(3)
 def test_a_bare_spark_submit_has_delta_and_what_its_line_says(tmp_path: Path) -> None:
     job = tmp_path / "job.py"
     job.write_text(BARE_JOB)
-    said = ["--driver-java-options", *sessions.LEAN, "--conf", "spark.sql.shuffle.partitions=5"]
+    said = ["--driver-java-options", " ".join(sessions.LEAN), "--conf", "spark.sql.shuffle.partitions=5"]
     done = subprocess.run(
         [jars.SPARK_HOME / "bin" / "spark-submit", *said, job, tmp_path / "t"],
         env=os.environ | sessions.environment(),

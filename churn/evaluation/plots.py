@@ -54,6 +54,7 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "churn",
 }
 _SIZE = (4.7, 3.5)
+_FORTNIGHT = 14
 _READER_FONTS = "Inter, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _SHOWN = slice(POINTS // 100, None)
 """Lift and precision are drawn from the top 1 % on; above it a curve is but a few rows."""
@@ -213,7 +214,11 @@ def _each_date(axes: Axes, rows: pd.DataFrame, curve: Callable[[Floats, Floats, 
 
 
 def date_axis(axes: Axes) -> None:
+    """Days as dates; a single one, or some that are close together, with a fortnight around them."""
     axes.xaxis_date()
+    first, last = axes.dataLim.intervalx
+    if 0 <= last - first < _FORTNIGHT:
+        axes.set_xlim(first - _FORTNIGHT / 2, last + _FORTNIGHT / 2)
     locator = AutoDateLocator(minticks=4, maxticks=10)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))  # type: ignore[no-untyped-call]

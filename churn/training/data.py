@@ -72,15 +72,20 @@ def calendar(spec: ModelSpec, sources: Sources, as_of: datetime) -> Calendar:
 
     Raises BadInputError where no row is known before as-of, or as-of lies far behind the data.
     """
+    newest = _midnight(_fresh(spec, sources, as_of) - spec.window.reach)
+    test = tuple(newest - spec.test_step * step for step in range(spec.test_dates))[::-1]
+    return Calendar(learn=tuple(_learn(spec, sources, test[0])), test=test, score=as_of)
+
+
+def _fresh(spec: ModelSpec, sources: Sources, as_of: datetime) -> datetime:
+    """Until when rows are known at as-of. Raises BadInputError where that is none, or long before it."""
     known_until = coverage(sources, known_until=as_of)
     if as_of - known_until > timedelta(days=spec.stale_after):
         raise BadInputError(
             f"as-of {as_of:%Y-%m-%d} lies {(as_of - known_until).days} days after the last row known "
             f"({known_until:%Y-%m-%d}); ingest what came since, or use an as-of until {known_until:%Y-%m-%d}"
         )
-    newest = _midnight(known_until - spec.window.reach)
-    test = tuple(newest - spec.test_step * step for step in range(spec.test_dates))[::-1]
-    return Calendar(learn=tuple(_learn(spec, sources, test[0])), test=test, score=as_of)
+    return known_until
 
 
 def backtest_calendar(spec: ModelSpec, sources: Sources, as_of: datetime) -> Calendar:
@@ -215,14 +220,18 @@ def build_features(
     `in_use` is the `fit.json` of the version that scores. What it reads and `spec` names no more is made too, where
     that version is judged or scores.
     """
-    dates = calendar(spec, sources, as_of)
-    as_ofs = (as_of,) if only else tuple(sorted({*dates.labelled, as_of}))
+    if only:
+        _fresh(spec, sources, as_of)
+        as_ofs, theirs = [as_of], [as_of]
+    else:
+        dates = calendar(spec, sources, as_of)
+        as_ofs, theirs = sorted({*dates.labelled, as_of}), [*dates.test, as_of]
     chosen, left_out = usable_features(spec, sources)
     rows = feature_rows(spark, spec, sources, chosen, as_ofs)
     if in_use:
-        rows = _with_lacking(rows, spec, sources, in_use, [as_of] if only else [*dates.test, as_of])
-    lake.replace(rows, feature_table(spec), {"as_of": list(as_ofs)}, widen=True)
-    return Built(feature_table(spec), tuple(columns(spec, chosen)), as_ofs, left_out)
+        rows = _with_lacking(rows, spec, sources, in_use, theirs)
+    lake.replace(rows, feature_table(spec), {"as_of": as_ofs}, widen=True)
+    return Built(feature_table(spec), tuple(columns(spec, chosen)), tuple(as_ofs), left_out)
 
 
 def _with_lacking(

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,14 +93,14 @@ def wait(look: Callable[[], T], enough: Callable[[T], object], *, seconds: float
 
 
 @contextmanager
-def airflow(folder: Path, *, env: Mapping[str, str]) -> Iterator[Airflow]:
-    """Airflow with its home in a folder that holds churn.toml and models; all its processes end with it."""
+def airflow(folder: Path, *, models: Path, options: Sequence[str], env: Mapping[str, str]) -> Iterator[Airflow]:
+    """Airflow with its home in a folder that holds churn.toml; all its processes end with it."""
     [port] = free_ports()
     home = folder / "airflow"
     home.mkdir()
     line = [
         *(PYTHON, "-m", "churn", "airflow", "--home", home, "--config", folder / "churn.toml"),
-        *("--models", folder / "models", "--port", port, "--master", "local[1]", "--conf", "spark.driver.memory=1g"),
+        *("--models", models, "--port", port, *options),
     ]
     with (home / "output.txt").open("w") as output:
         started = subprocess.Popen(
@@ -114,6 +114,8 @@ def airflow(folder: Path, *, env: Mapping[str, str]) -> Iterator[Airflow]:
     try:
         it = Airflow(f"http://127.0.0.1:{port}", home)
         wait(lambda: ready(it, started), bool, seconds=READY_SECONDS, what=f"Airflow, see {home / 'output.txt'}")
+        slots = {"pool": "spark", "slots": 2, "include_deferred": False}
+        it.call("PATCH", "/pools/spark", params={"update_mask": "slots"}, json=slots)
         yield it
     finally:
         started.send_signal(signal.SIGTERM)

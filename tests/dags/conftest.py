@@ -7,7 +7,10 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 PYTHON = os.environ.get("CHURN_PYTHON") or str(ROOT / ".venv" / "bin" / "python")
@@ -30,3 +33,15 @@ def spark_environment() -> dict[str, str]:
     done = subprocess.run([PYTHON, "-c", ask], cwd=ROOT, capture_output=True, text=True, check=True)
     found: dict[str, str] = json.loads(done.stdout)
     return found | {"PATH": f"{found['SPARK_HOME']}/bin:{os.environ['PATH']}"}
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[dict[str, str]]:
+    """PostgreSQL as Airflow's database where there is one, else SQLite."""
+    from tests.postgresql import missing, postgresql
+
+    if missing():
+        yield {}
+        return
+    with postgresql("airflow") as it:
+        yield {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://airflow@127.0.0.1:{it.port}/postgres"}

@@ -190,6 +190,13 @@ def test_every_spark_submit_line(bag: DagBag) -> None:
     assert "".join(lines) == GOLDEN.read_text()
 
 
+def test_a_file_of_settings_goes_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "SPARK_PROPERTIES", "/spark.conf")
+    with steps.churn_dag("churn_score", "", model="churn") as dag:
+        task = steps.step("score")
+    assert " --properties-file /spark.conf " in submitted(dag, task)
+
+
 def test_a_run_by_hand_says_of_what_and_of_when(bag: DagBag) -> None:
     dag = bag.dags["fraud_score"]
     line = submitted(dag, dag.get_task("score"), as_of="2026-09-01", config="/c.toml", model="/m.py")

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sqlite3
-import subprocess
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -19,9 +17,10 @@ from typing import Any
 import pytest
 from airflow_api import Airflow, airflow, wait
 from company import write
-from conftest import PYTHON, ROOT
+from conftest import ROOT
+from told import content, mlflow_runs
 
-from tests.postgresql import missing, postgresql
+from tests.postgresql import missing
 
 FIRST, SECOND = "2024-06-25", "2024-06-26"
 LAST_FILE = "2024-06-25"  # which the second as-of needs, and which has not come at first
@@ -41,16 +40,6 @@ def memory() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[dict[str, str]]:
-    """PostgreSQL as Airflow's database where there is one, else SQLite."""
-    if missing():
-        yield {}
-        return
-    with postgresql("airflow") as it:
-        yield {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://airflow@127.0.0.1:{it.port}/postgres"}
-
-
-@pytest.fixture(scope="module")
 def running(shop: Path, database: dict[str, str]) -> Iterator[Airflow]:
     settings = {
         **database,
@@ -60,36 +49,16 @@ def running(shop: Path, database: dict[str, str]) -> Iterator[Airflow]:
         "CHURN_ALERT_COMMAND": f"tee -a {shop / 'alerts.jsonl'}",
         "PYTHONPATH": str(ROOT),
     }
-    with airflow(shop, env=settings) as it:
-        slots = {"pool": "spark", "slots": 2, "include_deferred": False}
-        it.call("PATCH", "/pools/spark", params={"update_mask": "slots"}, json=slots)
+    # So few rows are read sooner than code is compiled for them.
+    small = ("--conf", "spark.driver.memory=1g", "--conf", "spark.sql.codegen.factoryMode=NO_CODEGEN")
+    with airflow(shop, models=shop / "models", options=("--master", "local[1]", *small), env=settings) as it:
         yield it
-
-
-def mlflow_runs(shop: Path) -> list[tuple[str, str]]:
-    """The name and the status of every run, in the order of their start."""
-    if not (shop / "mlflow.db").exists():
-        return []
-    with sqlite3.connect(f"file:{shop / 'mlflow.db'}?mode=ro", uri=True) as store:
-        try:
-            return store.execute("select name, status from runs order by start_time").fetchall()
-        except sqlite3.OperationalError:  # the store is still being made
-            return []
 
 
 def alerts(shop: Path) -> list[tuple[str, str, str]]:
     """What has been told: the kind, the DAG and the task."""
     lines = (shop / "alerts.jsonl").read_text().splitlines() if (shop / "alerts.jsonl").exists() else []
     return [(told["kind"], told["dag"], told["task"]) for told in map(json.loads, lines)]
-
-
-def content(shop: Path, *tables: str) -> dict[str, Any]:
-    """The version of each table, and its rows by as-of."""
-    line = [PYTHON, str(ROOT / "tests" / "dags" / "content.py"), str(shop / "lake"), *tables]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(line, env=env, capture_output=True, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 def day_before(day: str) -> date:

@@ -1,0 +1,62 @@
+"""The sample company from its files to a model in use, by Airflow as `make airflow` has it, with two slots."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from airflow_api import Airflow, airflow, wait
+from conftest import PYTHON, ROOT
+from told import content, mlflow, mlflow_runs
+
+AS_OF = "2026-10-01"
+
+
+@pytest.fixture(scope="module")
+def company(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its last day brings all that came before."""
+    folder = tmp_path_factory.mktemp("company")
+    line = [PYTHON, "-m", "churn.simulation.daily", "sample_data", str(folder), "2026-09-30", AS_OF]
+    subprocess.run(line, cwd=ROOT, check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def running(company: Path, database: dict[str, str]) -> Iterator[Airflow]:
+    settings = {**database, "CHURN_START": "2026-09-30", "PYTHONPATH": str(ROOT)}
+    memory = ("--conf", "spark.driver.memory=4g")
+    with airflow(company, models=ROOT / "models", options=memory, env=settings) as it:
+        yield it
+
+
+def test_what_comes_in_is_learnt_from_judged_and_promoted(running: Airflow, company: Path) -> None:
+    running.unpause("churn_ingest", "churn_retrain")
+    run = wait(lambda: running.runs("churn_ingest"), bool, seconds=120, what="a scheduled run")[0]["dag_run_id"]
+    assert running.ended("churn_ingest", run) == "success"
+    retrained = running.run_of("churn_retrain", partition=AS_OF)
+    assert running.ended("churn_retrain", retrained) == "success"
+
+    tasks = {**running.tasks("churn_ingest", run), **running.tasks("churn_retrain", retrained)}
+    assert {(task["state"], task["try_number"]) for task in tasks.values()} == {("success", 1)}
+    steps = ("train", "evaluate", "promote")
+    assert mlflow_runs(company) == [(f"{step} churn {AS_OF}", "FINISHED") for step in steps]
+    aliases = mlflow(company, "select alias, version from registered_model_aliases where name = 'churn'")
+    assert dict(aliases) == {"challenger": 1, "champion": 1}
+    sources = len(tasks) - len(("accepted", "ripe", "build_features", *steps))
+    [ledger] = content(company, "ledger")["ledger"]["rows"].values()
+    assert len(ledger) == sources == 5
+
+
+def test_the_champion_scores_and_is_within_its_limits(running: Airflow, company: Path) -> None:
+    running.unpause("churn_score", "monitor")
+    scored = running.trigger("churn_score", as_of=AS_OF)
+    assert running.ended("churn_score", scored) == "success"
+    watched = running.run_of("monitor", partition=AS_OF)
+    assert running.ended("monitor", watched) == "success"
+    assert running.states("monitor", watched) == {"monitor_churn": "success", "monitor_fraud": "skipped"}
+    rows = content(company, "scores_churn")["scores_churn"]["rows"][AS_OF]
+    assert len(rows) > 2000
+    assert all("'model_version': '1'" in row for row in rows)
+    assert mlflow_runs(company)[-1] == (f"monitor churn {AS_OF}", "FINISHED")
