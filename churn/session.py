@@ -84,16 +84,14 @@ def submit(
     return [*line, str(script), *args]
 
 
-def write_properties(
-    file: Path, *, master: str = "local[*]", conf: Mapping[str, str] = NOTHING, lean: bool = True
-) -> None:
+def write_properties(file: Path, *, master: str = "local[*]", conf: Mapping[str, str] = NOTHING) -> None:
     """What `submit` says on the line, as a file for `--properties-file`, for who submits otherwise.
 
     What is in the spark-defaults.conf of this machine is taken over, as Spark does not read it then. Another one would
     do too, but its folder would come into the class path, and the archive of classes could not be used.
     """
     site = _site() | dict(conf)
-    settings = site | _launch(master, site, lean=lean)
+    settings = site | _launch(master, site, lean=True)
     if not _is_local(master):
         settings["spark.submit.pyFiles"] = _joined(",", site.get("spark.submit.pyFiles"), str(_library_zip(KEPT)))
     file.parent.mkdir(parents=True, exist_ok=True)

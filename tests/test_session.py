@@ -58,7 +58,9 @@ def test_what_the_user_says_stays() -> None:
     said = settings(sessions.submit("job.py", conf=conf))
     assert said["spark.driver.memory"] == "1g"
     assert said["spark.driver.extraClassPath"] == "/mine.jar:/opt/jars/*"
-    assert said["spark.driver.extraJavaOptions"].endswith(f"{sessions.LEAN[-1]} -XX:TieredStopAtLevel=4")
+    assert said["spark.driver.extraJavaOptions"].endswith(
+        "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:TieredStopAtLevel=4"
+    )
     assert said["spark.sql.shuffle.partitions"] == "64"
 
 

@@ -222,14 +222,14 @@ def build_features(
     """
     if only:
         _fresh(spec, sources, as_of)
-        as_ofs, theirs = [as_of], [as_of]
+        as_ofs, used_at = [as_of], [as_of]
     else:
         dates = calendar(spec, sources, as_of)
-        as_ofs, theirs = sorted({*dates.labelled, as_of}), [*dates.test, as_of]
+        as_ofs, used_at = sorted({*dates.labelled, as_of}), [*dates.test, as_of]
     chosen, left_out = usable_features(spec, sources)
     rows = feature_rows(spark, spec, sources, chosen, as_ofs)
     if in_use:
-        rows = _with_lacking(rows, spec, sources, in_use, theirs)
+        rows = _with_lacking(rows, spec, sources, in_use, used_at)
     lake.replace(rows, feature_table(spec), {"as_of": as_ofs}, widen=True)
     return Built(feature_table(spec), tuple(columns(spec, chosen)), tuple(as_ofs), left_out)
 

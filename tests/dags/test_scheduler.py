@@ -50,8 +50,9 @@ def running(shop: Path, database: dict[str, str]) -> Iterator[Airflow]:
         "PYTHONPATH": str(ROOT),
     }
     # So few rows are read sooner than code is compiled for them.
-    small = ("--conf", "spark.driver.memory=1g", "--conf", "spark.sql.codegen.factoryMode=NO_CODEGEN")
-    with airflow(shop, models=shop / "models", options=("--master", "local[1]", *small), env=settings) as it:
+    interpreted = ("--conf", "spark.sql.codegen.factoryMode=NO_CODEGEN")
+    small = ("--master", "local[1]", "--conf", "spark.driver.memory=1g", *interpreted)
+    with airflow(shop, models=shop / "models", options=small, env=settings) as it:
         yield it
 
 
