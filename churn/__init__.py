@@ -12,10 +12,14 @@ from typing import Any
 # Each name and its module, imported when first used: a notebook that wants features need not wait for MLlib. None is
 # that of a module in this package, which Python would put in its place; after a colon is what it is called there.
 _PLACES = {
+    "Blend": "churn.training.algorithms",
+    "Boosting": "churn.training.algorithms",
     "CONTRACTS": "churn.contracts",
-    "Candidate": "churn.training.spec",
+    "Forest": "churn.training.algorithms",
     "LabelWindow": "churn.labels",
     "Lake": "churn.storage",
+    "Logistic": "churn.training.algorithms",
+    "MLlib": "churn.training.algorithms",
     "ModelSpec": "churn.training.spec",
     "backtest": "churn.evaluation.backtest",
     "catalogue": "churn.features",

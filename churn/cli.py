@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from importlib.resources import files
 from pathlib import Path
+from runpy import run_path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,6 +20,7 @@ from rich.table import Column, Table
 from churn.errors import BadInputError, ChurnError
 
 if TYPE_CHECKING:
+    from churn.config import Config
     from churn.training.spec import ModelSpec
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
@@ -48,16 +51,43 @@ def explained(command: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-def _submit(job: str, *args: str, master: str | None, conf: Sequence[str] | None, lean: bool = True) -> None:
-    """Run a script of jobs/ by spark-submit; its exit code, if not 0, becomes this command's."""
-    from churn.lifetime import run as run_group
-    from churn.session import environment, submit
+def _run(job: str, *args: str, master: str, conf: Mapping[str, str]) -> None:
+    """Run a script of jobs/; its exit code, if not 0, becomes this command's.
 
-    where = master or "local[*]"
-    settings = dict(_setting(text) for text in conf or ())
-    line = submit(_jobs() / f"{job}.py", args, master=where, conf=settings, lean=lean)
-    if code := run_group(line, env=os.environ | environment(where)):
+    On a local master it runs in this process, in the Spark session that is there; else by spark-submit.
+    """
+    from churn.session import environment, is_local, submit
+
+    script = _jobs() / f"{job}.py"
+    if is_local(master):
+        code = run_path(str(script))["main"](args)
+    else:
+        from churn.lifetime import run as run_group
+
+        code = run_group(submit(script, args, master=master, conf=conf), env=os.environ | environment(master))
+    if code:
         raise typer.Exit(code)
+
+
+@contextmanager
+def _session(config: Config, master: str, conf: Mapping[str, str]) -> Iterator[None]:
+    """On a local master, one Spark session for all that is run inside."""
+    from churn.lifetime import guard
+    from churn.session import is_local, session
+
+    if not is_local(master):
+        yield
+        return
+    guard()
+    spark = session("churn", conf={**config.spark, **conf, "spark.master": master}, lean=True)
+    try:
+        yield
+    finally:
+        spark.stop()
+
+
+def _settings(conf: Sequence[str] | None) -> dict[str, str]:
+    return dict(_setting(text) for text in conf or ())
 
 
 def _setting(text: str) -> tuple[str, str]:
@@ -185,15 +215,16 @@ def run(
     master: Master = None,
     conf: Conf = None,
 ) -> None:
-    """The chain, each step by spark-submit: ingest, features, train, evaluate, score; then a summary."""
-    spec = _check(config, model, as_of)
-    with TemporaryDirectory() as scratch:
+    """The chain: ingest, features, train, evaluate, score; then a summary. On a cluster each step is a spark-submit."""
+    settings, spec = _check(config, model, as_of)
+    where, given = master or "local[*]", _settings(conf)
+    with TemporaryDirectory() as scratch, _session(settings, where, given):
         summary = Path(scratch) / "summary.json"
         common = ("--config", str(config), "--as-of", as_of, "--summary", str(summary))
         for number, job in enumerate(STEPS, start=1):
             out.rule(f"{number}/{len(STEPS)} {job.replace('_', ' ')}", align="left")
             of_model = () if job == "ingest" else ("--model", str(model))
-            _submit(job, *common, *of_model, master=master, conf=conf)
+            _run(job, *common, *of_model, master=where, conf=given)
         out.rule("summary", align="left")
         _print_summary(json.loads(summary.read_text("utf-8")), config, spec)
 
@@ -235,8 +266,8 @@ def _print_summary(found: dict[str, Any], config: Path, spec: ModelSpec) -> None
         out.print(f"{name}: {place}", soft_wrap=True, highlight=False)
 
 
-def _check(config: Path, model: Path, *as_ofs: str) -> ModelSpec:
-    """What can be told before Spark starts is told before Spark starts: the model with the user's settings."""
+def _check(config: Path, model: Path, *as_ofs: str) -> tuple[Config, ModelSpec]:
+    """What can be told before Spark starts is told before Spark starts: the settings, and the model with them."""
     from churn.config import load
     from churn.job import moment
     from churn.training.spec import load_spec
@@ -245,7 +276,7 @@ def _check(config: Path, model: Path, *as_ofs: str) -> ModelSpec:
     spec = spec.override(settings.models.get(spec.name, {}), where=settings.path.name)
     for as_of in as_ofs:
         moment(as_of)
-    return spec
+    return settings, spec
 
 
 @app.command()
@@ -281,10 +312,12 @@ def backtest(
     conf: Conf = None,
 ) -> None:
     """Stand at each as-of: learn from what was known, score its cohort, judge by what came after."""
-    _check(config, model, *as_of)
+    settings, _ = _check(config, model, *as_of)
+    where, given = master or "local[*]", _settings(conf)
     dates = [part for date in as_of for part in ("--as-of", date)]
     files_ = ("--config", str(config), "--model", str(model), "--out", str(out_file.absolute()))
-    _submit("backtest", *files_, *dates, master=master, conf=conf, lean=False)
+    with _session(settings, where, given):
+        _run("backtest", *files_, *dates, master=where, conf=given)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -302,9 +335,8 @@ def airflow(
     from churn.airflow import airflow as run_airflow
     from churn.airflow import prepare
 
-    settings = dict(_setting(text) for text in conf or ())
     where = master or "local[*]"
-    env = prepare(home.absolute(), config=config, models=models, master=where, conf=settings, port=port)
+    env = prepare(home.absolute(), config=config, models=models, master=where, conf=_settings(conf), port=port)
     raise typer.Exit(run_airflow(env, command.args))
 
 

@@ -103,9 +103,10 @@ def parser(description: str, *, model: bool = True, as_of: bool = True) -> argpa
 def run(step: Callable[[Job], None], arguments: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     """Do one step: 0 done, 1 failed, 2 bad input or configuration, 3 hold, 4 nothing to do.
 
-    An explained error prints one message.
+    An explained error prints one message. A session that was there before is used, and left as it was.
     """
     guard()
+    is_shared = SparkSession.getActiveSession() is not None
     job = Job(name=step.__module__ if step.__module__ != "__main__" else _script(), args=arguments.parse_args(argv))
     try:
         step(job)
@@ -113,7 +114,7 @@ def run(step: Callable[[Job], None], arguments: argparse.ArgumentParser, argv: S
         print(f"{error.word}: {error}", file=sys.stderr, flush=True)
         return error.exit_code
     finally:
-        if "spark" in job.__dict__:
+        if "spark" in job.__dict__ and not is_shared:
             job.spark.stop()
     return 0
 

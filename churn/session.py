@@ -79,7 +79,7 @@ def submit(
     line = [str(SPARK_HOME / "bin" / "spark-submit"), "--master", master]
     for key, value in settings.items():
         line += ["--conf", f"{key}={value}"]
-    if not _is_local(master):
+    if not is_local(master):
         line += ["--py-files", str(_library_zip(scratch or KEPT))]
     return [*line, str(script), *args]
 
@@ -92,7 +92,7 @@ def write_properties(file: Path, *, master: str = "local[*]", conf: Mapping[str,
     """
     site = _site() | dict(conf)
     settings = site | _launch(master, site, lean=True)
-    if not _is_local(master):
+    if not is_local(master):
         settings["spark.submit.pyFiles"] = _joined(",", site.get("spark.submit.pyFiles"), str(_library_zip(KEPT)))
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(f"{key} {value}\n" for key, value in sorted(settings.items())), "utf-8")
@@ -101,7 +101,7 @@ def write_properties(file: Path, *, master: str = "local[*]", conf: Mapping[str,
 def environment(master: str = "local[*]") -> dict[str, str]:
     """What a spark-submit line needs in its environment, to be put over the caller's own."""
     needs = {"JAVA_HOME": str(java_home()), "TZ": "UTC", "SPARK_HOME": str(SPARK_HOME)}
-    if _is_local(master):
+    if is_local(master):
         needs |= {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
     return needs | {"PYSPARK_DRIVER_PYTHON": sys.executable}
 
@@ -129,7 +129,7 @@ def _defaults(master: str) -> dict[str, str]:
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 1)),
     }
-    return anywhere | (here if _is_local(master) else {})
+    return anywhere | (here if is_local(master) else {})
 
 
 def _launch(master: str, told: Mapping[str, str], *, lean: bool) -> dict[str, str]:
@@ -138,7 +138,7 @@ def _launch(master: str, told: Mapping[str, str], *, lean: bool) -> dict[str, st
     if told.get("spark.submit.deployMode") == "cluster":
         return {"spark.jars": _joined(",", told.get("spark.jars"), *kept)}
     options = [f"-Dlog4j2.configurationFile={LOGGING.as_uri()}"]
-    if not _is_local(master):
+    if not is_local(master):
         launch = {"spark.jars": _joined(",", told.get("spark.jars"), *kept)}
     else:
         if archive().exists():
@@ -179,7 +179,8 @@ def read_properties(file: Path) -> dict[str, str]:
     return {pair[0]: pair[1].strip() for pair in pairs if len(pair) == 2}
 
 
-def _is_local(master: str) -> bool:
+def is_local(master: str) -> bool:
+    """Whether Spark runs in one process on this machine."""
     return master.startswith("local")
 
 

@@ -23,6 +23,11 @@ class Lake:
     def path(self, name: str) -> str:
         return f"{self.root}/{name}"
 
+    @property
+    def scratch(self) -> str:
+        """A folder for what is soon removed again, which every node can reach."""
+        return self.path("_scratch")
+
     def exists(self, name: str) -> bool:
         """Whether the table was ever written. Raises BadInputError if something else is in its place."""
         path = self.path(name)

@@ -20,7 +20,7 @@ def step(job: Job) -> None:
     if not job.args.no_ingest:
         ingest(job.spark, job.lake, job.config, batch="backtest", as_of=as_ofs[-1])
     judged, words = {}, words_of(job.spec)
-    for as_of, metrics in backtest(job.spark, job.spec, job.sources, as_ofs, say=say):
+    for as_of, metrics in backtest(job.spark, job.spec, job.sources, as_ofs, scratch=job.lake.scratch, say=say):
         rule = metrics["rule_of_thumb"]
         cards = (
             f", card precision at {CARDS} {metrics[f'card_precision_at_{CARDS}']:.4f}"

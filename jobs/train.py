@@ -21,12 +21,13 @@ def step(job: Job) -> None:
         tracked.params(spec.settings)
         for table in (*sorted(job.sources), feature_table(spec)):
             tracked.table(table, path=job.lake.path(table), version=job.lake.version(table) or 0)
-        fitted = fit(spec, labelled(spec, job.sources, rows, known_until=dates.test[0]), slices, columns(spec, chosen))
+        known = labelled(spec, job.sources, rows, known_until=dates.test[0])
+        fitted = fit(spec, known, slices, columns(spec, chosen), scratch=job.lake.scratch)
         for name, tried in fitted.trials.items():
-            tracked.metrics(f"trial/{name}", tried.summary)
+            tracked.metrics(f"trial/{name}", tried.figures)
         more = {"left_out": [feature.name for feature in left_out], "windows": list(spec.windows)}
         tracked.json(fitted.summary | more, "fit.json")
-        inputs = rows.select(*fitted.columns.all)
+        inputs = rows.select(*fitted.preparation.columns)
         tracked.model(fitted.model, inputs=inputs, outputs=fitted.model.transform(inputs).select("probability"))
         version = tracked.register(spec.name)
     for name, tried in fitted.trials.items():

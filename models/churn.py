@@ -5,7 +5,7 @@ ones on later as-ofs by more than the noise; on recency, frequency and value a w
 hard to beat.
 """
 
-from churn.training.spec import Candidate, ModelSpec
+from churn import Blend, Boosting, Forest, Logistic, ModelSpec
 
 SPEC = ModelSpec(
     name="churn",
@@ -17,12 +17,9 @@ SPEC = ModelSpec(
     windows=(30, 60, 90, 180, 365),
     rule_of_thumb="days_since_purchase",
     candidates={
-        "logistic": Candidate("LogisticRegression", penalty=500.0, maxIter=100),
-        "forest": Candidate(
-            "RandomForestClassifier", numTrees=80, maxDepth=7, minInstancesPerNode=20, subsamplingRate=0.5
-        ),
-        "boosting": Candidate(
-            "GBTClassifier", maxIter=50, maxDepth=3, stepSize=0.08, subsamplingRate=0.5, minInstancesPerNode=50
-        ),
+        "logistic": Logistic(reg_param_total=500.0),
+        "forest": Forest(trees=80, max_depth=7, min_rows_per_leaf=20),
+        "boosting": Boosting(max_depth=3, learning_rate=0.05, min_rows_per_leaf=50),
+        "blend": Blend(of=("logistic", "forest", "boosting")),
     },
 )

@@ -3,7 +3,7 @@
 Two months of days are learnt from, as long as their reports have come; the last ripe week tells the candidates apart.
 """
 
-from churn.training.spec import Candidate, ModelSpec
+from churn import Blend, Boosting, Forest, Logistic, ModelSpec
 
 SPEC = ModelSpec(
     name="fraud",
@@ -22,15 +22,12 @@ SPEC = ModelSpec(
     test_every=1,
     judged_days=7,
     blocked_days=14,
-    majority=20,
+    negatives_per_positive=20,
     budget=100,
     candidates={
-        "logistic": Candidate("LogisticRegression", penalty=20.0, maxIter=100),
-        "forest": Candidate(
-            "RandomForestClassifier", numTrees=100, maxDepth=9, minInstancesPerNode=5, subsamplingRate=0.7
-        ),
-        "boosting": Candidate(
-            "GBTClassifier", maxIter=80, maxDepth=4, stepSize=0.08, subsamplingRate=0.5, minInstancesPerNode=20
-        ),
+        "logistic": Logistic(reg_param_total=20.0),
+        "forest": Forest(trees=100, max_depth=9, min_rows_per_leaf=5, rows_per_tree=0.7),
+        "boosting": Boosting(max_depth=4, learning_rate=0.08, min_rows_per_leaf=20),
+        "blend": Blend(of=("logistic", "forest", "boosting")),
     },
 )

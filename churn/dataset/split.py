@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from churn.errors import BadInputError, LeakageError
 from churn.labels.window import LabelWindow
@@ -21,11 +22,24 @@ def schedule(newest: datetime, *, since: datetime, every: int, history: int, mos
     return [newest - timedelta(days=every * step) for step in range(min(steps, most))][::-1]
 
 
+MOST_FOLDS = 3
+"""Folds that a calibrate slice is divided into; one that has fewer as-ofs has a fold for each."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """As-ofs to fit candidates on, and later ones to try them on."""
+
+    train: tuple[datetime, ...]
+    later: tuple[datetime, ...]
+
+
 @dataclass(frozen=True)
 class Split:
     """As-ofs of each slice. Models are fitted on `train`, weighed and calibrated on `calibrate`, judged on `test`.
 
-    `ripe` are all whose labels were complete before the first test: train, calibrate, and those between.
+    `ripe` are all whose labels were complete before the first test: train, calibrate, and those between. `train` are
+    those that were complete before the first of `calibrate`; before a later one there were more, see `folds`.
     """
 
     train: tuple[datetime, ...]
@@ -39,6 +53,16 @@ class Split:
             earlier, later = getattr(self, earlier_name), getattr(self, later_name)
             if earlier and later:
                 self._check_gap(earlier_name, max(earlier), later_name, min(later))
+
+    @property
+    def folds(self) -> tuple[Fold, ...]:
+        """The calibrate slice in its order in time, each part with all as-ofs whose labels were complete by then."""
+        count = min(MOST_FOLDS, len(self.calibrate))
+        ends = [len(self.calibrate) * number // count for number in range(count + 1)]
+        parts = [self.calibrate[start:end] for start, end in pairwise(ends)]
+        return tuple(
+            Fold(tuple(one for one in self.ripe if self.window.ripe_at(one) <= later[0]), later) for later in parts
+        )
 
     def _check_gap(self, earlier_name: str, earlier: datetime, later_name: str, later: datetime) -> None:
         if self.window.ripe_at(earlier) > later:

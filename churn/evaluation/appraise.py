@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -13,13 +14,14 @@ from matplotlib.figure import Figure
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from churn.dataset.split import Fold
 from churn.errors import BadInputError
 from churn.evaluation import plots
 from churn.evaluation.gates import GATES, Evidence, Unmatched, Verdict
 from churn.evaluation.gates import judge as judge_gates
-from churn.evaluation.judge import RULE, judge, scored_rows
+from churn.evaluation.judge import RULE, judge, judged_as, scored_rows
 from churn.evaluation.leaks import LeakEvidence, single_feature_auc
-from churn.evaluation.metrics import compare, evaluate
+from churn.evaluation.metrics import compare, evaluate, metrics
 from churn.evaluation.report import Driver, Report, Source, render
 from churn.evaluation.words import words_of
 from churn.features import features
@@ -36,7 +38,7 @@ from churn.training.data import (
     unblocked,
 )
 from churn.training.data import split as split_dates
-from churn.training.fit import fit
+from churn.training.fit import Trainer, parts_of
 from churn.training.spec import ModelSpec
 
 LEAK_ROWS = 100_000
@@ -97,7 +99,7 @@ def appraise(
     if champion and not unmatched:
         check_inputs(spec, after, champion.summary, champion.version)
         rows["champion"] = scored_rows(spec, champion.model, after)["score"]
-    leaks = _leaks(spec, sources, lake, after, columns, judged, dates)
+    leaks = _leaks(spec, sources, lake, after, columns, judged, dates, fitted)
     after.unpersist()
     shared: dict[str, Any] = {"seed": spec.seed, "key": rows["customer_id"], "date": rows["as_of"]}
     against = {"rule of thumb": compare(rows["label"], rows["score"], rows[RULE], **shared)}
@@ -161,6 +163,7 @@ def _leaks(
     columns: list[str],
     judged: Mapping[str, Mapping[str, Any]],
     dates: Calendar,
+    fitted: Mapping[str, Any],
 ) -> LeakEvidence:
     """Each feature alone, and the model without the signals that follow a decision to leave."""
     share = max(1, after.count() // LEAK_ROWS)
@@ -177,20 +180,37 @@ def _leaks(
     }
     if not marked:
         return LeakEvidence(alone=alone)
-    # The same choice of candidates would cost more than it tells: the first one shows what the signals add.
-    name, candidate = next(iter(spec.candidates.items()))
-    kept = [column for column in columns if column not in marked]
-    slices = split_dates(spec, dates)
-    plain = replace(spec, candidates={name: candidate})
-    learnt = labelled(spec, sources, read_features(lake, spec, slices.ripe), known_until=dates.test[0])
-    without = fit(plain, learnt, slices, kept)
-    rows = scored_rows(spec, without.model, after)
     return LeakEvidence(
         alone=alone,
         after_intent=tuple(sorted(marked)),
         with_after_intent=_means(judged),
-        without_after_intent=_means(judge(spec, rows)),
+        without_after_intent=_without(spec, sources, lake, after, columns, marked, dates, fitted),
     )
+
+
+def _without(
+    spec: ModelSpec,
+    sources: Sources,
+    lake: Lake,
+    after: DataFrame,
+    columns: Sequence[str],
+    marked: Collection[str],
+    dates: Calendar,
+    fitted: Mapping[str, Any],
+) -> dict[str, float]:
+    """The metrics of the chosen candidate, fitted without the marked columns and otherwise alike."""
+    matured = split_dates(spec, dates).ripe
+    learnt = labelled(spec, sources, read_features(lake, spec, matured), known_until=dates.test[0])
+    fold, parts = Fold(train=matured, later=dates.test), parts_of(spec, fitted["chosen"])
+    wanted = [(parts[part], fold, fitted["rounds"].get(part)) for part in fitted["slopes"]]
+    same = [*spec.key, "label", *columns]
+    with Trainer(spec, learnt.select(*same).unionByName(after.select(*same)), columns) as trainer:
+        found = trainer.learn(wanted, without=marked)
+    log_odds = sum(slope * one.later_margin for slope, one in zip(fitted["slopes"].values(), found, strict=True))
+    as_of = pd.Series(found[0].later_as_of.astype("datetime64[us]"))
+    rows = pd.DataFrame({"label": found[0].later_label, "score": log_odds})
+    per_date = [metrics(of["label"], of["score"], probability=False) for _, of in rows.groupby(judged_as(spec, as_of))]
+    return {name: fmean(float(one[name]) for one in per_date) for name in ("auc", "average_precision")}
 
 
 def _means(judged: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

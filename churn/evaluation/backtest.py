@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -31,6 +32,7 @@ def backtest(
     sources: Sources,
     as_ofs: Sequence[datetime],
     *,
+    scratch: str = tempfile.gettempdir(),
     say: Callable[[str], None] = lambda text: None,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each as-of and its metrics. A stand sees rows known by then, and learns from as-ofs whose labels were complete.
@@ -46,7 +48,8 @@ def backtest(
     for dates in calendars:
         slices = split(spec, dates)
         past = rows.where(F.col("as_of").isin(*slices.ripe))
-        fitted = fit(spec, labelled(spec, sources, past, known_until=dates.score), slices, columns(spec, chosen))
+        known = labelled(spec, sources, past, known_until=dates.score)
+        fitted = fit(spec, known, slices, columns(spec, chosen), scratch=scratch)
         say(
             f"{dates.score:%Y-%m-%d}: learnt from {len(slices.ripe)} as-ofs, {slices.ripe[0]:%Y-%m-%d} to "
             f"{slices.ripe[-1]:%Y-%m-%d}; chose {fitted.chosen} of "

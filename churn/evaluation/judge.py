@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from churn.evaluation.cards import CARDS, alerts, card_precision
 from churn.evaluation.metrics import LOWER_IS_BETTER, evaluate
 from churn.evaluation.words import words_of
-from churn.training.fit import probability
+from churn.training.pipeline import probability
 from churn.training.spec import ModelSpec
 
 RULE = "rule_of_thumb"
@@ -27,10 +27,14 @@ def scored_rows(spec: ModelSpec, model: Transformer, labelled: DataFrame, *extra
     """
     chosen = model.transform(labelled).select(*spec.key, "label", probability().alias("score"), *beside(spec), *extra)
     found = chosen.toPandas().sort_values(["as_of", *spec.key], ignore_index=True)
+    return found.assign(day=found["as_of"], as_of=judged_as(spec, found["as_of"])) if spec.of_transactions else found
+
+
+def judged_as(spec: ModelSpec, as_of: pd.Series) -> pd.Series:
+    """The as-of under which each row is judged: its own, or of transactions the first of its `judged_days`."""
     if not spec.of_transactions:
-        return found
-    stretch = (found["as_of"] - found["as_of"].min()).dt.days // spec.judged_days
-    return found.assign(day=found["as_of"], as_of=found["as_of"].groupby(stretch).transform("min"))
+        return as_of
+    return as_of.groupby((as_of - as_of.min()).dt.days // spec.judged_days).transform("min")
 
 
 def beside(spec: ModelSpec) -> list[Column]:

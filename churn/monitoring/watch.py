@@ -84,7 +84,7 @@ def watch(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, regist
             "that was scored before: nothing to compare with; run build_features for the as-of it was trained at"
         )
     now = looked_at(spec, as_of, set(scored) & set(built))
-    moved = drift(spec, model.model, rows, columns, now, against)
+    moved = drift(model.model, rows, columns, now, against)
 
     past = past_outcomes(lake, spec.name, before=as_of)
     told_until = coverage(sources, known_until=as_of)

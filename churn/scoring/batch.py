@@ -6,7 +6,7 @@ from pyspark.ml import Transformer
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from churn.training.fit import probability
+from churn.training.pipeline import probability
 from churn.training.spec import ModelSpec
 
 ALERTS = "alerts"

@@ -32,7 +32,8 @@ from churn.scoring.batch import score_table
 from churn.storage import Lake
 from churn.tracking import Registered
 from churn.training.data import columns, read_columns, usable_features
-from churn.training.fit import drawn, probability
+from churn.training.fit import drawn
+from churn.training.pipeline import probability
 from churn.training.spec import ModelSpec
 
 ALERTS = "alerts_stream"

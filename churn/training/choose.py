@@ -1,49 +1,121 @@
-"""Choose between candidates on later as-ofs, and learn how far their log-odds may be believed."""
+"""Choose between candidates by their margins on later as-ofs, and learn how far those margins may be believed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.linear_model import LogisticRegression
+from scipy.optimize import minimize
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 Floats = npt.NDArray[np.float64]
 
 ENOUGH = 100
-"""Rows of each class below which a slope is noise, and the log-odds are taken as they are."""
+"""Rows of each class below which a slope is noise, and margins are taken as they are."""
+CROSS = 5
+"""Parts of the rows; those of each are tried with slopes from the others."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """How a candidate did on the calibrate slice, after its own Platt scaling. `slope` multiplies its margin."""
+    """How a candidate did on the calibrate slice. `slopes` multiply its margins, of which a blend has several."""
 
     log_loss: float
     auc: float
     average_precision: float
-    slope: float
+    slopes: tuple[float, ...]
     losses: Floats
 
     @property
-    def summary(self) -> dict[str, float]:
-        return {name: getattr(self, name) for name in ("log_loss", "auc", "average_precision", "slope")}
+    def figures(self) -> dict[str, float]:
+        return {name: getattr(self, name) for name in ("log_loss", "auc", "average_precision")}
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return self.figures | {"slopes": list(self.slopes)}
 
 
-def trial(label: Floats, margin: Floats) -> Trial:
-    """Platt scaling of one margin (Platt 1999, Advances in Large Margin Classifiers, ch. 5) and what it leaves."""
-    scaler = LogisticRegression(C=np.inf).fit(margin[:, None], label)
-    said = np.clip(scaler.predict_proba(margin[:, None])[:, 1], 1e-12, 1 - 1e-12)
-    losses = -np.where(label == 1, np.log(said), np.log1p(-said))
+def trial(parts: Sequence[tuple[Floats, Floats]], units: Floats) -> Trial:
+    """What logistic regressions on the margins leave, slopes not below 0 (Platt 1999, Advances in Large Margin
+    Classifiers, ch. 5; with several margins it is stacking: Breiman 1996, Machine Learning 24:49-64).
+
+    `parts` are the later slices in their order in time, (label, margins) each, with a column of margins for each part
+    of the candidate. Losses are those of the second slice on, by slopes that the slices before it gave and an intercept
+    of its own, as rates change with the season; of the only slice, by slopes from the other rows. Where a class has
+    fewer than ENOUGH rows in all, `slopes` are `units`, those that make log-odds of the margins, shared out evenly.
+    """
+    label, margins = (np.concatenate(each) for each in zip(*parts, strict=True))
+    if len(parts) > 1:
+        tried = [_log_odds(_together(parts[:number]), parts[number], units) for number in range(1, len(parts))]
+        seen = np.concatenate([label for label, _ in parts[1:]])
+    else:
+        others = np.arange(len(label)) % CROSS  # rows are in the order of a hash
+        halves = [
+            ((label[others != n], margins[others != n]), (label[others == n], margins[others == n]))
+            for n in range(CROSS)
+        ]
+        tried = [_log_odds(before, after, units) for before, after in halves]
+        seen = np.concatenate([label for _, (label, _) in halves])
+    log_odds = np.concatenate(tried)
+    losses = np.logaddexp(0, log_odds) - seen * log_odds
+    slopes, _ = _non_negative(label, margins, units)
     reliable = min(label.sum(), (1 - label).sum()) >= ENOUGH
     return Trial(
         log_loss=float(losses.mean()),
-        auc=float(roc_auc_score(label, margin)),
-        average_precision=float(average_precision_score(label, margin)),
-        slope=max(0.0, float(scaler.coef_[0, 0])) if reliable else 1.0,
+        auc=float(roc_auc_score(seen, log_odds)),
+        average_precision=float(average_precision_score(seen, log_odds)),
+        slopes=tuple((slopes if reliable else units / len(units)).tolist()),
         losses=losses,
     )
+
+
+def _together(parts: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+    label, margins = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return label, margins
+
+
+def _log_odds(before: tuple[Floats, Floats], after: tuple[Floats, Floats], units: Floats) -> Floats:
+    """Those of later rows, by slopes that earlier ones gave."""
+    slopes, _ = _non_negative(*before, units)
+    label, margins = after
+    moved = margins @ slopes
+    return moved + intercept(label, np.ones(len(label)), moved)
+
+
+def _non_negative(label: Floats, margins: Floats, units: Floats) -> tuple[Floats, float]:
+    """The slopes and the intercept of least log loss, slopes not below 0."""
+    scale = np.maximum(margins.std(axis=0), 1e-12)
+    shifted = (margins - margins.mean(axis=0)) / scale
+    rate = np.clip(label.mean(), 1e-6, 1 - 1e-6)
+
+    def loss(at: Floats) -> tuple[float, Floats]:
+        log_odds = shifted @ at[:-1] + at[-1]
+        wrong = 1 / (1 + np.exp(-log_odds)) - label
+        value = float(np.mean(np.logaddexp(0, log_odds) - label * log_odds))
+        return value, np.append(shifted.T @ wrong, wrong.sum()) / len(label)
+
+    start = np.append(units * scale / len(units), np.log(rate / (1 - rate)))
+    bounds = [(0, None)] * margins.shape[1] + [(None, None)]
+    found = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B", options={"ftol": 1e-12, "gtol": 1e-9}).x
+    slopes = found[:-1] / scale
+    return slopes, float(found[-1] - slopes @ margins.mean(axis=0))
+
+
+def intercept(label: Floats, weight: Floats, log_odds: Floats) -> float:
+    """What to add to log-odds so that their mean probability is the weighted share of 1 (between 1 and 999,999 in a
+    million)."""
+    wanted = float(np.clip(np.average(label, weights=weight), 1e-6, 1 - 1e-6))
+    low, high = -60.0 - log_odds.max(), 60.0 - log_odds.min()
+    for _ in range(200):
+        middle = (low + high) / 2
+        mean = float(np.average(1 / (1 + np.exp(-np.clip(log_odds + middle, -60, 60))), weights=weight))
+        low, high = (middle, high) if mean < wanted else (low, middle)
+        if high - low < 1e-13 * max(1.0, abs(middle)):
+            break
+    return float(low + high) / 2
 
 
 def simplest_of_the_best(trials: Mapping[str, Trial]) -> str:

@@ -1,44 +1,47 @@
-"""Fit a model: candidates on the train slice, tried on a later one, then the chosen one on all that is ripe."""
+"""Fit a model: candidates on train slices, tried on later ones, then the chosen one on all that is matured.
+
+Where the rows fit one task each fit is a task of its own, by scikit-learn, and many run side by side; beyond that, and
+for MLlib's own classifiers, Spark fits them on rows prepared in the same way. Either way the model is MLlib's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import pickle
+import tempfile
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
-from math import ceil
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
+import numpy.typing as npt
 from pyspark import inheritable_thread_target
-from pyspark.ml import PipelineModel, Transformer
-from pyspark.ml.classification import LogisticRegressionModel
+from pyspark.ml import PipelineModel
 from pyspark.ml.functions import vector_to_array
 from pyspark.ml.stat import Summarizer
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from churn.dataset.split import Split
+from churn.dataset.split import Fold, Split
 from churn.errors import BadInputError
-from churn.training.choose import Trial, simplest_of_the_best, trial
-from churn.training.pipeline import (
-    VECTOR,
-    WEIGHT,
-    Columns,
-    calibration,
-    candidate_stages,
-    fitted,
-    informative,
-    margin,
-    preparation,
-)
+from churn.features.measure import micros
+from churn.training.algorithms import Blend, Linear, MLlib, Single, Trees
+from churn.training.choose import Trial, intercept, simplest_of_the_best, trial
+from churn.training.matrix import DRAW, ORDER, PACKED, Preparation, pack
+from churn.training.mllib import ensemble, first_trees, logistic
+from churn.training.pipeline import VECTOR, calibration, margin, model_stages, preparation
 from churn.training.spec import ModelSpec
+from churn.training.summary import Summary, merged
+from churn.training.task import DRAWS, MOST_MARGINS, Learnt, Task
 from churn.training.words import words_of
 
-ROWS_PER_PARTITION = 50_000
-_DRAWS = 1 << 20
-AT_ONCE = 3
-"""Candidates fitted at the same time; they share one table in memory."""
+Floats = npt.NDArray[np.float64]
+
+AT_ONCE: Final = 8
+"""Jobs of one fit that are submitted side by side; Spark runs as many as there are cores."""
+_BYTES_PER_VALUE: Final = 4
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,12 @@ class Fitted:
     """A model and how it came about: the trial of every candidate, which was chosen, what it goes by."""
 
     model: PipelineModel
-    columns: Columns
+    preparation: Preparation
     chosen: str
+    slopes: Mapping[str, float]
+    """What multiplies the margins of the chosen candidate, or of the parts of a blend; one of weight 0 is left out."""
+    rounds: Mapping[str, int]
+    """How many trees boosted parts have."""
     trials: Mapping[str, Trial]
     importance: Mapping[str, float]
     split: Split
@@ -58,153 +65,309 @@ class Fitted:
         dates = {name: [f"{d:%Y-%m-%d}" for d in getattr(self.split, name)] for name in ("train", "calibrate", "ripe")}
         return {
             "chosen": self.chosen,
+            "slopes": dict(self.slopes),
+            "rounds": dict(self.rounds),
             "trials": {name: tried.summary for name, tried in self.trials.items()},
-            "columns": {name: list(getattr(self.columns, name)) for name in ("numeric", "text", "patchy")},
+            "columns": {name: list(getattr(self.preparation, name)) for name in ("numeric", "text", "patchy")},
             "importance": dict(self.importance),
             "split": dates,
         }
 
 
-def fit(spec: ModelSpec, labelled: DataFrame, split: Split, features: Sequence[str]) -> Fitted:
+def fit(
+    spec: ModelSpec, labelled: DataFrame, split: Split, features: Sequence[str], *, scratch: str = tempfile.gettempdir()
+) -> Fitted:
     """The model of `spec` on the labelled rows (the spec's key, label, features) of the split's as-ofs.
 
-    Candidates are fitted on the train slice and tried on the calibrate slice; the chosen one is fitted again on all
-    that is ripe. The same rows give the same model, however they are partitioned.
+    Candidates are fitted on what was matured before each later date and tried there; the chosen one is fitted again on
+    all that is matured. The same rows give the same model, however they are partitioned. `scratch` is a folder that
+    the driver and all executors can read.
+
+    Raises BadInputError where a slice lacks one of the two outcomes, or no feature varies.
     """
-    rows = steady(labelled, spec.key)
-    train = rows.where(F.col("as_of").isin(*split.train))
-    later = rows.where(F.col("as_of").isin(*split.calibrate))
-    for name, part in (("train", train), ("calibrate", later)):
-        _check_classes(spec, name, part)
-    prepared = _prepared(spec, train, features)
-    candidates = _candidates(spec, prepared)
-    trials = _trials(candidates, prepared.model.transform(later))
-    chosen = simplest_of_the_best(trials)
-    stages = candidates[chosen]
-    if spec.refit:
-        prepared.rows.unpersist()
-        prepared = _prepared(spec, rows.where(F.col("as_of").isin(*split.ripe)), features)
-        stages = _candidate(spec, chosen, prepared=prepared)
-    newest = PipelineModel(stages=stages).transform(prepared.rows)
-    calibrator = calibration(chosen, trials[chosen].slope).fit(newest)
-    importance = _importance(stages[0], prepared.rows)
-    prepared.rows.unpersist()
-    rows.unpersist()
-    return Fitted(
-        model=PipelineModel(stages=[*prepared.model.stages, *stages, calibrator]),
-        columns=prepared.columns,
-        chosen=chosen,
-        trials=trials,
-        importance=importance,
-        split=split,
-    )
+    with Trainer(spec, labelled, features) as trainer:
+        trainer.check_classes(split)
+        singles = {name: one for name, one in spec.candidates.items() if not isinstance(one, Blend)}
+        wanted = [(name, one, fold) for fold in split.folds for name, one in singles.items()]
+        tried = trainer.learn([(one, fold, None) for _, one, fold in wanted], trial=True)
+        by_name = {
+            name: [one for (called, _, _), one in zip(wanted, tried, strict=True) if called == name] for name in singles
+        }
+        # What a blend is worth shows on a slice later than the one that gave its weights.
+        offered = [name for name in spec.candidates if name in singles or len(split.folds) > 1]
+        trials = {name: _trial([by_name[part] for part in parts_of(spec, name)]) for name in offered}
+        chosen = simplest_of_the_best(trials)
+        weighed = dict(zip(parts_of(spec, chosen), trials[chosen].slopes, strict=True))
+        slopes = {part: slope for part, slope in weighed.items() if slope} or weighed
+        rounds = {part: _median([one.rounds for one in by_name[part]]) for part in slopes}
+        if spec.refit:
+            whole = Fold(train=split.ripe, later=())
+            final = trainer.learn([(singles[part], whole, rounds[part]) for part in slopes])
+        else:
+            final = [by_name[part][-1] for part in slopes]
+        learnt = dict(zip(slopes, final, strict=True))
+        model, importance = _assembled(labelled.sparkSession, slopes, learnt, scratch)
+        return Fitted(
+            model=model,
+            preparation=final[0].preparation,
+            chosen=chosen,
+            slopes=slopes,
+            rounds={part: one.rounds for part, one in learnt.items() if one.rounds is not None},
+            trials=trials,
+            importance=importance,
+            split=split,
+        )
 
 
-def steady(labelled: DataFrame, key: Sequence[str]) -> DataFrame:
-    """The rows in an order and partitioning of their own, kept in memory: seeded sampling sees them alike."""
-    count = labelled.count()
-    return labelled.repartition(max(1, ceil(count / ROWS_PER_PARTITION)), key[0]).sortWithinPartitions(*key).persist()
+def parts_of(spec: ModelSpec, name: str) -> dict[str, Single]:
+    """The candidates whose margins a candidate goes by: those of a blend, or itself."""
+    candidate = spec.candidates[name]
+    if not isinstance(candidate, Blend):
+        return {name: candidate}
+    return {part: one for part, one in spec.candidates.items() if part in candidate.of and not isinstance(one, Blend)}
+
+
+def _median(rounds: Sequence[int | None]) -> int | None:
+    known = [one for one in rounds if one is not None]
+    return round(float(np.median(known))) if known else None
+
+
+def _trial(parts: Sequence[Sequence[Learnt]]) -> Trial:
+    """Of the parts of a candidate, over all later slices."""
+    slices = [
+        (of_slice[0].later_label, np.column_stack([one.later_margin for one in of_slice]))
+        for of_slice in zip(*parts, strict=True)
+    ]
+    return trial(slices, np.array([part[-1].unit for part in parts]))
+
+
+def _assembled(
+    spark: SparkSession, slopes: Mapping[str, float], learnt: Mapping[str, Learnt], scratch: str
+) -> tuple[PipelineModel, dict[str, float]]:
+    """The pipeline, and each feature's share in what it goes by, greatest first.
+
+    How far margins may be believed is learnt on later as-ofs. How many leave at all comes and goes with the season, so
+    that is what it was over all matured as-ofs.
+    """
+    first = next(iter(learnt.values()))
+    log_odds = np.sum([slope * learnt[part].margin for part, slope in slopes.items()], axis=0)
+    stages, own = preparation(first.preparation), np.zeros(len(first.preparation.slots))
+    for part, one in learnt.items():
+        stages += model_stages(part, mllib_model(spark, one.learnt, scratch))
+        own += slopes[part] * one.margin.std() * _importance(one)
+    stages += calibration(spark, slopes, intercept(first.label, first.weight, log_odds))
+    return PipelineModel(stages=stages), _by_feature(first.preparation, own)
+
+
+def mllib_model(spark: SparkSession, learnt: Any, scratch: str) -> Any:
+    """What was learnt in one task as MLlib's model; one of MLlib's as it is."""
+    if isinstance(learnt, Linear):
+        return logistic(spark, learnt)
+    return ensemble(spark, learnt, scratch) if isinstance(learnt, Trees) else learnt
+
+
+def _importance(one: Learnt) -> Floats:
+    """Each slot's share in what a model goes by.
+
+    Of trees what the splits gained, as MLlib's featureImportances has it; of a linear model |coefficient| times the
+    slot's deviation.
+    """
+    learnt = one.learnt
+    if isinstance(learnt, Trees):
+        own = _gains(learnt)
+    elif isinstance(learnt, Linear):
+        own = np.abs(learnt.coefficients * one.deviation)
+    elif hasattr(learnt, "featureImportances"):
+        own = learnt.featureImportances.toArray()
+    else:
+        own = np.abs(learnt.coefficients.toArray() * one.deviation)
+    return cast("Floats", own / (own.sum() or 1.0))
+
+
+def _gains(trees: Trees) -> Floats:
+    """What the splits of each slot gained, each tree counting as much as any other."""
+    found = np.zeros(trees.slots)
+    for nodes in trees.trees:
+        inner = nodes[nodes["left"] >= 0]
+        gained = np.bincount(inner["feature"], inner["gain"] * inner["rows"], minlength=trees.slots)
+        found += gained / (gained.sum() or 1.0)
+    return found
+
+
+def _by_feature(prepared: Preparation, own: Floats) -> dict[str, float]:
+    shares: dict[str, float] = dict.fromkeys((slot.feature for slot in prepared.slots), 0.0)
+    for slot, value in zip(prepared.slots, own / (own.sum() or 1.0), strict=True):
+        shares[slot.feature] += float(value)
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+
+# ---------------------------------------------------------------- the rows
 
 
 @dataclass(frozen=True)
-class _Prepared:
-    """Columns made into one vector: the fitted stages, and the rows they were fitted on as candidates see them."""
-
-    columns: Columns
-    model: PipelineModel
-    rows: DataFrame
-    count: int
+class _Classes:
+    rows: int
+    positives: int
 
 
-def _prepared(spec: ModelSpec, rows: DataFrame, features: Sequence[str]) -> _Prepared:
-    rows = _sampled(spec, rows)
-    columns = informative(rows, features)
-    model = fitted(preparation(columns), rows)
-    ready = model.transform(rows).select(*spec.key, "label", WEIGHT, VECTOR).persist()
-    return _Prepared(columns, model, ready, ready.count())
+class Trainer:
+    """Labelled rows, read and packed once, on which candidates are fitted. Leave it to free what it holds."""
+
+    def __init__(self, spec: ModelSpec, labelled: DataFrame, features: Sequence[str]) -> None:
+        self._spec, self._features = spec, list(features)
+        types = {field.name: field.dataType.simpleString() for field in labelled.schema if field.name in set(features)}
+        self._texts = [name for name in features if types.get(name) == "string"]
+        self._numbers = [name for name in features if name in types and name not in self._texts]
+        order = F.xxhash64(*spec.key)
+        self._rows = labelled.select(
+            *spec.key,
+            F.col("label").cast("int").alias("label"),
+            order.alias(ORDER),
+            drawn(spec.key, spec.seed).alias(DRAW),
+            *self._numbers,
+            *self._texts,
+        )
+        self._held: list[DataFrame] = []
+
+    def __enter__(self) -> Trainer:
+        rows = self._rows.drop(*(name for name in self._spec.key if name != "as_of"))
+        self._packed = self._kept(rows.mapInArrow(partial(pack, numbers=self._numbers, texts=self._texts), PACKED))
+        found = self._packed.select("as_of", "rows", "positives", "summary").collect()
+        self._summaries = merged([(row["as_of"], row["summary"]) for row in found])
+        self._classes: dict[datetime, _Classes] = {}
+        for row in found:
+            before = self._classes.get(row["as_of"], _Classes(0, 0))
+            self._classes[row["as_of"]] = _Classes(before.rows + row["rows"], before.positives + row["positives"])
+        values = sum(of.rows for of in self._classes.values()) * (len(self._numbers) + len(self._texts))
+        self.in_one_task = values * _BYTES_PER_VALUE <= self._spec.one_task_mib << 20
+        """Whether the rows fit one."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for frame in self._held:
+            frame.unpersist()
+
+    def _kept(self, frame: DataFrame) -> DataFrame:
+        self._held.append(frame.persist())
+        return frame
+
+    def _count(self, as_ofs: Iterable[datetime]) -> _Classes:
+        there = [self._classes[as_of] for as_of in as_ofs if as_of in self._classes]
+        return _Classes(sum(of.rows for of in there), sum(of.positives for of in there))
+
+    def check_classes(self, split: Split) -> None:
+        """Raises BadInputError where the rows to train on, or those to calibrate on, are all of one class."""
+        for name in ("train", "calibrate"):
+            of = self._count(getattr(split, name))
+            if of.positives in (0, of.rows):
+                words = words_of(self._spec)
+                only = f"only {words.entities} that {words.happened if of.positives else words.absent}"
+                seen = only if of.rows else f"no {words.entity}"
+                raise BadInputError(
+                    f"model {self._spec.name}: the {name} slice has {seen} ({of.positives} of {of.rows} rows are 1), "
+                    f"nothing to learn from; check label = {self._spec.label!r}, lead, horizon and cohort in "
+                    f"[model.{self._spec.name}], or bring more history"
+                )
+
+    def learn(
+        self, wanted: Sequence[tuple[Single, Fold, int | None]], *, trial: bool = False, without: Collection[str] = ()
+    ) -> list[Learnt]:
+        """Every candidate fitted on the train slice of its fold, with so many boosted trees if that is given.
+
+        A `trial` may be of a sample of the rows. Features `without` which to fit are left out.
+        """
+        features = [name for name in self._features if name not in set(without)]
+        of_one = partial(self._learn, features=features, trial=trial)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            target = inheritable_thread_target(self._rows.sparkSession)(of_one)
+            return list(pool.map(target, wanted))
+
+    def _learn(self, wanted: tuple[Single, Fold, int | None], *, features: Sequence[str], trial: bool) -> Learnt:
+        candidate, fold, rounds = wanted
+        there = [self._summaries[as_of] for as_of in fold.train if as_of in self._summaries]
+        prepared = Preparation.fit(Summary.merged(there), features)
+        of = self._count(fold.train)
+        most = self._spec.trial_rows if trial else None
+        task = Task(
+            candidate=candidate,
+            preparation=prepared,
+            train=tuple(micros(as_of) for as_of in fold.train),
+            later=tuple(micros(as_of) for as_of in fold.later),
+            negatives=_share(self._spec.negatives_per_positive * of.positives, of.rows - of.positives)
+            if self._spec.negatives_per_positive
+            else 1.0,
+            sample=_share(most, of.rows) if most else 1.0,
+            later_sample=_share(most, self._count(fold.later).rows) if most else 1.0,
+            seed=self._spec.seed,
+            rounds=rounds,
+            margins=not trial or not self._spec.refit,
+        )
+        run = self._in_one_task if self.in_one_task and not isinstance(candidate, MLlib) else self._by_spark
+        return run(task, fold)
+
+    def _in_one_task(self, task: Task, fold: Fold) -> Learnt:
+        blocks = self._packed.where(F.col("as_of").isin(*fold.train, *fold.later)).select("block")
+        (row,) = blocks.coalesce(1).mapInArrow(task.run, "learnt binary").collect()
+        return cast("Learnt", pickle.loads(row["learnt"]))  # noqa: S301 - what this job's own task made
+
+    def _by_spark(self, task: Task, fold: Fold) -> Learnt:
+        """The same by an estimator of MLlib."""
+        stages = PipelineModel(stages=preparation(task.preparation))
+        as_of = F.col("as_of")
+        rows = self._rows.where(as_of.isin(*fold.train, *fold.later))
+        is_later = as_of.isin(*fold.later) if fold.later else F.lit(False)
+        rows = rows.where(F.when(is_later, _within(task.later_sample)).otherwise(_within(task.sample)))
+        is_kept = is_later | (F.col("label") == 1) | (F.col(DRAW) < task.negatives)
+        ready = stages.transform(rows.where(is_kept)).select(
+            "as_of", "label", ORDER, is_later.alias("is_later"), VECTOR
+        )
+        ready = ready.repartition("as_of", ORDER).sortWithinPartitions("as_of", ORDER).persist()
+        train, later = ready.where("not is_later"), ready.where("is_later")
+        found = train.select(F.count("label"), Summarizer.std(F.col(VECTOR))).head()
+        assert found is not None
+        estimator = task.candidate.estimator(rows=int(found[0]), rounds=task.rounds)
+        estimator = estimator.setFeaturesCol(VECTOR).setLabelCol("label")
+        if estimator.hasParam("seed"):
+            estimator.setSeed(task.seed)
+        model, rounds = estimator.fit(train), task.rounds
+        if task.may_stop:
+            model, rounds = first_trees(model, later)
+        scored = PipelineModel(stages=model_stages("this", model)).transform(ready)
+        if task.margins:
+            share = _share(MOST_MARGINS, int(found[0]))
+            scored = scored.where(F.col("is_later") | (F.pmod(F.hash(ORDER), F.lit(DRAWS)) < share * DRAWS))
+        else:
+            scored = scored.where("is_later")
+        seen = scored.select(
+            "as_of", ORDER, "label", "is_later", vector_to_array(F.col(margin("this")))[0].alias("margin")
+        ).toPandas()
+        ready.unpersist()
+        seen = seen.sort_values(["as_of", ORDER], ignore_index=True)
+        before, after = seen[~seen["is_later"]], seen[seen["is_later"]]
+        label = before["label"].to_numpy(np.float64)
+        return Learnt(
+            candidate=task.candidate,
+            preparation=task.preparation,
+            learnt=model,
+            rounds=rounds,
+            label=label,
+            weight=np.where(label == 1, 1.0, 1 / task.negatives),
+            margin=before["margin"].to_numpy(),
+            later_as_of=after["as_of"].to_numpy("datetime64[us]").astype(np.int64),
+            later_label=after["label"].to_numpy(np.float64),
+            later_margin=after["margin"].to_numpy(),
+            deviation=found[1].toArray(),
+        )
 
 
-def _sampled(spec: ModelSpec, rows: DataFrame) -> DataFrame:
-    """All rows of 1 and, with a `majority`, a sample of those of 0: the same ids whatever the order.
-
-    `weight` is how many rows each stands for. Candidates see the sample as it is; what they say is set right by the
-    calibrator, which goes by the weights (King & Zeng 2001, Logistic Regression in Rare Events Data, 4.1).
-    """
-    share = 1.0
-    if spec.majority:
-        n, ones = _classes(rows)
-        share = min(1.0, spec.majority * ones / max(1, n - ones))
-    is_one = F.col("label") == 1
-    kept = rows if share == 1 else rows.where(is_one | (drawn(spec.key, spec.seed) < share))
-    return kept.withColumn(WEIGHT, F.when(is_one, F.lit(1.0)).otherwise(F.lit(1 / share)))
+def _share(wanted: float, there: int) -> float:
+    return min(1.0, wanted / max(1, there))
 
 
 def drawn(key: Sequence[str], seed: int | str) -> Column:
     """A number from 0 to below 1 for each row, by its key and a seed: the same whatever the order."""
-    return F.pmod(F.xxhash64(*key, F.lit(seed)), F.lit(_DRAWS)) / _DRAWS
+    return F.pmod(F.xxhash64(*key, F.lit(seed)), F.lit(DRAWS)) / DRAWS
 
 
-def _candidate(spec: ModelSpec, name: str, *, prepared: _Prepared) -> list[Transformer]:
-    stages = candidate_stages(name, spec.candidates[name], rows=prepared.count, seed=spec.seed)
-    return list(fitted(stages, prepared.rows).stages)
-
-
-def _candidates(spec: ModelSpec, prepared: _Prepared) -> dict[str, list[Transformer]]:
-    """Every candidate, some at the same time, as MLlib's own CrossValidator does it: the jobs of each are small."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        one = inheritable_thread_target(prepared.rows.sparkSession)(partial(_candidate, spec, prepared=prepared))
-        return dict(zip(spec.candidates, pool.map(one, spec.candidates), strict=True))
-
-
-def _trials(candidates: Mapping[str, list[Transformer]], later: DataFrame) -> dict[str, Trial]:
-    """Every candidate on the calibrate slice, in one pass."""
-    tried = PipelineModel(stages=[stage for stages in candidates.values() for stage in stages]).transform(later)
-    margins = (vector_to_array(F.col(margin(name)))[0].alias(name) for name in candidates)
-    seen = tried.select(F.col("label").cast("double").alias("label"), *margins).toPandas()
-    return {name: trial(seen["label"].to_numpy(), seen[name].to_numpy()) for name in candidates}
-
-
-def _classes(rows: DataFrame) -> tuple[int, int]:
-    """How many rows there are, and how many of them are 1."""
-    seen = rows.agg(F.count("label").alias("n"), F.sum("label").alias("ones")).collect()[0]
-    return int(seen["n"]), int(seen["ones"] or 0)
-
-
-def _check_classes(spec: ModelSpec, name: str, rows: DataFrame) -> None:
-    n, ones = _classes(rows)
-    if ones in (0, n):
-        words = words_of(spec)
-        only = f"only {words.entities} that {words.happened if ones else words.absent}"
-        seen = only if n else f"no {words.entity}"
-        raise BadInputError(
-            f"model {spec.name}: the {name} slice has {seen} ({ones} of {n} rows are 1), nothing to "
-            f"learn from; check label = {spec.label!r}, lead, horizon and cohort in [model.{spec.name}], or bring "
-            "more history"
-        )
-
-
-def _importance(model: Transformer, ready: DataFrame) -> dict[str, float]:
-    """Each feature's share in what the model goes by, greatest first: the importances of a tree model, and of a linear
-    one |coefficient| times the input's deviation."""
-    if isinstance(model, LogisticRegressionModel):
-        spread = ready.select(Summarizer.std(F.col(VECTOR)).alias("spread")).collect()[0]["spread"]
-        own = np.abs(model.coefficients.toArray() * spread.toArray())
-    else:
-        own = cast("Any", model).featureImportances.toArray()
-    slots = _slots(ready)
-    shares: dict[str, float] = dict.fromkeys(slots, 0.0)
-    for slot, value in zip(slots, own / (own.sum() or 1.0), strict=True):
-        shares[slot] += float(value)
-    return dict(sorted(shares.items(), key=lambda item: -item[1]))
-
-
-def _slots(ready: DataFrame) -> list[str]:
-    """The feature behind each slot of the vector; a feature has several if it may be null or is text."""
-    groups = ready.schema[VECTOR].metadata["ml_attr"]["attrs"].values()
-    names = {attribute["idx"]: attribute["name"] for group in groups for attribute in group}
-    return [names[slot].split(" ")[0] for slot in sorted(names)]
-
-
-def probability() -> Column:
-    """The model's probability of a 1, from its output column."""
-    return vector_to_array(F.col("probability"))[1]
+def _within(share: float) -> Column:
+    return F.pmod(F.col(ORDER), F.lit(DRAWS)) < share * DRAWS

@@ -10,39 +10,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast, get_type_hints
 
-from pyspark.ml.classification import (
-    GBTClassifier,
-    LogisticRegression,
-    RandomForestClassifier,
-)
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from churn.errors import BadInputError, ConfigError, LeakageError, nearest
 from churn.labels import LABELS
 from churn.labels.window import LabelWindow
-
-ALGORITHMS: Mapping[str, type] = MappingProxyType(
-    {cls.__name__: cls for cls in (LogisticRegression, RandomForestClassifier, GBTClassifier)}
-)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One MLlib classifier and its parameters, in MLlib's names: `Candidate("GBTClassifier", maxIter=60)`.
-
-    `penalty` may stand for regParam: the weight of the whole L2 term against the summed loss, so that it means the same
-    for any number of rows.
-    """
-
-    algorithm: str
-    params: Mapping[str, Any]
-
-    def __init__(self, algorithm: str, **params: Any) -> None:
-        if algorithm not in ALGORITHMS:
-            raise ConfigError(f"no algorithm {algorithm!r}{nearest(algorithm, ALGORITHMS)}")
-        object.__setattr__(self, "algorithm", algorithm)
-        object.__setattr__(self, "params", MappingProxyType(params))
+from churn.training.algorithms import Blend, Candidate, settings_of
 
 
 @dataclass(frozen=True)
@@ -88,8 +62,14 @@ class ModelSpec:
     blocked_days: int = 0
     """Of transactions: customers with a fraud of so many days before a stand, known at the day's start, are left out:
     their card is blocked."""
-    majority: int = 0
+    negatives_per_positive: int = 0
     """Rows of 0 to each row of 1 that candidates are trained on, sampled by id; 0 = all. The prior is corrected."""
+    trial_rows: int = 200_000
+    """The most rows, sampled by id, that candidates are trained on to choose between them, and tried on for each later
+    slice; the chosen one is fitted on all."""
+    one_task_mib: int = 1024
+    """Up to so many MiB of feature values, 4 bytes each, a candidate is fitted by scikit-learn in one task, which takes
+    some eight times as much memory; beyond, by MLlib on all executors."""
     budget: int = 100
     """Of transactions: how many alerts a day can be looked at."""
     audit: int = 5
@@ -137,6 +117,7 @@ class ModelSpec:
             "judged_days",
             "watched_days",
             "retrain_after",
+            "trial_rows",
         ):
             self._at_least(name, 1)
         for name in (
@@ -144,7 +125,7 @@ class ModelSpec:
             "maturity",
             "history",
             "blocked_days",
-            "majority",
+            "negatives_per_positive",
             "budget",
             "audit",
             "psi_limit",
@@ -152,12 +133,25 @@ class ModelSpec:
             "missing_limit",
             "auc_floor",
             "auc_drop",
+            "one_task_mib",
         ):
             self._at_least(name, 0)
         if not self.candidates or min(self.windows, default=1) < 1:
             raise ConfigError(
                 f"model {self.name}: want at least one candidate, and windows of whole days from 1 "
                 "(none = the features' own)"
+            )
+        for name, candidate in self.candidates.items():
+            self._check_blend(name, candidate)
+
+    def _check_blend(self, name: str, candidate: Candidate) -> None:
+        if not isinstance(candidate, Blend):
+            return
+        singles = [one for one, of in self.candidates.items() if not isinstance(of, Blend)]
+        if unknown := [one for one in candidate.of if one not in singles]:
+            raise ConfigError(
+                f"model {self.name}: candidate {name} blends {unknown[0]!r}, which is no candidate by itself"
+                f"{nearest(unknown[0], singles)}"
             )
 
     def _one_of(self, name: str, known: Any) -> None:
@@ -217,7 +211,7 @@ class ModelSpec:
     def settings(self) -> dict[str, Any]:
         """Every setting, as a reviewer reads it."""
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("candidates", "gates", "costs")}
-        candidates = {name: {"algorithm": c.algorithm, **c.params} for name, c in self.candidates.items()}
+        candidates = {name: settings_of(candidate) for name, candidate in self.candidates.items()}
         return {
             **plain,
             "candidates": candidates,

@@ -42,13 +42,13 @@ files = {files}
 checkpoint = "{checkpoint}"
 """
 MODEL = """
-from churn import Candidate, ModelSpec
+from churn import Logistic, ModelSpec
 
 SPEC = ModelSpec(
     name="fraud", label="fraud", lead=0, horizon=1, maturity=4, windows=(), features=("velocity",),
     rule_of_thumb="transaction_amount", every=1, history=20, dates=8, calibrate_dates=2, test_dates=2, test_every=1,
-    judged_days=1, majority=10, budget=1_000_000, audit=3, resamples=20,
-    candidates={"logistic": Candidate("LogisticRegression", penalty=20.0)},
+    judged_days=1, negatives_per_positive=10, budget=1_000_000, audit=3, resamples=20,
+    candidates={"logistic": Logistic(reg_param_total=20.0)},
 )
 """
 

@@ -23,16 +23,20 @@ look_back = 3
 known_time = "loaded_at"
 """
 MODEL = """
-from churn import Candidate, ModelSpec
+from churn import Logistic, ModelSpec
 
 SPEC = ModelSpec(
     name="churn", label="closure", cohort="active", active_days=60, lead=0, horizon=30, windows=(30, 90),
     features=("spending",), test_dates=1, resamples=20,
-    candidates={"logistic": Candidate("LogisticRegression", penalty=100.0)},
+    candidates={"logistic": Logistic(reg_param_total=100.0)},
 )
 """
 # Fails in the midst of training, when its run in MLflow has begun.
-BROKEN = MODEL.replace("penalty=100.0", "maxIter=-1").replace('name="churn"', 'name="broken"')
+BROKEN = (
+    MODEL.replace("Logistic(reg_param_total=100.0)", 'MLlib("LogisticRegression", maxIter=-1)')
+    .replace("Logistic,", "MLlib,")
+    .replace('name="churn"', 'name="broken"')
+)
 
 BEGIN, END = date(2023, 10, 1), date(2024, 7, 1)
 HEADERS = {

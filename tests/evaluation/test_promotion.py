@@ -15,9 +15,10 @@ from churn.errors import BadInputError
 from churn.evaluation.gates import AtMost, Verdict
 from churn.evaluation.promotion import Decision, Noted, note, noted, promote, rollback
 from churn.registry import Registry
-from churn.training.spec import Candidate, ModelSpec
+from churn.training.algorithms import Logistic
+from churn.training.spec import ModelSpec
 
-SPEC = ModelSpec(name="churn", candidates={"logistic": Candidate("LogisticRegression")})
+SPEC = ModelSpec(name="churn", candidates={"logistic": Logistic()})
 AS_OF = datetime(2026, 10, 1)
 JUDGED = {"2026-08-01": {"auc": 0.7, "average_precision": 0.3, "brier": 0.1, "calibration_error": 0.02}}
 GOOD = (Verdict("calibrated", True, "0.05 or less", "0.020"), Verdict("no leak", True, "none", "none"))

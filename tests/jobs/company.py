@@ -25,10 +25,10 @@ resamples = 20
 """
 
 MODEL = """
-from churn import Candidate, ModelSpec
+from churn import Logistic, ModelSpec
 
 SPEC = ModelSpec(
-    name="churn", candidates={"logistic": Candidate("LogisticRegression", penalty=100.0)}, features=("spending",)
+    name="churn", candidates={"logistic": Logistic(reg_param_total=100.0)}, features=("spending",)
 )
 """
 

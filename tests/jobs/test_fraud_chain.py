@@ -23,7 +23,7 @@ path = "transactions.csv"
 path = "fraud_reports.csv"
 """
 MODEL = """
-from churn import Candidate, ModelSpec
+from churn import Logistic, ModelSpec
 
 SPEC = ModelSpec(
     name="fraud", label="fraud", lead=0, horizon=1, maturity=7, windows=(),
@@ -32,8 +32,8 @@ SPEC = ModelSpec(
         "transaction_amount",
     ),
     rule_of_thumb="transaction_amount", every=1, history=20, dates=40, calibrate_dates=7, test_dates=14, test_every=1,
-    judged_days=7, blocked_days=14, majority=10, budget=10, audit=3, resamples=20,
-    candidates={"logistic": Candidate("LogisticRegression", penalty=20.0)},
+    judged_days=7, blocked_days=14, negatives_per_positive=10, budget=10, audit=3, resamples=20,
+    candidates={"logistic": Logistic(reg_param_total=20.0)},
 )
 """
 BEGIN, DAYS, DAY = datetime(2026, 1, 1), 100, "2026-04-10"

@@ -27,11 +27,11 @@ from tests.browser import CHROMIUM, dom, newest, served
 from tests.jobs.company import CONFIG, write_shop
 
 MODEL = """
-from churn import Candidate, ModelSpec
+from churn import Logistic, ModelSpec
 
 SPEC = ModelSpec(
     name="churn",
-    candidates={"logistic": Candidate("LogisticRegression", penalty=100.0)},
+    candidates={"logistic": Logistic(reg_param_total=100.0)},
     features=("days_since_purchase", "purchases", "spend"),
     dates=5,
 )

@@ -30,12 +30,12 @@ JOBS = Path(__file__).parents[2] / "jobs"
 EARLIER, NOW = "2025-11-01", "2026-01-01"
 
 MODEL = """
-from churn import Candidate, ModelSpec
+from churn import Logistic, ModelSpec
 from churn.evaluation.gates import AtMost, Beats, NoLeak
 
 SPEC = ModelSpec(
     name="churn",
-    candidates={{"logistic": Candidate("LogisticRegression", penalty=100.0)}},
+    candidates={{"logistic": Logistic(reg_param_total=100.0)}},
     features={features},
     rule_of_thumb="spend_90d",
     dates=6,

@@ -11,9 +11,10 @@ from pyspark.sql import SparkSession
 from churn.monitoring.drift import LAST, SCORE, TRAINING, YEAR_AGO, Bins, Moved, drift, looked_at, references
 from churn.monitoring.stability import psi
 from churn.testing import frame
-from churn.training.spec import Candidate, ModelSpec
+from churn.training.algorithms import Logistic
+from churn.training.spec import ModelSpec
 
-SPEC = ModelSpec(name="churn", candidates={"logistic": Candidate("LogisticRegression")})
+SPEC = ModelSpec(name="churn", candidates={"logistic": Logistic()})
 THEN, NOW = datetime(2026, 8, 1), datetime(2026, 9, 1)
 SCHEMA = "customer_id string, as_of timestamp, calls int, spend double, plan string, q double, p double"
 
@@ -32,7 +33,7 @@ def moved(spark: SparkSession, request: pytest.FixtureRequest) -> dict[str, Move
     """The score is `p`; in one partition and in five."""
     model = VectorAssembler(inputCols=["q", "p"], outputCol="probability")
     rows = frame(spark, ROWS, SCHEMA, partitions=request.param)
-    found = drift(SPEC, model, rows, ["calls", "spend", "plan"], [NOW], {TRAINING: [THEN]})
+    found = drift(model, rows, ["calls", "spend", "plan"], [NOW], {TRAINING: [THEN]})
     assert {one.reference for one in found} == {TRAINING}
     return {one.feature: one for one in found}
 
@@ -66,7 +67,7 @@ def test_values_that_fall_together_share_a_bin(spark: SparkSession) -> None:
     model = VectorAssembler(inputCols=["q", "p"], outputCol="probability")
     rows = [(f"c{n}", THEN, 0 if n < 9 else 5, 1.0, "a", 0.5, 0.5) for n in range(10)]
     rows += [(f"c{n}", NOW, 0 if n < 4 else 7, 1.0, "a", 0.5, 0.5) for n in range(10)]
-    found = drift(SPEC, model, frame(spark, rows, SCHEMA), ["calls"], [NOW], {TRAINING: [THEN]})
+    found = drift(model, frame(spark, rows, SCHEMA), ["calls"], [NOW], {TRAINING: [THEN]})
     calls = next(one for one in found if one.feature == "calls")
     assert (calls.bins.names, calls.then, calls.now) == (["to 0", "above 0"], (9, 1), (4, 6))
 

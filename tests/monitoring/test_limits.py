@@ -10,9 +10,10 @@ import pytest
 
 from churn.monitoring.drift import Bins, Moved
 from churn.monitoring.limits import moved_share, verdicts
-from churn.training.spec import Candidate, ModelSpec
+from churn.training.algorithms import Logistic
+from churn.training.spec import ModelSpec
 
-SPEC = ModelSpec(name="churn", candidates={"logistic": Candidate("LogisticRegression")})
+SPEC = ModelSpec(name="churn", candidates={"logistic": Logistic()})
 STILL, SHIFTED = (500, 500), (900, 100)
 IMPORTANCE = {"calls_30d": 0.8, "spend_30d": 0.2}
 

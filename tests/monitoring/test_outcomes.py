@@ -9,9 +9,10 @@ from pyspark.sql import DataFrame, SparkSession
 
 from churn.monitoring.outcomes import Outcome, Stretch, outcome, ripe_stretches
 from churn.testing import frame
-from churn.training.spec import Candidate, ModelSpec
+from churn.training.algorithms import Logistic
+from churn.training.spec import ModelSpec
 
-CANDIDATES = {"logistic": Candidate("LogisticRegression")}
+CANDIDATES = {"logistic": Logistic()}
 CHURN = ModelSpec(name="churn", candidates=CANDIDATES, lead=7, horizon=30, resamples=20)
 FRAUD = ModelSpec(
     name="fraud", candidates=CANDIDATES, label="fraud", lead=0, horizon=1, maturity=7, judged_days=7, budget=1,

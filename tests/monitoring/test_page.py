@@ -13,10 +13,11 @@ from churn.monitoring.drift import Bins, Moved
 from churn.monitoring.limits import verdicts
 from churn.monitoring.page import render
 from churn.monitoring.watch import Watched
-from churn.training.spec import Candidate, ModelSpec
+from churn.training.algorithms import Logistic
+from churn.training.spec import ModelSpec
 from tests.reading import pictures_of_a_whole, text
 
-SPEC = ModelSpec(name="churn", candidates={"logistic": Candidate("LogisticRegression")}, lead=7, horizon=30)
+SPEC = ModelSpec(name="churn", candidates={"logistic": Logistic()}, lead=7, horizon=30)
 IMPORTANCE = {"spend_30d": 0.7, "plan": 0.3}
 EVEN, SHIFTED = (500, 500), (900, 100)
 

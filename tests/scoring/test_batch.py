@@ -8,11 +8,10 @@ from pyspark.sql import SparkSession
 
 from churn.scoring.batch import alerts
 from churn.testing import frame
-from churn.training.spec import Candidate, ModelSpec
+from churn.training.algorithms import Logistic
+from churn.training.spec import ModelSpec
 
-SPEC = ModelSpec(
-    name="fraud", label="fraud", candidates={"logistic": Candidate("LogisticRegression")}, budget=10, audit=4
-)
+SPEC = ModelSpec(name="fraud", label="fraud", candidates={"logistic": Logistic()}, budget=10, audit=4)
 SCHEMA = (
     "transaction_id string, customer_id string, as_of timestamp, score double, rank int, decile int,"
     " model_version string"

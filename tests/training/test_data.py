@@ -9,12 +9,13 @@ from pyspark.sql import DataFrame, SparkSession
 
 from churn.errors import BadInputError, LeakageError
 from churn.testing import frame
+from churn.training.algorithms import Logistic
 from churn.training.data import backtest_calendar, calendar
-from churn.training.spec import Candidate, ModelSpec
+from churn.training.spec import ModelSpec
 
 SPEC = ModelSpec(
     name="churn",
-    candidates={"logistic": Candidate("LogisticRegression")},
+    candidates={"logistic": Logistic()},
     label="inactivity",
     cohort="active",
     lead=0,

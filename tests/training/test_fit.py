@@ -14,9 +14,10 @@ from churn.errors import BadInputError
 from churn.evaluation.judge import judge, scored_rows
 from churn.labels import LabelWindow
 from churn.scoring.batch import scored
+from churn.training.algorithms import Boosting, Forest, Logistic
 from churn.training.choose import Trial, simplest_of_the_best
 from churn.training.fit import fit
-from churn.training.spec import Candidate, ModelSpec
+from churn.training.spec import ModelSpec
 
 DATES = [datetime(2026, 1, 1) + timedelta(days=30 * month) for month in range(4)]
 SPLIT = split_in_time(DATES, test=[DATES[3]], window=LabelWindow(lead=0, horizon=30), calibrate=1)
@@ -25,9 +26,9 @@ SPEC = ModelSpec(
     rule_of_thumb="days_since_purchase",
     resamples=20,
     candidates={
-        "logistic": Candidate("LogisticRegression", penalty=1.0),
-        "forest": Candidate("RandomForestClassifier", numTrees=5, maxDepth=3),
-        "boosting": Candidate("GBTClassifier", maxIter=3, maxDepth=2),
+        "logistic": Logistic(reg_param_total=1.0),
+        "forest": Forest(trees=5, max_depth=3),
+        "boosting": Boosting(max_trees=3, max_depth=2),
     },
 )
 FEATURES = ["days_since_purchase", "wait_mean", "plan", "constant"]

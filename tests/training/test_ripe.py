@@ -8,10 +8,11 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from churn.testing import frame
+from churn.training.algorithms import Logistic
 from churn.training.ripe import Ripened, ripened
-from churn.training.spec import Candidate, ModelSpec
+from churn.training.spec import ModelSpec
 
-CANDIDATES = {"logistic": Candidate("LogisticRegression")}
+CANDIDATES = {"logistic": Logistic()}
 CHURN = ModelSpec(
     name="churn",
     candidates=CANDIDATES,

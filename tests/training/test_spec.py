@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from churn.errors import BadInputError, ConfigError, LeakageError
-from churn.training.spec import Candidate, ModelSpec, load_spec
+from churn.training.algorithms import Logistic, MLlib
+from churn.training.spec import ModelSpec, load_spec
 
-SPEC = ModelSpec(name="churn", candidates={"logistic": Candidate("LogisticRegression", penalty=500.0)})
+SPEC = ModelSpec(name="churn", candidates={"logistic": Logistic(reg_param_total=500.0)})
 
 
 def test_settings_of_churn_toml_take_the_place_of_the_models_own() -> None:
@@ -61,5 +62,5 @@ def test_the_shipped_model_loads() -> None:
 
 
 def test_an_unknown_algorithm_is_named() -> None:
-    with pytest.raises(ConfigError, match="no algorithm 'GBT'"):
-        Candidate("GBT")
+    with pytest.raises(ConfigError, match=r"MLlib has no classifier 'GBTClassifer'.*; did you mean 'GBTClassifier'"):
+        MLlib("GBTClassifer")

@@ -1,0 +1,341 @@
+"""What a candidate may be: how it is declared, fitted by scikit-learn in one task, and fitted by MLlib on many.
+
+A declaration means the same in both. In one task it is fitted on a matrix and gives a `Linear` or a `Trees`, which
+`churn.training.mllib` makes into MLlib's own model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from churn.errors import ConfigError, nearest
+
+Floats = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float32]
+
+MLLIB: Final = ("LogisticRegression", "RandomForestClassifier", "GBTClassifier")
+
+
+def _estimator(name: str, **params: Any) -> Any:
+    from pyspark.ml import classification  # noqa: PLC0415 - executors need not wait for it
+
+    return getattr(classification, name)(**params)
+
+
+NODE: Final = np.dtype(
+    [
+        ("feature", np.int32),
+        ("threshold", np.float64),
+        ("left", np.int32),
+        ("right", np.int32),
+        ("value", np.float64),
+        ("rows", np.float64),
+        ("gain", np.float64),
+        ("impurity", np.float64),
+    ]
+)
+"""A node of a binary tree; the first is the root. `left` is where x[feature] <= threshold; a leaf has -1 for both and
+for `feature`. `value` is the share of 1 (forest) or the term of the log-odds (boosting); `rows` is weighted; `gain` is
+what the split lowers the impurity by, for each row."""
+
+Nodes = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Log-odds are `coefficients` times the vector, plus `intercept`; `deviation` is that of each slot in training."""
+
+    coefficients: Floats
+    intercept: float
+    deviation: Floats
+
+
+@dataclass(frozen=True)
+class Trees:
+    """A forest, whose probability is the mean of its trees' values, or boosted trees, whose log-odds is their sum."""
+
+    kind: Literal["forest", "boosting"]
+    trees: tuple[Nodes, ...]
+    slots: int
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What an algorithm learnt in one task.
+
+    `margin` gives a number that grows with the odds, as MLlib's model has it: a forest's probability, half of the
+    log-odds of boosted trees, else log-odds. `rounds` counts boosted trees.
+    """
+
+    learnt: Linear | Trees
+    margin: Callable[[Matrix], Floats]
+    rounds: int | None = None
+
+
+@dataclass(frozen=True)
+class Later:
+    """Rows of a later slice, by which a boosting knows when to stop."""
+
+    matrix: Matrix
+    label: Floats
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How a fit is to be done: its seed, rows of a later slice that say when to stop, or how many trees to boost."""
+
+    seed: int
+    later: Later | None = None
+    rounds: int | None = None
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """A logistic regression on standardised slots with an L2 penalty.
+
+    `reg_param_total` is the weight of the penalty against the summed loss, MLlib's regParam times the number of rows,
+    so that it means the same for any number of rows.
+    """
+
+    reg_param_total: float = 500.0
+    max_iter: int = 100
+
+    def __post_init__(self) -> None:
+        _at_least(self, 0, "reg_param_total")
+        _at_least(self, 1, "max_iter")
+
+    def fit(self, matrix: Matrix, label: Floats, _: Conditions) -> Fit:
+        from sklearn.linear_model import LogisticRegression as OneTask  # noqa: PLC0415 - tasks wait for what they use
+
+        mean, deviation = matrix.mean(axis=0, dtype=np.float64), matrix.std(axis=0, dtype=np.float64)
+        scale = np.where(deviation > 0, deviation, 1.0)
+        strength = 1 / self.reg_param_total if self.reg_param_total else math.inf
+        standardised = matrix.astype(np.float64, order="C")
+        standardised -= mean
+        standardised /= scale
+        fitted = OneTask(C=strength, max_iter=self.max_iter).fit(standardised, label)
+        coefficients = fitted.coef_[0] / scale
+        intercept = float(fitted.intercept_[0] - coefficients @ mean)
+        return Fit(Linear(coefficients, intercept, deviation), lambda rows: rows @ coefficients + intercept)
+
+    def estimator(self, *, rows: int, rounds: int | None = None) -> Any:  # noqa: ARG002
+        return _estimator("LogisticRegression", regParam=self.reg_param_total / rows, maxIter=self.max_iter)
+
+
+@dataclass(frozen=True)
+class Forest:
+    """A random forest: each tree sees `rows_per_tree` of the rows (a share, at most `most_rows_per_tree`), each split
+    the square root of the slots."""
+
+    trees: int = 80
+    max_depth: int = 7
+    min_rows_per_leaf: int = 20
+    rows_per_tree: float = 0.5
+    most_rows_per_tree: int = 20_000
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "trees", "max_depth", "min_rows_per_leaf", "most_rows_per_tree")
+        _share(self, "rows_per_tree")
+
+    def _share(self, rows: int) -> float:
+        return min(self.rows_per_tree, self.most_rows_per_tree / max(1, rows))
+
+    def fit(self, matrix: Matrix, label: Floats, how: Conditions) -> Fit:
+        from sklearn.ensemble import RandomForestClassifier as OneTask  # noqa: PLC0415 - tasks wait for what they use
+
+        fitted = OneTask(
+            self.trees,
+            max_depth=self.max_depth,
+            min_samples_leaf=self.min_rows_per_leaf,
+            max_samples=max(1, round(self._share(len(label)) * len(label))),
+            max_features="sqrt",
+            random_state=how.seed,
+            n_jobs=1,
+        ).fit(matrix, label)
+        trees = tuple(_forest_nodes(one.tree_) for one in fitted.estimators_)
+        return Fit(Trees("forest", trees, matrix.shape[1]), lambda rows: fitted.predict_proba(rows)[:, 1])
+
+    def estimator(self, *, rows: int, rounds: int | None = None) -> Any:  # noqa: ARG002
+        return _estimator(
+            "RandomForestClassifier",
+            numTrees=self.trees,
+            maxDepth=self.max_depth,
+            minInstancesPerNode=self.min_rows_per_leaf,
+            subsamplingRate=self._share(rows),
+        )
+
+
+@dataclass(frozen=True)
+class Boosting:
+    """Gradient-boosted trees on the logistic loss, as many of at most `max_trees` as serve a later slice best.
+
+    `patience` is how many trees that do not serve it are fitted before fitting stops. Each split sees a share
+    `slots_per_split` of the slots.
+    """
+
+    max_trees: int = 300
+    learning_rate: float = 0.05
+    max_depth: int = 3
+    min_rows_per_leaf: int = 50
+    l2: float = 10.0
+    slots_per_split: float = 0.3
+    bins: int = 63
+    patience: int = 20
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "max_trees", "max_depth", "min_rows_per_leaf", "patience")
+        _at_least(self, 0, "l2")
+        _share(self, "learning_rate", "slots_per_split")
+        if not 2 <= self.bins <= 255:
+            raise ConfigError(f"Boosting: bins is {self.bins}, want 2 to 255")
+
+    def fit(self, matrix: Matrix, label: Floats, how: Conditions) -> Fit:
+        from sklearn.ensemble import HistGradientBoostingClassifier as OneTask  # noqa: PLC0415 - tasks wait for what they use
+
+        stops = how.later is not None and how.rounds is None
+        fitted = OneTask(
+            max_iter=how.rounds or self.max_trees,
+            learning_rate=self.learning_rate,
+            max_depth=self.max_depth,
+            max_leaf_nodes=2**self.max_depth,
+            min_samples_leaf=self.min_rows_per_leaf,
+            l2_regularization=self.l2,
+            max_features=self.slots_per_split,
+            max_bins=self.bins,
+            early_stopping=stops,
+            scoring="loss",
+            n_iter_no_change=self.patience,
+            tol=0.0,
+            random_state=how.seed,
+        )
+        if stops and how.later is not None:
+            fitted.fit(matrix, label, X_val=how.later.matrix, y_val=how.later.label)
+            best = max(1, int(np.argmax(fitted.validation_score_)))
+        else:
+            fitted.fit(matrix, label)
+            best = len(fitted._predictors)
+        nodes = [_boosting_nodes(of_one[0].nodes) for of_one in fitted._predictors[:best]]
+        base = float(fitted._baseline_prediction.ravel()[0])
+        first = nodes[0].copy()
+        first["value"] += base  # MLlib's boosting has no term of its own beside the trees
+        trees = Trees("boosting", (first, *nodes[1:]), matrix.shape[1])
+        return Fit(trees, lambda rows: _log_odds(fitted, rows, best) / 2, rounds=best)
+
+    def estimator(self, *, rows: int, rounds: int | None = None) -> Any:  # noqa: ARG002
+        return _estimator(
+            "GBTClassifier",
+            maxIter=rounds or self.max_trees,
+            stepSize=self.learning_rate / 2,  # MLlib's margin is half the log-odds
+            maxDepth=self.max_depth,
+            minInstancesPerNode=self.min_rows_per_leaf,
+            featureSubsetStrategy=str(self.slots_per_split),
+            maxBins=max(self.bins, 2),
+        )
+
+
+@dataclass(frozen=True)
+class MLlib:
+    """One of MLlib's own classifiers with its own parameters: `MLlib("GBTClassifier", maxIter=60)`. Fitted by Spark on
+    however many rows."""
+
+    name: str
+    params: Mapping[str, Any]
+
+    def __init__(self, name: str, **params: Any) -> None:
+        if name not in MLLIB:
+            raise ConfigError(f"MLlib has no classifier {name!r} that is known here{nearest(name, MLLIB)}")
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "params", MappingProxyType(params))
+
+    def estimator(self, *, rows: int, rounds: int | None = None) -> Any:  # noqa: ARG002
+        return _estimator(self.name, **self.params)
+
+
+@dataclass(frozen=True)
+class Blend:
+    """The weighted sum of other candidates' margins, weights not below 0, learnt on later as-ofs."""
+
+    of: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(set(self.of)) < 2:
+            raise ConfigError(f"Blend: of is {self.of!r}, want the names of at least two other candidates")
+
+
+Single = Logistic | Forest | Boosting | MLlib
+Candidate = Single | Blend
+
+
+def settings_of(candidate: Candidate) -> dict[str, Any]:
+    """The declaration as a reviewer reads it."""
+    if isinstance(candidate, MLlib):
+        return {"algorithm": candidate.name, **candidate.params}
+    return {"algorithm": type(candidate).__name__, **{f.name: getattr(candidate, f.name) for f in fields(candidate)}}
+
+
+def _at_least(of: object, least: float, *names: str) -> None:
+    for name in names:
+        value = getattr(of, name)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not value >= least:
+            raise ConfigError(f"{type(of).__name__}: {name} is {value!r}, want {least} or more")
+
+
+def _share(of: object, *names: str) -> None:
+    for name in names:
+        value = getattr(of, name)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 1:
+            raise ConfigError(f"{type(of).__name__}: {name} is {value!r}, want a share above 0, at most 1")
+
+
+# ---------------------------------------------------------------- scikit-learn's trees
+
+
+def _forest_nodes(tree: Any) -> Nodes:
+    """A tree of scikit-learn's RandomForestClassifier for the classes 0 and 1."""
+    nodes = np.zeros(tree.node_count, NODE)
+    is_leaf = tree.children_left < 0
+    rows = np.asarray(tree.weighted_n_node_samples, dtype=np.float64)
+    nodes["feature"] = np.where(is_leaf, -1, tree.feature)
+    nodes["threshold"] = np.where(is_leaf, 0.0, tree.threshold)
+    nodes["left"], nodes["right"] = (
+        np.where(is_leaf, -1, tree.children_left),
+        np.where(is_leaf, -1, tree.children_right),
+    )
+    shares = tree.value[:, 0, :] / tree.value[:, 0, :].sum(axis=1, keepdims=True)
+    nodes["value"] = shares[:, 1] if shares.shape[1] == 2 else np.zeros(len(nodes))
+    nodes["rows"], nodes["impurity"] = rows, tree.impurity
+    inner = np.flatnonzero(~is_leaf)
+    left, right = tree.children_left[inner], tree.children_right[inner]
+    after = (rows[left] * tree.impurity[left] + rows[right] * tree.impurity[right]) / rows[inner]
+    nodes["gain"][inner] = tree.impurity[inner] - after
+    return nodes
+
+
+def _boosting_nodes(tree: Any) -> Nodes:
+    """A tree of scikit-learn's HistGradientBoostingClassifier, fitted on numbers without null."""
+    nodes = np.zeros(len(tree), NODE)
+    is_leaf = tree["is_leaf"].astype(bool)
+    nodes["feature"] = np.where(is_leaf, -1, tree["feature_idx"])
+    nodes["threshold"] = np.where(is_leaf, 0.0, tree["num_threshold"])
+    nodes["left"] = np.where(is_leaf, -1, tree["left"].astype(np.int64))
+    nodes["right"] = np.where(is_leaf, -1, tree["right"].astype(np.int64))
+    nodes["value"], nodes["rows"] = tree["value"], tree["count"]
+    nodes["gain"] = np.where(is_leaf, 0.0, np.maximum(tree["gain"], 0) / np.maximum(tree["count"], 1))
+    return nodes
+
+
+def _log_odds(fitted: Any, rows: Matrix, trees: int) -> Floats:
+    """The log-odds by the first so many trees."""
+    found = np.full(len(rows), float(fitted._baseline_prediction.ravel()[0]))
+    known, n_threads = np.zeros((0, 8), dtype=np.uint32), 1
+    numbers = np.ascontiguousarray(rows, dtype=np.float64)
+    for (predictor,) in fitted._predictors[:trees]:
+        found += predictor.predict(numbers, known, np.zeros(0, dtype=np.uint32), n_threads)
+    return found

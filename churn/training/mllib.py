@@ -1,0 +1,179 @@
+"""What was fitted in one task as MLlib's own models, equal to it in all but the last bits of a sum.
+
+A logistic regression is made by its constructor. Trees are written in the format in which MLlib saves its ensembles
+(`DecisionTreeModelReadWrite` and `EnsembleModelReadWrite` of Spark) and loaded, so a model has its importances too.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import uuid
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.ml.classification import (
+    GBTClassificationModel,
+    LogisticRegressionModel,
+    RandomForestClassificationModel,
+)
+from pyspark.ml.common import _py2java
+from pyspark.ml.linalg import Vectors
+from pyspark.sql import DataFrame, SparkSession
+
+from churn.training.algorithms import Linear, Nodes, Trees
+
+_PACKAGE: Final = "org.apache.spark.ml"
+_SPLIT: Final = pa.struct(
+    [
+        ("featureIndex", pa.int32()),
+        ("leftCategoriesOrThreshold", pa.list_(pa.float64())),
+        ("numCategories", pa.int32()),
+    ]
+)
+_NODE: Final = pa.struct(
+    [
+        ("id", pa.int32()),
+        ("prediction", pa.float64()),
+        ("impurity", pa.float64()),
+        ("impurityStats", pa.list_(pa.float64())),
+        ("rawCount", pa.int64()),
+        ("gain", pa.float64()),
+        ("leftChild", pa.int32()),
+        ("rightChild", pa.int32()),
+        ("split", _SPLIT),
+    ]
+)
+_KINDS: Final[dict[str, tuple[Any, str, dict[str, Any], dict[str, Any], float]]] = {
+    "forest": (
+        RandomForestClassificationModel,
+        "classification.DecisionTreeClassificationModel",
+        {"impurity": "gini"},
+        {"numClasses": 2},
+        1.0,
+    ),
+    # Half of each tree, for MLlib takes the margin twice to make a probability of it.
+    "boosting": (
+        GBTClassificationModel,
+        "regression.DecisionTreeRegressionModel",
+        {"impurity": "variance"},
+        {},
+        0.5,
+    ),
+}
+
+
+def logistic(spark: SparkSession, linear: Linear) -> LogisticRegressionModel:
+    """The model, its coefficients on the vector as it is."""
+    jvm: Any = spark._jvm
+    uid = f"LogisticRegression_{uuid.uuid4().hex[:12]}"
+    coefficients = _py2java(spark.sparkContext, Vectors.dense(linear.coefficients.tolist()))
+    made = jvm.org.apache.spark.ml.classification.LogisticRegressionModel(uid, coefficients, linear.intercept)
+    return LogisticRegressionModel(made)
+
+
+def ensemble(spark: SparkSession, trees: Trees, scratch: str) -> Any:
+    """The trees as RandomForestClassificationModel or GBTClassificationModel.
+
+    `scratch` is a folder that the driver and all executors can read; what is written there is removed again.
+    """
+    cls, of_tree, params, more, weight = _KINDS[trees.kind]
+    name = f"{cls.__module__}.{cls.__name__}".replace("pyspark.ml", _PACKAGE)
+    uid = f"{cls.__name__.removesuffix('Model')}_{uuid.uuid4().hex[:12]}"
+    params = {**params, **({"numTrees": len(trees.trees)} if trees.kind == "forest" else {})}
+    tree_params = {name: value for name, value in params.items() if name != "numTrees"}
+    rows = [
+        {"treeID": number, "nodeData": node}
+        for number, nodes in enumerate(trees.trees)
+        for node in _nodes(nodes, trees.kind)
+    ]
+    metadata = _metadata(spark, name, uid, params, numFeatures=trees.slots, numTrees=len(trees.trees), **more)
+    of_trees = [
+        _metadata(spark, f"{_PACKAGE}.{of_tree}", f"{uid}_{number}", tree_params) for number in range(len(trees.trees))
+    ]
+    files = {
+        "metadata/part-00000": f"{metadata}\n".encode(),
+        "data/part-00000.parquet": _parquet(
+            pa.Table.from_pylist(rows, schema=pa.schema([("treeID", pa.int32()), ("nodeData", _NODE)]))
+        ),
+        "treesMetadata/part-00000.parquet": _parquet(
+            pa.table(
+                {
+                    "_1": pa.array(range(len(of_trees)), pa.int32()),
+                    "_2": of_trees,
+                    "_3": pa.array([weight] * len(of_trees), pa.float64()),
+                }
+            )
+        ),
+    }
+    jvm: Any = spark._jvm
+    place = jvm.org.apache.hadoop.fs.Path(f"{scratch.rstrip('/')}/{uid}")
+    system = place.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
+    try:
+        for file, content in files.items():
+            stream = system.create(jvm.org.apache.hadoop.fs.Path(place, file))
+            stream.write(content)
+            stream.close()
+        return cls.load(place.toString())
+    finally:
+        system.delete(place, True)
+
+
+def first_trees(model: GBTClassificationModel, later: DataFrame) -> tuple[GBTClassificationModel, int]:
+    """As many of the boosted trees as lose least on later rows (vector, label), and how many these are."""
+    losses = model.evaluateEachIteration(later)
+    best = int(np.argmin(losses)) + 1
+    jvm: Any = later.sparkSession._jvm
+    of: Any = model._java_obj
+    trees, weights = (jvm.java.util.Arrays.copyOf(each, best) for each in (of.trees(), of.treeWeights()))
+    cut = jvm.org.apache.spark.ml.classification.GBTClassificationModel(of.uid(), trees, weights, of.numFeatures(), 2)
+    return model._copyValues(GBTClassificationModel(cut)), best
+
+
+def _metadata(spark: SparkSession, cls: str, uid: str, params: dict[str, Any], **more: Any) -> str:
+    """As `DefaultParamsWriter` writes it."""
+    written = {"class": cls, "timestamp": 0, "sparkVersion": spark.version, "uid": uid}
+    return json.dumps({**written, "paramMap": params, "defaultParamMap": {}, **more})
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
+
+
+def _nodes(nodes: Nodes, kind: str) -> Iterator[dict[str, Any]]:
+    """The nodes as MLlib's `NodeData`, numbered as it numbers them: a node, its left branch, its right branch."""
+    number = np.zeros(len(nodes), np.int64)
+    order: list[int] = []
+    waiting = [0]
+    while waiting:
+        place = waiting.pop()
+        number[place] = len(order)
+        order.append(place)
+        if nodes["left"][place] >= 0:
+            waiting += [int(nodes["right"][place]), int(nodes["left"][place])]
+    for place in order:
+        node = nodes[place]
+        is_leaf = node["left"] < 0
+        rows, value = float(node["rows"]), float(node["value"])
+        # Counts of both classes; of a regression the count, and sums that nothing reads.
+        stats = [rows * (1 - value), rows * value] if kind == "forest" else [rows, 0.0, 0.0]
+        yield {
+            "id": int(number[place]),
+            "prediction": float(value > 0.5) if kind == "forest" else value,
+            "impurity": float(node["impurity"]),
+            "impurityStats": stats,
+            "rawCount": round(rows),
+            "gain": -1.0 if is_leaf else float(node["gain"]),
+            "leftChild": -1 if is_leaf else int(number[node["left"]]),
+            "rightChild": -1 if is_leaf else int(number[node["right"]]),
+            "split": {
+                "featureIndex": -1 if is_leaf else int(node["feature"]),
+                "leftCategoriesOrThreshold": [] if is_leaf else [float(node["threshold"])],
+                "numCategories": -1,
+            },
+        }
