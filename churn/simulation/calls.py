@@ -36,6 +36,8 @@ PER_MONTH: Final = 0.13
 """Calls a month of an average customer who is not troubled."""
 MOST: Final = 14.0
 """How many times more a customer calls at the very worst, the busiest day of the year included."""
+AGAIN_WITHIN: Final = 8
+"""Days from a call to the last one that repeats it, at most."""
 
 HAPPY: Final = (
     ("information", 0.27),
@@ -77,11 +79,10 @@ def _own(alive: DataFrame, world: World) -> DataFrame:
     """Calls at the customer's own rate, which irritation raises; an irritated customer calls again within days."""
     dice, who, slot = world.dice, F.col("customer"), F.col("slot")
     gap = F.lit(DAYS_PER_MONTH / (PER_MONTH * MOST)) / F.col("talkative")
-    since = F.greatest(F.col("opened"), F.lit(0.0))
-    slots = F.ceil((F.least(F.col("closed"), F.lit(float(world.days))) - since) / gap).cast("int")
+    since, until = world.whole_days(F.col("opened"), F.col("closed"), before=AGAIN_WITHIN)
+    slots = F.ceil((until - since) / gap).cast("int")
     tried = (
-        alive.filter(slots > 0)
-        .select("*", F.explode(F.sequence(F.lit(0), slots - 1)).alias("slot"))
+        alive.select("*", F.explode(F.sequence(F.lit(0), slots - 1)).alias("slot"))
         .withColumn("day", since + (slot + dice.uniform("call", who, slot)) * gap)
         .withColumn("anger", irritation(F.col("day")) + 1.5 * shortage(F.col("day")))
     )

@@ -27,14 +27,12 @@ COSTS: Final = {"discount": 9.0, "free month": 14.0, "upgrade": 6.5}
 def contacts(alive: DataFrame, world: World) -> DataFrame:
     """Grain: one customer chosen in one campaign. `campaign` counts from 0; a held-out customer is not approached."""
     dice, who, campaign = world.dice, F.col("customer"), F.col("campaign")
-    last = (world.days - 1 - FIRST_CAMPAIGN) // CAMPAIGN_EVERY
-    if last < 0:
-        return alive.withColumns({"campaign": F.lit(0), **_contact(world)}).limit(0)
+    last = max(0, (world.days - 1 - FIRST_CAMPAIGN) // CAMPAIGN_EVERY)
     return (
         alive.select("*", F.explode(F.sequence(F.lit(0), F.lit(last)).cast("array<bigint>")).alias("campaign"))
         .filter(contacted(world, campaign))
         .withColumn("day", at_hour(campaign_day(campaign), OFFICE_HOURS, dice.uniform("campaign hour", who, campaign)))
-        .filter(is_open(F.col("day")))
+        .filter(is_open(F.col("day")) & (F.col("day") < world.days))
         .withColumns(_contact(world))
     )
 

@@ -20,7 +20,7 @@ THIEF_CALLS: Final = 0.3
 """The share of takeovers that begin with a call: a new password, another address."""
 EPISODES: Final = ("compromised once", "compromised twice")
 COMPROMISED: Final = 0.2
-"""The chance of each episode of a merchant."""
+"""The chance of each episode of a merchant, in the period."""
 ABUSED: Final = 0.28
 """The chance that a purchase at a compromised terminal is a fraud."""
 REPORTED: Final = 0.85
@@ -32,17 +32,18 @@ LATE_HOURS: Final = (10, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 22, 23, 23)
 def takeovers(alive: DataFrame, world: World) -> DataFrame:
     """The customers whose account is taken over, and `taken_at`, the day of the first fraud."""
     dice, who = world.dice, F.col("customer")
-    hit = dice.chance(TAKEOVERS_A_YEAR * world.days / 365, "takeover", who)
-    taken_at = at_hour(dice.uniform("taken at", who) * world.days, LATE_HOURS, dice.uniform("taken hour", who))
+    hit = dice.chance(world.any_day_chance(TAKEOVERS_A_YEAR * world.days / 365), "takeover", who)
+    taken_at = at_hour(world.any_day(dice.uniform("taken at", who)), LATE_HOURS, dice.uniform("taken hour", who))
     return alive.filter(hit & is_open(taken_at)).withColumn("taken_at", taken_at)
 
 
 def at_bad_terminal(world: World, merchant: Column, day: Column) -> Column:
     """The terminal is compromised that day; every episode lasts two to five weeks."""
     bad = F.lit(False)
+    chance = world.any_day_chance(COMPROMISED)
     for episode in EPISODES:
-        begins = world.dice.uniform(f"{episode} at", merchant) * world.days
-        since = F.when(world.dice.chance(COMPROMISED, episode, merchant), day - begins).otherwise(-FAR)
+        begins = world.any_day(world.dice.uniform(f"{episode} at", merchant))
+        since = F.when(world.dice.chance(chance, episode, merchant), day - begins).otherwise(-FAR)
         bad = bad | ((since >= 0) & (since < 14 + 21 * world.dice.uniform(f"{episode} for", merchant)))
     return bad
 

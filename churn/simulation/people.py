@@ -21,6 +21,7 @@ from churn.simulation.world import (
     OFFICE_HOURS,
     PLANS,
     REGIONS,
+    RUN_OUT,
     SEGMENTS,
     World,
     at_hour,
@@ -111,7 +112,7 @@ def _troubles(world: World) -> dict[str, Column]:
     for number, slot in enumerate(PRICE.slots):
         met[slot] = (
             price_rise(world, number),
-            dice.chance(0.75, slot, who) & (F.col("opened") < price_rise(world, number)),
+            dice.chance(0.75, slot, who),
         )
     for slot in OUTAGE.slots:
         met[slot] = (
@@ -119,7 +120,10 @@ def _troubles(world: World) -> dict[str, Column]:
             dice.chance(0.45, f"{slot} hit", who),
         )
     for slot in SERVICE.slots:
-        met[slot] = (dice.uniform(slot, who) * days, dice.chance(0.3, f"{slot} hit", who))
+        met[slot] = (
+            world.any_day(dice.uniform(slot, who)),
+            dice.chance(world.any_day_chance(0.3), f"{slot} hit", who),
+        )
     for number, slot in enumerate(OFFER.slots):
         end = F.col("first_end") + F.col("term") * number
         met[slot] = (end - 20 - 60 * dice.uniform(slot, who), dice.chance(0.5, f"{slot} hit", who))
@@ -128,7 +132,7 @@ def _troubles(world: World) -> dict[str, Column]:
         sense = F.col("price_sense") if trouble in (PRICE, OFFER) else F.lit(1.0)
         for slot in trouble.slots:
             day, hit = met[slot]
-            columns[f"{slot}_at"] = F.when(hit, day).otherwise(FAR)
+            columns[f"{slot}_at"] = F.when(hit & (day > F.col("opened")), day).otherwise(FAR)
             columns[f"{slot}_hurt"] = dice.exponential(f"{slot} hurt", who) * sense * trouble.hurt
     return columns
 
@@ -141,16 +145,20 @@ def price_rise(world: World, number: int) -> Column:
 
 
 def _money(world: World) -> dict[str, Column]:
-    """The day the money runs out; half of those who meet it are closed for not paying, two or three months later."""
+    """The day the money runs out; half of those who meet it are closed for not paying, two or three months later.
+
+    Nobody has a day that would have closed the account before the period: all are customers in it.
+    """
     dice, who = world.dice, F.col("customer")
-    hit = dice.chance(0.155 * world.days / 730, "money", who)
-    day = dice.uniform("money day", who) * (world.days + 60) - 60
+    hit = dice.chance(world.any_day_chance(0.143 * world.days / 730), "money", who)
+    day = world.any_day(dice.uniform("money day", who))
     closed = day + 50 + 60 * dice.uniform("money closed", who)
     ruined = hit & dice.chance(0.5, "ruined", who) & (closed > F.col("opened") + 40)
+    closed_before = ruined & (closed <= 0)
     return {
-        "money_at": F.when(hit, day).otherwise(FAR),
+        "money_at": F.when(hit & ~closed_before, day).otherwise(FAR),
         "ruined_at": F.when(
-            ruined & (closed > 0), at_hour(closed, OFFICE_HOURS, dice.uniform("ruin hour", who))
+            ruined & ~closed_before, at_hour(closed, OFFICE_HOURS, dice.uniform("ruin hour", who))
         ).otherwise(FAR),
     }
 
@@ -242,7 +250,8 @@ def _departures(world: World, alive: DataFrame) -> DataFrame:
     day = week * 7.0
     campaign = F.floor((day - FIRST_CAMPAIGN) / CAMPAIGN_EVERY)
     change = F.when(contacted(world, campaign) & treated(world, campaign), effect()).otherwise(0.0)
-    weeks = alive.select("*", F.explode(F.sequence(F.lit(0), F.lit(world.days // 7 - 1))).alias("week"))
+    last = (world.days + RUN_OUT) // 7
+    weeks = alive.select("*", F.explode(F.sequence(F.lit(0), F.lit(last))).alias("week"))
     hazards = weeks.filter(day > F.col("opened") + 14).select(
         "*", calm_leaving(day).alias("calm"), (leaving(day) * F.exp(change)).alias("driven")
     )

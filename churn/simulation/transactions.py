@@ -29,6 +29,8 @@ CHARGED: Final = 0.10
 """The chance of an extra fee in a month."""
 DECLINED: Final = 0.016
 FAVOURITES: Final = 6
+REFUNDED_WITHIN: Final = 14
+"""Days from a purchase to its refund, at most."""
 TOGETHER: Final = 0.25
 """The chance that a purchase comes minutes to hours after the one before it: customers go shopping."""
 LARGE: Final = 0.04
@@ -52,27 +54,26 @@ _MOVED: Final = (
 def transactions(alive: DataFrame, world: World) -> DataFrame:
     """Grain: one transaction. Internal columns; `number` is its own within the customer, `fraud` is the truth."""
     moved = [source(alive, world) for source in (_activity, _bills, _thefts)]
-    return reduce(DataFrame.unionByName, moved).filter(is_open(F.col("day")))
+    return reduce(DataFrame.unionByName, moved).filter((F.col("day") >= 0) & is_open(F.col("day")))
 
 
 def _activity(alive: DataFrame, world: World) -> DataFrame:
     """Purchases and transfers at the customer's own rate, in the company's seasons, less in a bad mood; and refunds.
 
     Candidates come at the highest rate, one a slot, and stay with the chance that the day gives. Some come with the
-    one before.
+    one before, so there is one slot more than the time holds; rows outside the account's time are dropped.
     """
     dice, who, slot, day, spot = world.dice, F.col("customer"), F.col("slot"), F.col("day"), F.col("spot")
     row = (who, slot)
     mean = max(world.transactions_per_month - OTHERS, 0.25) / EASE
     peak = max(MONTHS) * max(SHOPPING_WEEK)
     gap = F.lit(DAYS_PER_MONTH / (mean * peak)) / F.col("active")
-    since = F.greatest(F.col("opened"), F.lit(0.0))
-    slots = F.floor((F.least(F.col("closed"), F.lit(float(world.days))) - since) / gap).cast("int")
+    since, until = world.whole_days(F.col("opened"), F.col("closed"), before=REFUNDED_WITHIN + 1)
+    last = F.ceil((until - since) / gap).cast("int")
     tried = (
-        alive.filter(slots > 0)
-        .withColumns({"since": since, "gap": gap})
-        .select("*", F.explode(F.sequence(F.lit(0), slots - 1)).alias("slot"))
-        .withColumn("spot", slot - ((slot > 0) & dice.chance(TOGETHER, "together", *row)).cast("int"))
+        alive.withColumns({"since": since, "gap": gap})
+        .select("*", F.explode(F.sequence(F.lit(0), last)).alias("slot"))
+        .withColumn("spot", slot - dice.chance(TOGETHER, "together", *row).cast("int"))
         .withColumn("day", F.col("since") + (spot + dice.uniform("activity", who, spot)) * F.col("gap"))
         .withColumn("month", F.floor(day / DAYS_PER_MONTH))
     )
@@ -107,7 +108,12 @@ def _activity(alive: DataFrame, world: World) -> DataFrame:
         .withColumn(
             "day",
             F.when(
-                back, at_hour(day + 3 + 11 * dice.uniform("back", *row), OFFICE_HOURS, dice.uniform("back hour", *row))
+                back,
+                at_hour(
+                    day + 3 + (REFUNDED_WITHIN - 3) * dice.uniform("back", *row),
+                    OFFICE_HOURS,
+                    dice.uniform("back hour", *row),
+                ),
             ).otherwise(day),
         )
         .withColumn("channel", F.when(F.col("is_transfer"), by_transfer).otherwise(online))
@@ -159,14 +165,17 @@ def _cents(world: World) -> Column:
 
 
 def _months(alive: DataFrame, world: World) -> DataFrame:
-    """One row per customer and month, `day` being the customer's own day of the bill."""
-    first = F.add_months(F.lit(world.start.replace(day=1)), F.col("month").cast("int"))
+    """One row per customer and month, `day` being the customer's own day of the bill.
+
+    Month 0 is the one before the period: what follows from its bills falls into the first days.
+    """
+    first = F.add_months(F.lit(world.start.replace(day=1)), F.col("month").cast("int") - 1)
     bill_day = F.floor(world.dice.uniform("bill day", F.col("customer")) * 27) + 0.25
-    months = F.sequence(F.lit(0), F.lit(world.months)).cast("array<bigint>")
+    months = F.sequence(F.lit(0), F.lit(world.calendar_months)).cast("array<bigint>")
     return (
         alive.select("*", F.explode(months).alias("month"))
         .withColumn("day", F.datediff(first, F.lit(world.start)) + bill_day)
-        .filter((F.col("day") >= 0) & is_open(F.col("day")))
+        .filter(is_open(F.col("day")))
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from pyspark.sql import Column
@@ -16,6 +16,10 @@ SECONDS_PER_DAY: Final = 86_400
 DAYS_PER_MONTH: Final = 365.25 / 12
 FAR: Final = 1e6
 """A day that never comes."""
+RUN_UP: Final = 240
+"""Days before the period from which troubles and frauds are drawn, so that their effects are there on its first day."""
+RUN_OUT: Final = 63
+"""Days after the period until which departures are drawn: customers call and buy less for weeks before they leave."""
 
 REGIONS: Final = (("north", 0.22), ("south", 0.19), ("east", 0.14), ("west", 0.17), ("coast", 0.16), ("hills", 0.12))
 SEGMENTS: Final = (("private", 0.72), ("family", 0.18), ("business", 0.10))
@@ -51,8 +55,30 @@ class World:
         return round(self.days / DAYS_PER_MONTH)
 
     @property
+    def calendar_months(self) -> int:
+        """The months that the period touches."""
+        last = self.end - timedelta(days=1)
+        return (last.year - self.start.year) * 12 + last.month - self.start.month + 1
+
+    @property
     def merchants(self) -> int:
         return max(80, self.customers // 10)
+
+    def any_day(self, u: Column) -> Column:
+        """A moment from `RUN_UP` before the period until `RUN_OUT` after it, uniform if `u` is, from 0 to 1."""
+        return u * (self.days + RUN_UP + RUN_OUT) - RUN_UP
+
+    def any_day_chance(self, chance: float) -> float:
+        """The chance that something falls on `any_day`, from the chance that it falls into the period."""
+        return min(chance * (self.days + RUN_UP + RUN_OUT) / self.days, 1.0)
+
+    def whole_days(self, opened: Column, closed: Column, before: int) -> tuple[Column, Column]:
+        """The first day to simulate, at most `before` days before the period, and the end of the last one.
+
+        Days are whole as `at_hour` draws the hour afterwards; rows outside the account's time are then dropped.
+        """
+        first = F.greatest(F.floor(opened), F.lit(-before)).cast("double")
+        return first, F.ceil(F.least(closed, F.lit(float(self.days)))).cast("double")
 
     def time(self, day: Column) -> Column:
         """The timestamp of a moment, in whole seconds."""
