@@ -174,7 +174,7 @@ def _importance(one: Learnt) -> Floats:
     """
     learnt = one.learnt
     if isinstance(learnt, Trees):
-        own = _gains(learnt)
+        own = importance_of_slots(learnt)
     elif isinstance(learnt, Linear):
         own = np.abs(learnt.coefficients * one.deviation)
     elif hasattr(learnt, "featureImportances"):
@@ -184,14 +184,14 @@ def _importance(one: Learnt) -> Floats:
     return cast("Floats", own / (own.sum() or 1.0))
 
 
-def _gains(trees: Trees) -> Floats:
-    """What the splits of each slot gained, each tree counting as much as any other."""
+def importance_of_slots(trees: Trees) -> Floats:
+    """What the splits of each slot gained, as a share; each tree of a forest counts as much as any other."""
     found = np.zeros(trees.slots)
     for nodes in trees.trees:
         inner = nodes[nodes["left"] >= 0]
         gained = np.bincount(inner["feature"], inner["gain"] * inner["rows"], minlength=trees.slots)
-        found += gained / (gained.sum() or 1.0)
-    return found
+        found += gained / (gained.sum() or 1.0) if trees.kind == "forest" else gained
+    return cast("Floats", found / (found.sum() or 1.0))
 
 
 def _by_feature(prepared: Preparation, own: Floats) -> dict[str, float]:

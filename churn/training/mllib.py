@@ -10,7 +10,7 @@ import io
 import json
 import uuid
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import pyarrow as pa
@@ -126,10 +126,14 @@ def first_trees(model: GBTClassificationModel, later: DataFrame) -> tuple[GBTCla
     """As many of the boosted trees as lose least on later rows (vector, label), and how many these are."""
     losses = model.evaluateEachIteration(later)
     best = int(np.argmin(losses)) + 1
-    jvm: Any = later.sparkSession._jvm
-    of: Any = model._java_obj
-    trees, weights = (jvm.java.util.Arrays.copyOf(each, best) for each in (of.trees(), of.treeWeights()))
-    cut = jvm.org.apache.spark.ml.classification.GBTClassificationModel(of.uid(), trees, weights, of.numFeatures(), 2)
+    gateway: Any = later.sparkSession.sparkContext._gateway
+    spark_ml, of = gateway.jvm.org.apache.spark.ml, cast("Any", model._java_obj)
+    trees = gateway.new_array(spark_ml.regression.DecisionTreeRegressionModel, best)
+    weights = gateway.new_array(gateway.jvm.double, best)
+    for array, each in ((trees, of.trees()), (weights, of.treeWeights())):
+        for number in range(best):
+            array[number] = each[number]
+    cut = spark_ml.classification.GBTClassificationModel(of.uid(), trees, weights, of.numFeatures(), 2)
     return model._copyValues(GBTClassificationModel(cut)), best
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
+from pyspark.ml.functions import vector_to_array
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -14,9 +16,10 @@ from churn.errors import BadInputError
 from churn.evaluation.judge import judge, scored_rows
 from churn.labels import LabelWindow
 from churn.scoring.batch import scored
-from churn.training.algorithms import Boosting, Forest, Logistic
+from churn.training.algorithms import Blend, Boosting, Forest, Logistic, MLlib
 from churn.training.choose import Trial, simplest_of_the_best
 from churn.training.fit import fit
+from churn.training.pipeline import probability
 from churn.training.spec import ModelSpec
 
 DATES = [datetime(2026, 1, 1) + timedelta(days=30 * month) for month in range(4)]
@@ -55,7 +58,7 @@ def rows(spark: SparkSession) -> DataFrame:
 def test_a_fitted_model_gives_calibrated_probabilities_and_says_how_it_came_about(rows: DataFrame) -> None:
     fitted = fit(SPEC, rows.where("as_of < '2026-04-01'"), SPLIT, FEATURES)
     assert set(fitted.trials) == {"logistic", "forest", "boosting"}
-    assert fitted.columns.all == ("days_since_purchase", "wait_mean", "plan")  # a constant says nothing
+    assert fitted.preparation.columns == ("days_since_purchase", "wait_mean", "plan")  # a constant says nothing
     assert next(iter(fitted.importance)) == "days_since_purchase"
     assert sum(fitted.importance.values()) == pytest.approx(1)
     past = scored_rows(SPEC, fitted.model, rows.where("as_of < '2026-04-01'"))
@@ -65,6 +68,63 @@ def test_a_fitted_model_gives_calibrated_probabilities_and_says_how_it_came_abou
     assert metrics["auc"] == pytest.approx(0.74, abs=0.08)
     assert set(metrics["intervals"]["auc"]) != {metrics["auc"]}
     assert metrics["rule_of_thumb"]["brier"] is None
+
+
+ALGORITHMS = {
+    "logistic": (Logistic(reg_param_total=1.0), 1e-3),
+    "forest": (Forest(trees=60, max_depth=3), 0.05),
+    "boosting": (Boosting(max_trees=40, max_depth=2, slots_per_split=1.0, l2=0.0), 0.08),
+}
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_beyond_one_task_spark_fits_the_same_declaration(rows: DataFrame, name: str) -> None:
+    candidate, close = ALGORITHMS[name]
+    past, test = rows.where("as_of < '2026-04-01'"), rows.where("as_of = '2026-04-01'")
+    here = replace(SPEC, candidates={name: candidate})
+    there = replace(here, one_task_mib=0)
+    one, many = (fit(spec, past, SPLIT, FEATURES) for spec in (here, there))
+    assert one.preparation == many.preparation
+    assert many.trials[name].auc == pytest.approx(one.trials[name].auc, abs=0.02)
+    scores = [scored_rows(here, fitted.model, test)["score"] for fitted in (one, many)]
+    assert np.abs(scores[0] - scores[1]).mean() < close
+    assert scores[0].mean() == pytest.approx(scores[1].mean(), abs=5e-3)
+    classes = [[type(stage).__name__ for stage in fitted.model.stages] for fitted in (one, many)]
+    assert classes[0] == classes[1]
+
+
+def test_mllibs_own_classifiers_are_candidates_beside_the_others(rows: DataFrame) -> None:
+    spec = replace(SPEC, candidates={"mllib": MLlib("GBTClassifier", maxIter=3, maxDepth=2), **SPEC.candidates})
+    fitted = fit(spec, rows.where("as_of < '2026-04-01'"), SPLIT, FEATURES)
+    assert set(fitted.trials) == {"mllib", "logistic", "forest", "boosting"}
+    assert fitted.trials["mllib"].auc == pytest.approx(fitted.trials["logistic"].auc, abs=0.1)
+
+
+def test_a_blend_is_weighed_on_one_later_date_and_tried_on_the_next(rows: DataFrame) -> None:
+    two = split_in_time(DATES, test=[DATES[3]], window=LabelWindow(lead=0, horizon=30), calibrate=2)
+    blend = {**SPEC.candidates, "blend": Blend(of=("logistic", "boosting"))}
+    past = rows.where("as_of < '2026-04-01'")
+    fitted = fit(replace(SPEC, candidates=blend), past, two, FEATURES)
+    assert len(fitted.trials["blend"].slopes) == 2
+    assert min(fitted.trials["blend"].slopes) >= 0
+    assert len(fitted.trials["blend"].losses) == len(fitted.trials["logistic"].losses) == 200
+    only = replace(SPEC, candidates={"blend": blend["blend"], **SPEC.candidates})
+    assert "blend" not in fit(only, past, SPLIT, FEATURES).trials  # one later date can't do both
+
+
+def test_a_blend_scores_by_the_weighted_margins_of_its_parts(rows: DataFrame) -> None:
+    two = split_in_time(DATES, test=[DATES[3]], window=LabelWindow(lead=0, horizon=30), calibrate=2)
+    first = replace(SPEC, candidates={"blend": Blend(of=("logistic", "forest")), **SPEC.candidates})
+    fitted = fit(first, rows.where("as_of < '2026-04-01'"), two, FEATURES)
+    assert fitted.chosen == "blend"
+    scored_by_parts = fitted.model.transform(rows.where("as_of = '2026-04-01'"))
+    found = scored_by_parts.select(
+        probability().alias("score"), *(vector_to_array(f"{part} margin")[0].alias(part) for part in fitted.slopes)
+    ).toPandas()
+    log_odds = np.log(found["score"] / (1 - found["score"]))
+    rest = log_odds - sum(slope * found[part] for part, slope in fitted.slopes.items())
+    assert rest.to_numpy() == pytest.approx(rest[0], abs=1e-9)  # what is left is the intercept
+    assert found["score"].nunique() > 10
 
 
 def test_rows_in_another_order_give_the_same_scores(rows: DataFrame) -> None:
@@ -118,7 +178,7 @@ def test_a_slice_of_one_class_is_told_in_the_words_of_the_model(rows: DataFrame)
 
 def test_the_simplest_candidate_within_the_noise_is_chosen() -> None:
     def tried(losses: list[float]) -> Trial:
-        return Trial(float(np.mean(losses)), 0.7, 0.6, 1.0, np.array(losses))
+        return Trial(float(np.mean(losses)), 0.7, 0.6, (1.0,), np.array(losses))
 
     simple, close, better = tried([0.5, 0.7] * 50), tried([0.7, 0.49] * 50), tried([0.3, 0.5] * 50)
     assert simplest_of_the_best({"simple": simple, "close": close}) == "simple"

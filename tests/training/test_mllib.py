@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from churn.training.algorithms import Boosting, Conditions, Forest, Later, Linear, Logistic, Trees
+from churn.training.fit import importance_of_slots as importance
 from churn.training.fit import mllib_model
 from churn.training.matrix import DRAW, ORDER, PACKED, Preparation, Rows, pack
 from churn.training.pipeline import VECTOR, preparation
@@ -70,18 +71,11 @@ def test_mllib_gives_the_margin_of_the_library(
     assert np.abs(np.array(given_by_mllib) - fitted.margin(np.array(asked, np.float32))).max() < 1e-12
     if isinstance(fitted.learnt, Trees):
         assert model.getNumTrees == len(fitted.learnt.trees)
-        own = sum(_gains(nodes, 5) for nodes in fitted.learnt.trees)
-        assert model.featureImportances.toArray() == pytest.approx(own / (own.sum() or 1), abs=1e-9)
+        assert model.featureImportances.toArray() == pytest.approx(importance(fitted.learnt), abs=1e-9)
     else:
         assert isinstance(fitted.learnt, Linear)
         assert model.coefficients.toArray() == pytest.approx(fitted.learnt.coefficients, abs=0)
     assert not list(tmp_path.iterdir())
-
-
-def _gains(nodes: np.ndarray, slots: int) -> np.ndarray:
-    inner = nodes[nodes["left"] >= 0]
-    gained = np.bincount(inner["feature"], inner["gain"] * inner["rows"], minlength=slots)
-    return gained / (gained.sum() or 1)
 
 
 def test_boosting_stops_where_more_trees_serve_later_rows_no_better() -> None:
