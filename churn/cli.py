@@ -79,7 +79,7 @@ def _session(config: Config, master: str, conf: Mapping[str, str]) -> Iterator[N
         yield
         return
     guard()
-    spark = session("churn", conf={**config.spark, **conf, "spark.master": master}, lean=True)
+    spark = session("churn", conf={**config.spark, **conf, "spark.master": master}, lean=config.is_small)
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from glob import glob
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -20,6 +21,9 @@ FORMATS: Final = ("csv", "json", "parquet", "delta", "jdbc")
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(:-(?P<default>[^}]*))?\}")
 DAY: Final = "${day}"
 """In the path of a source: the day that a file brings, as 2026-09-30."""
+
+SMALL_BYTES: Final = 16 << 20
+"""Of all files of a company: below, plans and compilers cost more than rows, see docs/decisions/0008."""
 
 _HAS_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
 _SQLITE = "sqlite:///"
@@ -112,6 +116,15 @@ class Source:
         alternatives = ",".join(days)
         return path.replace(DAY, f"{{{alternatives}}}" if len(days) > 1 else alternatives or "*")
 
+    def local_bytes(self) -> int | None:
+        """The bytes of its files; null where they are not files of this machine."""
+        place = self.place().removeprefix("file:")
+        if not self.path or _HAS_SCHEME.match(place):
+            return None
+        found = [Path(name) for name in glob(place)]  # noqa: PTH207 - a pattern anywhere in the path
+        files = [file for one in found for file in (one.rglob("*") if one.is_dir() else [one])]
+        return sum(file.stat().st_size for file in files if file.is_file())
+
     def section(self, part: str | None = None) -> str:
         """The place in the file to point a reader to."""
         return f"{self.file.name}: [sources.{self.name}{'.' + part if part else ''}]"
@@ -129,6 +142,12 @@ class Config:
     sources: Mapping[str, Source] = field(default_factory=dict)
     models: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     spark: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether all sources are files of this machine, together no more than SMALL_BYTES."""
+        sizes = [source.local_bytes() for source in self.sources.values()]
+        return sum(size for size in sizes if size is not None) <= SMALL_BYTES and None not in sizes
 
 
 @dataclass

@@ -40,7 +40,7 @@ class Job:
 
     @cached_property
     def spark(self) -> SparkSession:
-        return session(f"churn {self.name}", conf=self.config.spark, lean=True)
+        return session(f"churn {self.name}", conf=self.config.spark, lean=self.config.is_small)
 
     @cached_property
     def lake(self) -> Lake:

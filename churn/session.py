@@ -27,9 +27,12 @@ LOGGING = Path(__file__).with_name("log4j2.properties")
 # Its code gets as much room as both have by default, five times its own: where that is full, nothing more is compiled.
 LEAN = ("-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=240m")
 
+# Spark makes one method of a wide row, and the JVM compiles none above 8000 bytes unless it is told to.
+ALWAYS = ("-XX:-DontCompileHugeMethods",)
+
 
 def session(app: str, *, conf: Mapping[str, str] = NOTHING, lean: bool = False) -> SparkSession:
-    """The running session, or a new one with Delta Lake and UTC; `lean` as for `submit`.
+    """The running session, or a new one with Delta Lake and UTC; `lean` suits small data, see `submit`.
 
     What a spark-submit line or spark-defaults.conf says wins over `conf`, and `conf` over the defaults here;
     only the zone is not theirs to change.
@@ -42,12 +45,12 @@ def session(app: str, *, conf: Mapping[str, str] = NOTHING, lean: bool = False) 
     if "PYSPARK_GATEWAY_PORT" in os.environ:  # under spark-submit: the JVM is there, with all it was told
         SparkContext._ensure_initialized()
         told = {**conf, **dict(SparkConf().getAll())}
-        settings: dict[str, Any] = _defaults(told["spark.master"]) | told | _jars_for_driver(told)
+        settings: dict[str, Any] = _defaults(told["spark.master"], lean=lean) | told | _jars_for_driver(told)
     else:
         told = _site() | dict(conf)
         master = told.setdefault("spark.master", "local[*]")
         os.environ.update(environment(master))
-        settings = _defaults(master) | told | _launch(master, told, lean=lean)
+        settings = _defaults(master, lean=lean) | told | _launch(master, told, lean=lean)
     extensions = dict.fromkeys([*filter(None, settings.get("spark.sql.extensions", "").split(",")), EXTENSION])
     settings |= {
         "spark.app.name": app,
@@ -72,7 +75,7 @@ def submit(
 ) -> list[str]:
     """The spark-submit line of a job, with all that is too late to say once its JVM runs. Run it with `environment`.
 
-    `lean` starts fast and suits jobs of minutes; without it long jobs on local masters get the optimising compiler.
+    `lean` starts fast and suits small data on a local master; without it jobs there get the optimising compiler.
     A cluster gets this library as a zip, put into `scratch`.
     """
     settings = dict(conf) | _launch(master, _site() | dict(conf), lean=lean)
@@ -112,8 +115,8 @@ def archive() -> Path:
     return KEPT / f"{java}.jsa"
 
 
-def _defaults(master: str) -> dict[str, str]:
-    """Settings for small tables and clean logs, on a cluster only those that suit any size."""
+def _defaults(master: str, *, lean: bool) -> dict[str, str]:
+    """Settings for clean logs and small tables, on a cluster only those that suit any size."""
     anywhere = {
         "spark.log.level": "WARN",
         "spark.ui.showConsoleProgress": "false",
@@ -121,6 +124,8 @@ def _defaults(master: str) -> dict[str, str]:
         "spark.sql.execution.arrow.maxRecordsPerBatch": "65536",
         "spark.sql.execution.arrow.maxBytesPerBatch": str(2**31 - 1),  # any less is checked after every single row
         "spark.databricks.delta.snapshotPartitions": "2",
+        # Least and greatest values of the first columns, keys and times; each column more is three aggregates a file.
+        "spark.databricks.delta.properties.defaults.dataSkippingNumIndexedCols": "6",
         "spark.executorEnv.TZ": "UTC",
     }
     here = {
@@ -129,7 +134,9 @@ def _defaults(master: str) -> dict[str, str]:
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 1)),
     }
-    return anywhere | (here if is_local(master) else {})
+    # Few rows are through before the next stage is planned anew.
+    few = {"spark.sql.adaptive.enabled": "false", "spark.sql.shuffle.partitions": "2"}
+    return anywhere | (here | (few if lean else {}) if is_local(master) else {})
 
 
 def _launch(master: str, told: Mapping[str, str], *, lean: bool) -> dict[str, str]:
@@ -143,7 +150,7 @@ def _launch(master: str, told: Mapping[str, str], *, lean: bool) -> dict[str, st
     else:
         if archive().exists():
             options += [f"-XX:SharedArchiveFile={archive()}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
-        options += LEAN if lean else ()
+        options += [*ALWAYS, *(LEAN if lean else ())]
         launch = {
             "spark.driver.memory": told.get("spark.driver.memory", f"{_memory_mib() // 2}m"),
             # The class path rather than spark.jars: nothing is copied, and the archive can hold Delta's classes too.

@@ -12,7 +12,7 @@ from churn.evaluation.words import words_of
 from churn.job import Job, moment, parser, run, say
 from churn.registry import Registry
 from churn.scoring.batch import ALERTS, alerts, score_table, scored
-from churn.training.data import check_inputs, read_features
+from churn.training.data import check_inputs, read_columns, read_features, seen_columns
 
 
 def step(job: Job) -> None:
@@ -21,7 +21,7 @@ def step(job: Job) -> None:
     alias, version = Registry(job.config.tracking_uri, spec.name).in_use()
     model = tracking.load_model(job.config.tracking_uri, spec.name, version)
     rows = read_features(job.lake, spec, [as_of])
-    check_inputs(spec, rows, model.summary, version)
+    check_inputs(spec, seen_columns(rows, read_columns(model.summary)), model.summary, version)
     table = score_table(spec)
     job.lake.replace(scored(spec, model.model, rows, version=version), table, {"as_of": as_of})
     written = job.lake.read(table).where(F.col("as_of") == F.lit(as_of))

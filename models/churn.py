@@ -18,8 +18,8 @@ SPEC = ModelSpec(
     rule_of_thumb="days_since_purchase",
     candidates={
         "logistic": Logistic(reg_param_total=500.0),
-        "forest": Forest(trees=80, max_depth=7, min_rows_per_leaf=20),
-        "boosting": Boosting(max_depth=3, learning_rate=0.05, min_rows_per_leaf=50),
+        "forest": Forest(trees=50, max_depth=7, min_rows_per_leaf=20),
+        "boosting": Boosting(max_depth=3, learning_rate=0.08, min_rows_per_leaf=50),
         "blend": Blend(of=("logistic", "forest", "boosting")),
     },
 )

@@ -3,7 +3,7 @@
 Two months of days are learnt from, as long as their reports have come; the last ripe week tells the candidates apart.
 """
 
-from churn import Blend, Boosting, Forest, Logistic, ModelSpec
+from churn import Boosting, Logistic, ModelSpec
 
 SPEC = ModelSpec(
     name="fraud",
@@ -26,8 +26,6 @@ SPEC = ModelSpec(
     budget=100,
     candidates={
         "logistic": Logistic(reg_param_total=20.0),
-        "forest": Forest(trees=100, max_depth=9, min_rows_per_leaf=5, rows_per_tree=0.7),
-        "boosting": Boosting(max_depth=4, learning_rate=0.08, min_rows_per_leaf=20),
-        "blend": Blend(of=("logistic", "forest", "boosting")),
+        "boosting": Boosting(max_depth=4, learning_rate=0.04, max_trees=400, min_rows_per_leaf=20, patience=20),
     },
 )

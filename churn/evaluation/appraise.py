@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from statistics import fmean
 from typing import Any
 
@@ -39,6 +39,7 @@ from churn.training.data import (
 )
 from churn.training.data import split as split_dates
 from churn.training.fit import Trainer, parts_of
+from churn.training.matrix import Rows
 from churn.training.spec import ModelSpec
 
 LEAK_ROWS = 100_000
@@ -89,17 +90,19 @@ def appraise(
             f"{spec.name} version {model.version} has learnt from {max(fitted['split']['ripe'])}, which is not "
             f"before the first test date {dates.test[0]:%Y-%m-%d} of as-of {as_of:%Y-%m-%d}; train for this as-of first"
         )
-    columns = read_columns(fitted)
     after = unblocked(spec, sources, labelled(spec, sources, read_features(lake, spec, dates.test))).persist()
     grouped = "customer_segment" if "customer_segment" in after.columns else None
-    check_inputs(spec, after, fitted, model.version)
-    rows = scored_rows(spec, model.model, after, *([grouped] if grouped else []))
-    judged = judge(spec, rows)
     unmatched = _unmatched(spec, dates, model, champion)
-    if champion and not unmatched:
-        check_inputs(spec, after, champion.summary, champion.version)
-        rows["champion"] = scored_rows(spec, champion.model, after)["score"]
-    leaks = _leaks(spec, sources, lake, after, columns, judged, dates, fitted)
+    rival = champion if champion and not unmatched else None
+    with _trainer(lake, spec, sources, dates, after, [one for one in (model, rival) if one]) as trainer:
+        for one in (model, rival):
+            if one:
+                check_inputs(spec, trainer.summary(dates.test), one.summary, one.version)
+        rows = scored_rows(spec, model.model, after, *([grouped] if grouped else []))
+        judged = judge(spec, rows)
+        if rival:
+            rows["champion"] = scored_rows(spec, rival.model, after)["score"]
+        leaks = _leaks(spec, trainer, judged, dates, fitted)
     after.unpersist()
     shared: dict[str, Any] = {"seed": spec.seed, "key": rows["customer_id"], "date": rows["as_of"]}
     against = {"rule of thumb": compare(rows["label"], rows["score"], rows[RULE], **shared)}
@@ -155,28 +158,35 @@ def _unmatched(
     return {}
 
 
+def _trainer(
+    lake: Lake, spec: ModelSpec, sources: Sources, dates: Calendar, after: DataFrame, models: Sequence[Registered]
+) -> Trainer:
+    """The test rows, and those that the first model has learnt from, with all that the models read."""
+    matured = split_dates(spec, dates).ripe
+    learnt = labelled(spec, sources, read_features(lake, spec, matured), known_until=dates.test[0])
+    read = dict.fromkeys(column for model in models for column in read_columns(model.summary))
+    there = [column for column in read if column in after.columns and column in learnt.columns]
+    same = [*spec.key, "label", *there]
+    return Trainer(spec, learnt.select(*same).unionByName(after.select(*same)), there)
+
+
 def _leaks(
     spec: ModelSpec,
-    sources: Sources,
-    lake: Lake,
-    after: DataFrame,
-    columns: list[str],
+    trainer: Trainer,
     judged: Mapping[str, Mapping[str, Any]],
     dates: Calendar,
     fitted: Mapping[str, Any],
 ) -> LeakEvidence:
     """Each feature alone, and the model without the signals that follow a decision to leave."""
-    share = max(1, after.count() // LEAK_ROWS)
-    picked = after.where(F.pmod(F.xxhash64("customer_id"), F.lit(share)) == 0)
-    numeric = [name for name, kind in after.dtypes if name in columns and kind != "string"]
-    sample = picked.select("label", *(F.col(name).cast("double").alias(name) for name in numeric)).toPandas()
-    alone = single_feature_auc(sample["label"], {name: sample[name] for name in numeric})
+    columns = fitted["columns"]["numeric"]
+    alone = trainer.on_rows(dates.test, partial(_alone, columns=columns), most=LEAK_ROWS)
+    read = read_columns(fitted)
     marked = {
         column
         for feature in features()
         if feature.after_intent
         for column in feature.columns(spec.windows)
-        if column in columns
+        if column in read
     }
     if not marked:
         return LeakEvidence(alone=alone)
@@ -184,28 +194,21 @@ def _leaks(
         alone=alone,
         after_intent=tuple(sorted(marked)),
         with_after_intent=_means(judged),
-        without_after_intent=_without(spec, sources, lake, after, columns, marked, dates, fitted),
+        without_after_intent=_without(spec, trainer, dates, fitted, set(read) - marked),
     )
 
 
+def _alone(rows: Rows, columns: Sequence[str]) -> dict[str, float]:
+    return single_feature_auc(rows.label, {name: rows.table[name].to_numpy() for name in columns})
+
+
 def _without(
-    spec: ModelSpec,
-    sources: Sources,
-    lake: Lake,
-    after: DataFrame,
-    columns: Sequence[str],
-    marked: Collection[str],
-    dates: Calendar,
-    fitted: Mapping[str, Any],
+    spec: ModelSpec, trainer: Trainer, dates: Calendar, fitted: Mapping[str, Any], columns: Collection[str]
 ) -> dict[str, float]:
-    """The metrics of the chosen candidate, fitted without the marked columns and otherwise alike."""
-    matured = split_dates(spec, dates).ripe
-    learnt = labelled(spec, sources, read_features(lake, spec, matured), known_until=dates.test[0])
-    fold, parts = Fold(train=matured, later=dates.test), parts_of(spec, fitted["chosen"])
+    """The metrics of the chosen candidate, fitted on these columns and otherwise alike."""
+    fold, parts = Fold(train=split_dates(spec, dates).ripe, later=dates.test), parts_of(spec, fitted["chosen"])
     wanted = [(parts[part], fold, fitted["rounds"].get(part)) for part in fitted["slopes"]]
-    same = [*spec.key, "label", *columns]
-    with Trainer(spec, learnt.select(*same).unionByName(after.select(*same)), columns) as trainer:
-        found = trainer.learn(wanted, without=marked)
+    found = trainer.learn(wanted, only=columns)
     log_odds = sum(slope * one.later_margin for slope, one in zip(fitted["slopes"].values(), found, strict=True))
     as_of = pd.Series(found[0].later_as_of.astype("datetime64[us]"))
     rows = pd.DataFrame({"label": found[0].later_label, "score": log_odds})

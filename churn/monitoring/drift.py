@@ -163,8 +163,8 @@ def _moved(feature: str, reference: str, then: Summary | None, now: Summary | No
         bins=bins,
         then=_counted(feature, then, bins),
         now=_counted(feature, now, bins),
-        nulls_then=_nulls(feature, then),
-        nulls_now=_nulls(feature, now),
+        nulls_then=then.rows - then.known[feature] if then else 0,
+        nulls_now=now.rows - now.known[feature] if now else 0,
     )
 
 
@@ -190,9 +190,3 @@ def _counted(feature: str, rows: Summary | None, bins: Bins) -> tuple[int, ...]:
     number = rows.numbers[feature]
     place = np.searchsorted(np.asarray(bins.edges), number.values, side="left")
     return tuple(int(n) for n in np.bincount(place, number.counts, minlength=len(bins)))
-
-
-def _nulls(feature: str, rows: Summary | None) -> int:
-    if rows is None:
-        return 0
-    return rows.rows - (rows.texts[feature].total() if feature in rows.texts else rows.numbers[feature].n)

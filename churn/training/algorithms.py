@@ -134,11 +134,11 @@ class Forest:
     """A random forest: each tree sees `rows_per_tree` of the rows (a share, at most `most_rows_per_tree`), each split
     the square root of the slots."""
 
-    trees: int = 80
+    trees: int = 50
     max_depth: int = 7
     min_rows_per_leaf: int = 20
     rows_per_tree: float = 0.5
-    most_rows_per_tree: int = 20_000
+    most_rows_per_tree: int = 10_000
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "trees", "max_depth", "min_rows_per_leaf", "most_rows_per_tree")
@@ -180,14 +180,14 @@ class Boosting:
     `slots_per_split` of the slots.
     """
 
-    max_trees: int = 300
-    learning_rate: float = 0.05
+    max_trees: int = 200
+    learning_rate: float = 0.08
     max_depth: int = 3
     min_rows_per_leaf: int = 50
     l2: float = 10.0
     slots_per_split: float = 0.3
     bins: int = 63
-    patience: int = 20
+    patience: int = 10
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "max_trees", "max_depth", "min_rows_per_leaf", "patience")

@@ -20,6 +20,7 @@ from churn.labels import LABELS, closure, fraud, inactivity, reported
 from churn.labels.fraud import first_versions, looked_at
 from churn.storage import Lake
 from churn.training.spec import ModelSpec
+from churn.training.summary import Summary, summarised
 
 Sources = Mapping[str, DataFrame]
 
@@ -263,17 +264,17 @@ def read_columns(summary: Mapping[str, Any]) -> list[str]:
     return [*made.get("numeric", ()), *made.get("text", ())]
 
 
-def check_inputs(spec: ModelSpec, rows: DataFrame, summary: Mapping[str, Any], version: str) -> None:
-    """Raises BadInputError where a column that a version reads is not there, or was never null and is nothing else now.
+def check_inputs(spec: ModelSpec, seen: Summary | None, summary: Mapping[str, Any], version: str) -> None:
+    """Raises BadInputError where a column that a version reads is not among those seen, or was never null in training
+    and is nothing else now.
 
     So looks an as-of that was built for other features, or without a source; scores of it would speak of nobody.
     """
-    read = read_columns(summary)
-    lacking = [name for name in read if name not in rows.columns]
-    if not lacking:
-        full = [name for name in read if name not in summary["columns"].get("patchy", read)]
-        seen = rows.agg(F.count("*").alias("rows"), *(F.count(name).alias(f"n {name}") for name in full)).collect()[0]
-        lacking = [name for name in full if not seen[f"n {name}"]] if seen["rows"] else []
+    if seen is None:
+        return
+    patchy = summary["columns"].get("patchy", ())
+    known = seen.known
+    lacking = [name for name in read_columns(summary) if name not in known or (name not in patchy and not known[name])]
     if lacking:
         raise BadInputError(
             f"{feature_table(spec)} has no values of {', '.join(lacking[:5])}"
@@ -281,6 +282,14 @@ def check_inputs(spec: ModelSpec, rows: DataFrame, summary: Mapping[str, Any], v
             + f", which {spec.name} version {version} goes by: run build_features again for this as-of, and check that "
             "the sources it was trained on are there"
         )
+
+
+def seen_columns(rows: DataFrame, columns: Sequence[str]) -> Summary | None:
+    """What is known of those of the columns that are there; null where there are no rows."""
+    kinds = {name: kind for name, kind in rows.dtypes if name in set(columns)}
+    texts = [name for name, kind in kinds.items() if kind == "string"]
+    found = summarised(rows, [name for name in kinds if name not in texts], texts)
+    return Summary.merged(list(found.values())) if found else None
 
 
 def read_features(lake: Lake, spec: ModelSpec, as_ofs: Sequence[datetime]) -> DataFrame:

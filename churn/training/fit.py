@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,12 +29,12 @@ from churn.errors import BadInputError
 from churn.features.measure import micros
 from churn.training.algorithms import Blend, Linear, MLlib, Single, Trees
 from churn.training.choose import Trial, intercept, simplest_of_the_best, trial
-from churn.training.matrix import DRAW, ORDER, PACKED, Preparation, pack
+from churn.training.matrix import DRAW, ORDER, PACKED, Preparation, Rows, pack
 from churn.training.mllib import ensemble, first_trees, logistic
 from churn.training.pipeline import VECTOR, calibration, margin, model_stages, preparation
 from churn.training.spec import ModelSpec
 from churn.training.summary import Summary, merged
-from churn.training.task import DRAWS, MOST_MARGINS, Learnt, Task
+from churn.training.task import DRAWS, MOST_MARGINS, Learnt, Task, on_blocks
 from churn.training.words import words_of
 
 Floats = npt.NDArray[np.float64]
@@ -230,6 +230,7 @@ class Trainer:
         self._held: list[DataFrame] = []
 
     def __enter__(self) -> Trainer:
+        """Reads and packs the rows."""
         rows = self._rows.drop(*(name for name in self._spec.key if name != "as_of"))
         self._packed = self._kept(rows.mapInArrow(partial(pack, numbers=self._numbers, texts=self._texts), PACKED))
         found = self._packed.select("as_of", "rows", "positives", "summary").collect()
@@ -255,6 +256,18 @@ class Trainer:
         there = [self._classes[as_of] for as_of in as_ofs if as_of in self._classes]
         return _Classes(sum(of.rows for of in there), sum(of.positives for of in there))
 
+    def summary(self, as_ofs: Iterable[datetime]) -> Summary | None:
+        """What is known of the columns at these as-ofs; null where there are no rows."""
+        there = [self._summaries[as_of] for as_of in as_ofs if as_of in self._summaries]
+        return Summary.merged(there) if there else None
+
+    def on_rows(self, as_ofs: Sequence[datetime], of: Callable[[Rows], Any], *, most: int) -> Any:
+        """What a function makes, in one task, of the rows of these as-ofs, or of a sample of about so many."""
+        task = partial(on_blocks, of=of, share=_share(most, self._count(as_ofs).rows))
+        blocks = self._packed.where(F.col("as_of").isin(*as_ofs)).select("block").coalesce(1)
+        (row,) = blocks.mapInArrow(task, "found binary").collect()
+        return pickle.loads(row["found"])  # noqa: S301 - what this job's own task made
+
     def check_classes(self, split: Split) -> None:
         """Raises BadInputError where the rows to train on, or those to calibrate on, are all of one class."""
         for name in ("train", "calibrate"):
@@ -270,13 +283,17 @@ class Trainer:
                 )
 
     def learn(
-        self, wanted: Sequence[tuple[Single, Fold, int | None]], *, trial: bool = False, without: Collection[str] = ()
+        self,
+        wanted: Sequence[tuple[Single, Fold, int | None]],
+        *,
+        trial: bool = False,
+        only: Collection[str] | None = None,
     ) -> list[Learnt]:
         """Every candidate fitted on the train slice of its fold, with so many boosted trees if that is given.
 
-        A `trial` may be of a sample of the rows. Features `without` which to fit are left out.
+        A `trial` may be of a sample of the rows. `only` are the features to fit on; null = all.
         """
-        features = [name for name in self._features if name not in set(without)]
+        features = [name for name in self._features if only is None or name in only]
         of_one = partial(self._learn, features=features, trial=trial)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             target = inheritable_thread_target(self._rows.sparkSession)(of_one)
@@ -284,8 +301,9 @@ class Trainer:
 
     def _learn(self, wanted: tuple[Single, Fold, int | None], *, features: Sequence[str], trial: bool) -> Learnt:
         candidate, fold, rounds = wanted
-        there = [self._summaries[as_of] for as_of in fold.train if as_of in self._summaries]
-        prepared = Preparation.fit(Summary.merged(there), features)
+        seen = self.summary(fold.train)
+        assert seen is not None  # a slice has rows of both classes
+        prepared = Preparation.fit(seen, features)
         of = self._count(fold.train)
         most = self._spec.trial_rows if trial else None
         task = Task(

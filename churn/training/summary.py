@@ -97,6 +97,12 @@ class Summary:
     numbers: dict[str, Number]
     texts: dict[str, Counter[str]]
 
+    @property
+    def known(self) -> dict[str, int]:
+        """By column, how many rows are not null."""
+        numbers = {name: of.n for name, of in self.numbers.items()}
+        return numbers | {name: of.total() for name, of in self.texts.items()}
+
     @classmethod
     def of(cls, batch: pa.RecordBatch, numbers: Sequence[str], texts: Sequence[str]) -> Summary:
         return cls(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -52,6 +52,12 @@ class Learnt:
             rate = float(np.clip(self.later_label.mean(), 1e-3, 1 - 1e-3))
             return 1 / (rate * (1 - rate))
         return 1.0
+
+
+def on_blocks(batches: Iterable[pa.RecordBatch], of: Callable[[Rows], Any], share: float) -> Iterator[pa.RecordBatch]:
+    """What a function makes of the rows of all blocks, or of a share of them."""
+    found = of(Rows.unpacked(batches, lambda block: block[ORDER].to_numpy() % DRAWS < share * DRAWS))
+    yield pa.RecordBatch.from_pydict({"found": pa.array([pickle.dumps(found)], pa.binary())})
 
 
 @dataclass(frozen=True)

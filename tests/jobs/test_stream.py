@@ -28,7 +28,7 @@ from churn.scoring.stream import ALERTS, LEDGER_TABLE, QUARANTINE
 from churn.session import environment, submit
 from churn.storage import Lake
 from churn.training.data import accepted, feature_rows, usable_features
-from churn.training.fit import probability
+from churn.training.pipeline import probability
 from churn.training.spec import load_spec
 from tests.jobs.company import arrive, run_chain
 
