@@ -56,6 +56,16 @@ class Linear:
     intercept: float
     deviation: Floats
 
+    @property
+    def used(self) -> npt.NDArray[np.bool_]:
+        """Whether each slot makes a difference."""
+        found: npt.NDArray[np.bool_] = self.coefficients != 0
+        return found
+
+    def only(self, kept: npt.NDArray[np.bool_]) -> Linear:
+        """The same on a vector of these slots."""
+        return Linear(self.coefficients[kept], self.intercept, self.deviation[kept])
+
 
 @dataclass(frozen=True)
 class Trees:
@@ -64,6 +74,24 @@ class Trees:
     kind: Literal["forest", "boosting"]
     trees: tuple[Nodes, ...]
     slots: int
+
+    @property
+    def used(self) -> npt.NDArray[np.bool_]:
+        """Whether each slot makes a difference."""
+        found = np.zeros(self.slots, bool)
+        for nodes in self.trees:
+            found[nodes["feature"][nodes["left"] >= 0]] = True
+        return found
+
+    def only(self, kept: npt.NDArray[np.bool_]) -> Trees:
+        """The same on a vector of these slots, all that are used among them."""
+        place = np.cumsum(kept) - 1
+        trees = []
+        for nodes in self.trees:
+            moved = nodes.copy()
+            moved["feature"] = np.where(nodes["left"] >= 0, place[nodes["feature"]], -1)
+            trees.append(moved)
+        return Trees(self.kind, tuple(trees), int(kept.sum()))
 
 
 @dataclass(frozen=True)

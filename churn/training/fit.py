@@ -106,17 +106,26 @@ def fit(
         else:
             final = [by_name[part][-1] for part in slopes]
         learnt = dict(zip(slopes, final, strict=True))
-        model, importance = _assembled(labelled.sparkSession, slopes, learnt, scratch)
+        kept = _used(final)
+        model = _assembled(labelled.sparkSession, slopes, learnt, kept, scratch)
         return Fitted(
             model=model,
-            preparation=final[0].preparation,
+            preparation=final[0].preparation.only(kept),
             chosen=chosen,
             slopes=slopes,
             rounds={part: one.rounds for part, one in learnt.items() if one.rounds is not None},
             trials=trials,
-            importance=importance,
+            importance=_by_feature(final[0].preparation, slopes, learnt),
             split=split,
         )
+
+
+def _used(parts: Sequence[Learnt]) -> npt.NDArray[np.bool_]:
+    """The slots that make a difference to some part; those of MLlib's own models are not looked for."""
+    own = [one.learnt.used for one in parts if isinstance(one.learnt, Linear | Trees)]
+    found = np.any(own, axis=0) if len(own) == len(parts) else np.ones(len(parts[0].preparation.slots), bool)
+    found[0] |= not found.any()  # a vector has one slot at least
+    return cast("npt.NDArray[np.bool_]", found)
 
 
 def parts_of(spec: ModelSpec, name: str) -> dict[str, Single]:
@@ -142,21 +151,24 @@ def _trial(parts: Sequence[Sequence[Learnt]]) -> Trial:
 
 
 def _assembled(
-    spark: SparkSession, slopes: Mapping[str, float], learnt: Mapping[str, Learnt], scratch: str
-) -> tuple[PipelineModel, dict[str, float]]:
-    """The pipeline, and each feature's share in what it goes by, greatest first.
+    spark: SparkSession,
+    slopes: Mapping[str, float],
+    learnt: Mapping[str, Learnt],
+    kept: npt.NDArray[np.bool_],
+    scratch: str,
+) -> PipelineModel:
+    """The pipeline.
 
     How far margins may be believed is learnt on later as-ofs. How many leave at all comes and goes with the season, so
     that is what it was over all matured as-ofs.
     """
     first = next(iter(learnt.values()))
     log_odds = np.sum([slope * learnt[part].margin for part, slope in slopes.items()], axis=0)
-    stages, own = preparation(first.preparation), np.zeros(len(first.preparation.slots))
+    stages = preparation(first.preparation.only(kept))
     for part, one in learnt.items():
-        stages += model_stages(part, mllib_model(spark, one.learnt, scratch))
-        own += slopes[part] * one.margin.std() * _importance(one)
-    stages += calibration(spark, slopes, intercept(first.label, first.weight, log_odds))
-    return PipelineModel(stages=stages), _by_feature(first.preparation, own)
+        own = one.learnt.only(kept) if isinstance(one.learnt, Linear | Trees) else one.learnt
+        stages += model_stages(part, mllib_model(spark, own, scratch))
+    return PipelineModel(stages=[*stages, *calibration(spark, slopes, intercept(first.label, first.weight, log_odds))])
 
 
 def mllib_model(spark: SparkSession, learnt: Any, scratch: str) -> Any:
@@ -194,7 +206,9 @@ def importance_of_slots(trees: Trees) -> Floats:
     return cast("Floats", found / (found.sum() or 1.0))
 
 
-def _by_feature(prepared: Preparation, own: Floats) -> dict[str, float]:
+def _by_feature(prepared: Preparation, slopes: Mapping[str, float], learnt: Mapping[str, Learnt]) -> dict[str, float]:
+    """Each feature's share in what the model goes by, greatest first."""
+    own = np.sum([slopes[part] * one.margin.std() * _importance(one) for part, one in learnt.items()], axis=0)
     shares: dict[str, float] = dict.fromkeys((slot.feature for slot in prepared.slots), 0.0)
     for slot, value in zip(prepared.slots, own / (own.sum() or 1.0), strict=True):
         shares[slot.feature] += float(value)

@@ -167,6 +167,15 @@ class Preparation:
             ),
         )
 
+    def only(self, kept: npt.NDArray[np.bool_]) -> Preparation:
+        """The same with these slots alone, and the columns that they need."""
+        slots = tuple(slot for slot, keep in zip(self.slots, kept, strict=True) if keep)
+        needed = {slot.feature for slot in slots}
+        numeric, text, patchy = (
+            tuple(name for name in names if name in needed) for names in (self.numeric, self.text, self.patchy)
+        )
+        return Preparation(numeric, text, patchy, slots)
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The feature columns that are read."""

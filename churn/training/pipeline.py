@@ -28,10 +28,13 @@ _MARGINS: Final = "margins"
 
 def preparation(prepared: Preparation) -> Stages:
     """The stages that turn feature columns into the vector of `Rows.matrix`, to the bit."""
-    columns = [f"{_value(slot)} AS `{_name(slot)}`" for slot in prepared.slots]
+    names = [_name(slot) for slot in prepared.slots]
+    columns = [f"{_value(slot)} AS `{name}`" for slot, name in zip(prepared.slots, names, strict=True)]
     return [
         SQLTransformer(statement=f"SELECT *, {', '.join(columns)} FROM __THIS__"),  # noqa: S608
-        VectorAssembler(inputCols=[_name(slot) for slot in prepared.slots], outputCol=VECTOR),
+        VectorAssembler(inputCols=names, outputCol=VECTOR),
+        # Each stage that follows would plan them again.
+        SQLTransformer(statement=f"SELECT * EXCEPT (`{'`, `'.join(names)}`) FROM __THIS__"),  # noqa: S608
     ]
 
 

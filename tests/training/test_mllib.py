@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyspark.ml import PipelineModel
+from pyspark.ml.classification import RandomForestClassificationModel
 from pyspark.ml.functions import vector_to_array
 from pyspark.ml.linalg import Vectors
 from pyspark.sql import SparkSession
@@ -76,6 +77,19 @@ def test_mllib_gives_the_margin_of_the_library(
         assert isinstance(fitted.learnt, Linear)
         assert model.coefficients.toArray() == pytest.approx(fitted.learnt.coefficients, abs=0)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_slots_that_make_no_difference_can_go(spark: SparkSession, tmp_path: Path, name: str) -> None:
+    matrix, label = made(7, 60, "marks")
+    fitted = ALGORITHMS[name].fit(matrix, label, Conditions(7))
+    kept = fitted.learnt.used
+    kept[0] |= not kept.any()
+    model = mllib_model(spark, fitted.learnt.only(kept), str(tmp_path))
+    place = "predictProbability" if isinstance(model, RandomForestClassificationModel) else "predictRaw"
+    found = [getattr(model, place)(Vectors.dense(row[kept].astype(float)))[1] for row in matrix]
+    assert np.abs(np.array(found) - fitted.margin(matrix)).max() < 1e-12
+    assert model.numFeatures == kept.sum()
 
 
 def test_boosting_stops_where_more_trees_serve_later_rows_no_better() -> None:
