@@ -55,6 +55,7 @@ class Measured:
             raise BadInputError(f"{name}: {', '.join(missing)} is missing; see its contract")
         self._columns: list[Column] = []
         self._evaluated: list[DataFrame] = []
+        self._alike: dict[int, list[int]] = {}
         self._by_value: set[int] = set()
 
     def number(self, column: Column, feature: Windowed, wants: str) -> int:
@@ -69,9 +70,11 @@ class Measured:
             raise BadInputError(
                 f"{where}: {feature.agg} cannot take {evaluated.schema[0].dataType.simpleString()}; cast the Column"
             )
-        found = (number for number, known in enumerate(self._evaluated) if known.sameSemantics(evaluated))
+        alike = self._alike.setdefault(evaluated.semanticHash(), [])
+        found = (number for number in alike if self._evaluated[number].sameSemantics(evaluated))
         number = next(found, len(self._evaluated))
         if number == len(self._evaluated):
+            alike.append(number)
             self._columns.append(column)
             self._evaluated.append(evaluated)
         if wants != "row":
@@ -168,15 +171,37 @@ def _wire(column: Column, measure: Measure) -> Column:
             return F.unix_date(column)
 
 
-def ask(column: str, feature: Windowed, days: Days, measured: Mapping[str, Measured], *, delay: float = 0) -> Ask:
-    """What the workers are to do for one column; `delay` is how many days before as-of a delayed window ends."""
+def ask(
+    asked: Mapping[str, tuple[Windowed, Days]], measured: Mapping[str, Measured], *, delay: float = 0
+) -> dict[str, Ask]:
+    """What the workers are to do for each column; `delay` is how many days before as-of a delayed window ends."""
+    numbers: dict[tuple[str, str], tuple[tuple[str, int] | None, int]] = {}  # a feature is analysed once
+    found = {}
+    for column, (feature, days) in asked.items():
+        known_as = (feature.family, feature.name)
+        if known_as not in numbers:
+            numbers[known_as] = _numbers(feature, measured)
+        cause, number = numbers[known_as]
+        late = delay if feature.delayed else 0
+        found[column] = Ask(
+            column,
+            feature.source.name,
+            number,
+            feature.agg,
+            feature.parameters,
+            days,
+            feature.fill,
+            cause,
+            feature.within_days,
+            late,
+        )
+    return found
+
+
+def _numbers(feature: Windowed, measured: Mapping[str, Measured]) -> tuple[tuple[str, int] | None, int]:
+    """The measure of a feature's cause, if it has one, and its own."""
     effect, cause = feature.measure(), None
-    source, wants = feature.source.name, feature.aggregation.wants
     if feature.cause:
         caused_by, effect = effect
         cause = (feature.cause.name, measured[feature.cause.name].number(caused_by, feature, "row"))
-    number = measured[source].number(effect, feature, wants)
-    late = delay if feature.delayed else 0
-    return Ask(
-        column, source, number, feature.agg, feature.parameters, days, feature.fill, cause, feature.within_days, late
-    )
+    return cause, measured[feature.source.name].number(effect, feature, feature.aggregation.wants)

@@ -51,7 +51,7 @@ def panel(
     asked = windowed_inputs(wanted.values())
     count = buckets or int(str(spine.sparkSession.conf.get("spark.sql.shuffle.partitions")))
     measured = {name: Measured(name, sources) for feature, _ in asked.values() for name in sorted(feature.sources)}
-    asks = tuple(ask(column, feature, days, measured) for column, (feature, days) in asked.items())
+    asks = tuple(ask(asked, measured).values())
     measures = {name: source.measures for name, source in measured.items()}
     plan = Plan(asks=asks, measures=measures, as_ofs=moments, buckets=count, visible=visible)
     customer = F.col("customer_id").cast("string")

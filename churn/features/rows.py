@@ -95,7 +95,7 @@ def looked_for(
     measured = {
         name: Measured(name, sources) for name in sorted({feature.source.name for feature, _ in asked.values()})
     }
-    asks = {name: ask(name, *of, measured, delay=delay) for name, of in asked.items()}
+    asks = ask(asked, measured, delay=delay)
     return Wanted(
         columns=wanted,
         keys=keys,
