@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from churn.dataset.split import Split, schedule, split_in_time
+from churn.dataset.split import Fold, Split, schedule, split_in_time
 from churn.errors import BadInputError, LeakageError
 from churn.labels import LabelWindow
 
@@ -39,3 +39,17 @@ def test_schedule_stops_where_history_would_be_too_short() -> None:
     dates = schedule(newest, since=datetime(2026, 1, 1), every=30, history=90, most=9)
     assert dates == [datetime(2026, 4, 2), datetime(2026, 5, 2), newest]
     assert schedule(newest, since=newest, every=30, history=1, most=9) == []
+
+
+def test_a_fold_trains_on_all_that_is_complete_before_its_later_dates() -> None:
+    split = split_in_time(DAYS, test=[DAYS[5]], window=LabelWindow(lead=0, horizon=45), calibrate=2)
+    assert split.ripe == tuple(DAYS[:4])
+    assert split.folds == (Fold(train=(DAYS[0],), later=(DAYS[2],)), Fold(train=tuple(DAYS[:2]), later=(DAYS[3],)))
+
+
+def test_many_dates_make_three_folds() -> None:
+    days = [datetime(2026, 1, 1) + timedelta(days=number) for number in range(40)]
+    split = split_in_time(days, test=[days[-1]], window=LabelWindow(lead=0, horizon=1, maturity=7), calibrate=7)
+    assert [len(fold.later) for fold in split.folds] == [2, 2, 3]
+    assert tuple(day for fold in split.folds for day in fold.later) == split.calibrate
+    assert [fold.later[0] - fold.train[-1] for fold in split.folds] == [timedelta(days=8)] * 3
