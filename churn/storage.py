@@ -122,10 +122,10 @@ class Lake:
 def _among(column: str, values: object) -> str:
     """The condition that a column has the value, or one of the values of a list."""
     several = values if isinstance(values, list | tuple) else [values]
-    return f"`{column}` IN ({', '.join(map(_sql, several))})"
+    return f"`{column}` IN ({', '.join(map(literal, several))})"
 
 
-def _sql(value: object) -> str:
+def literal(value: object) -> str:
     """A value as a SQL literal; times are UTC."""
     if isinstance(value, bool | int):
         return str(value).lower()
