@@ -34,7 +34,7 @@ from churn.config import DAY, Config, Source
 from churn.contracts import CONTRACTS
 from churn.contracts.contract import Contract, Field
 from churn.errors import BadInputError, ChurnError, ConfigError, HoldError, nearest
-from churn.storage import literal
+from churn.storage import java, literal
 
 MALFORMED: Final = "malformed_row"
 RULES: Final = "_rules"
@@ -45,7 +45,9 @@ UNPARSED: Final = "_unparsed"
 """Column of a raw row: the line that does not fit its header or syntax, where there is one."""
 
 _WHOLE = "_whole"
+_BROKEN = "_broken"
 _SPACE = " \t\r\n\u00a0\u2003\u2009\u202f\u3000\ufeff"
+_TRIMMED = f"coalesce(btrim({{0}}, '{_SPACE}'), '')"
 _UNDECODED = "\ufffd"
 _LATEST = timedelta(days=366)
 _DELIMITERS = (";", "\t", "|", ",")
@@ -107,39 +109,42 @@ def mapped(frame: DataFrame, source: Source, *, latest: str | None = None, raw: 
     known_is_told = "known_time" in expressions
     if not known_is_told:
         del readings["known_time"]
-    failures = {rule: failed for reading in readings.values() for rule, failed in reading.failures.items()}
+    unread = {rule: failed for reading in readings.values() for rule, failed in reading.failures.items()}
     typed = given.selectExpr(
-        *(f"{reading.value} AS `{name}`" for name, reading in readings.items()),
-        *(f"coalesce({failed}, false) AS {_failed(rule)}" for rule, failed in failures.items()),
-        *(f"coalesce({_reject(name)}, false) AS {_reject(name)}" for name in source.reject),
+        *(f"{reading.value} AS {name}" for name, reading in readings.items()),
+        *(f"{failed} AS {_flag(rule)}" for rule, failed in unread.items()),
+        *(f"{_reject(name)} IS TRUE AS {_flag(name)}" for name in source.reject),
         _WHOLE,
         UNPARSED,
     )
     if not known_is_told:
         typed = typed.selectExpr("*", "event_time AS known_time")
 
-    broken = {rule: _failed(rule) for rule in failures}
-    for rule, is_broken in _contract_rules(contract, latest).items():
-        # What could not be read is not also missing, and a known time that is not told has no rule of its own.
-        if rule == "known_time_missing" and not known_is_told:
-            continue
+    rules = _contract_rules(contract, latest)
+    if not known_is_told:
+        del rules["known_time_missing"]  # a known time that is not told has no rule of its own
+    for rule in rules:
         reading = readings.get(rule.removesuffix("_missing"))
-        unread = [f"NOT {_failed(name)}" for name in reading.failures] if reading else []
-        broken[rule] = " AND ".join([is_broken, *unread])
-    broken |= {name: _reject(name) for name in source.reject}
+        # What could not be read is not also missing.
+        rules[rule] += "".join(f" AND NOT {_flag(name)}" for name in (reading.failures if reading else ()))
+    broken = [*unread, *rules, *source.reject]
+    any_broken = " OR ".join([f"{UNPARSED} IS NOT NULL", *map(_flag, broken)])
+    # Flags are columns of their own, so that each is computed once; the code that Spark generates for a row has to
+    # stay below 8,000 bytes, or the JVM never compiles it.
+    flagged = typed.selectExpr("*", *(f"{is_broken} AS {_flag(rule)}" for rule, is_broken in rules.items()))
+    tested = flagged.selectExpr("*", f"{any_broken} AS {_BROKEN}")
     # The list and the JSON are made for broken rows only: nearly all rows end at the first test.
-    is_broken = " OR ".join(f"({one})" for one in (f"{UNPARSED} IS NOT NULL", *broken.values()))
-    listed = ", ".join(f"if({one}, {literal(name)}, null)" for name, one in broken.items())
+    listed = ", ".join(f"if({_flag(rule)}, {literal(rule)}, null)" for rule in broken)
     whole = (
         f"if({UNPARSED} IS NOT NULL, to_json(struct({UNPARSED} AS line)),"
         f" to_json({_WHOLE}, map('ignoreNullFields', 'false')))"
     )
-    rows = typed.selectExpr(
+    rows = tested.selectExpr(
         *contract.schema.names,
-        f"CASE WHEN NOT ({is_broken}) THEN cast(array() AS array<string>)"
+        f"CASE WHEN NOT {_BROKEN} THEN cast(array() AS array<string>)"
         f" WHEN {UNPARSED} IS NOT NULL THEN array('{MALFORMED}')"
         f" ELSE split(concat_ws('\n', {listed}), '\n') END AS {RULES}",
-        f"{whole if raw else f'CASE WHEN {is_broken} THEN {whole} END'} AS {RAW}",
+        f"{whole if raw else f'if({_BROKEN}, {whole}, null)'} AS {RAW}",
     )
     return Mapped(contract, source, rows, known_is_told)
 
@@ -147,31 +152,26 @@ def mapped(frame: DataFrame, source: Source, *, latest: str | None = None, raw: 
 def _given(
     frame: DataFrame, source: Source, contract: Contract, expressions: Mapping[str, str]
 ) -> tuple[DataFrame, Mapping[str, DataType]]:
-    """What the source says, its text trimmed, and the type of each column that it says.
+    """What the source says, its text trimmed and '' where it says nothing, and the type of each column.
 
-    Columns: `_said_*`, what local times need, the owner's rules, the whole row, and the line where it is not whole.
+    Columns: `_said_*`, the owner's rules, the whole row, the line where it is not whole, and what the local times of
+    a zone need.
     """
     found, kinds = _found_columns(frame, source, expressions)
+    rest = [*map(_reject, source.reject), _WHOLE, UNPARSED]
+    said = {
+        name: f"{_TRIMMED.format(_said(name))} AS {_said(name)}" if isinstance(kind, StringType) else _said(name)
+        for name, kind in kinds.items()
+    }
+    given = found.selectExpr(*said.values(), *rest)
     times = [field.name for field in contract.columns if isinstance(field.data_type, TimestampType)]
     walls = [name for name in times if isinstance(kinds.get(name), StringType | TimestampNTZType | DateType)]
-    rest = [*map(_reject, source.reject), _WHOLE, UNPARSED]
-
-    def texts(sql: str) -> Iterator[str]:
-        for name, kind in kinds.items():
-            said = _said(name)
-            yield f"{sql.format(said)} AS {said}" if isinstance(kind, StringType) else said
-
-    given = found.selectExpr(*texts(f"btrim({{}}, '{_SPACE}')"), *rest).selectExpr(
-        *texts("if({0} != '', {0}, null)"),
-        *(f"cast(try_cast({_said(name)} AS timestamp_ntz) AS timestamp) AS _wall_{name}" for name in walls),
-        *rest,
-    )
     if source.zone == "UTC" or not walls:
         return given, kinds
     # The first and the second instant that a local time may mean. The second is read with the zone's offset of a day
     # later; the two differ only around a change of the clock.
     zone, day = literal(source.zone), "INTERVAL 1 DAY"
-    return given.selectExpr(
+    return given.selectExpr("*", *(f"{_wall(name)} AS _wall_{name}" for name in walls)).selectExpr(
         "*",
         *(f"to_utc_timestamp(_wall_{name}, {zone}) AS _first_{name}" for name in walls),
         *(f"to_utc_timestamp(_wall_{name} + {day}, {zone}) - {day} AS _second_{name}" for name in walls),
@@ -310,8 +310,8 @@ def _reject(rule: str) -> str:
     return f"`_reject_{rule}`"
 
 
-def _failed(rule: str) -> str:
-    return f"_failed_{rule}"
+def _flag(rule: str) -> str:
+    return f"`_flag_{rule}`"
 
 
 def _mapping_rules(contract: Contract) -> list[str]:
@@ -339,13 +339,23 @@ def _reading(field: Field, source: Source, kinds: Mapping[str, DataType]) -> _Re
     if isinstance(field.data_type, TimestampType):
         return _time(field, source, value, kind)
     if isinstance(field.data_type, StringType):
-        is_text = isinstance(kind, StringType)
-        undecoded = {f"{field.name}_undecodable": f"contains({value}, '{_UNDECODED}')"} if is_text else {}
-        return _Reading(f"cast({value} AS string)", undecoded)
+        if not isinstance(kind, StringType):
+            return _Reading(f"cast({value} AS string)", {})
+        undecoded = {f"{field.name}_undecodable": f"contains({value}, '{_UNDECODED}')"}
+        return _Reading(f"if({value} = '', null, {value})", undecoded)
     read = f"try_cast({value} AS {field.type})"
     if isinstance(field.data_type, IntegerType) and isinstance(kind, FloatType | DoubleType | DecimalType):
         read = f"if({read} = {value}, {read}, null)"
-    return _Reading(read, {f"{field.name}_unreadable": f"{value} IS NOT NULL AND {read} IS NULL"})
+    return _Reading(read, {f"{field.name}_unreadable": f"{_is_said(value, kind)} AND {read} IS NULL"})
+
+
+def _is_said(value: str, kind: DataType) -> str:
+    return f"{value} != ''" if isinstance(kind, StringType) else f"{value} IS NOT NULL"
+
+
+def _wall(name: str) -> str:
+    """The time that the clock on the wall showed, as if in UTC."""
+    return f"cast(try_cast({_said(name)} AS timestamp_ntz) AS timestamp)"
 
 
 def _time(field: Field, source: Source, value: str, kind: DataType) -> _Reading:
@@ -364,8 +374,10 @@ def _time(field: Field, source: Source, value: str, kind: DataType) -> _Reading:
             f"{place} {name} is {kind.simpleString()}, want a time; for seconds since 1970 write"
             " timestamp_seconds(...), for milliseconds timestamp_millis(...)"
         )
-    wall, read, failures = f"_wall_{name}", f"_wall_{name}", {}
+    wall = read = _wall(name)
+    in_gap = ""
     if source.zone != "UTC":
+        wall = f"_wall_{name}"
         first, second, zone = f"_first_{name}", f"_second_{name}", literal(source.zone)
         is_repeated = f"{second} > {first} AND from_utc_timestamp({second}, {zone}) = {wall}"
         in_gap = f"from_utc_timestamp({first}, {zone}) != {wall}"
@@ -373,14 +385,12 @@ def _time(field: Field, source: Source, value: str, kind: DataType) -> _Reading:
             # A date is its first instant, also where the clock skips midnight.
             in_gap += f" AND contains(cast({value} AS string), ':')"
         read = f"CASE WHEN {is_repeated} THEN {second} WHEN NOT ({in_gap}) THEN {first} END"
-        failures = {f"{name}_clock_gap": in_gap}
-    if isinstance(kind, StringType):
-        has_offset, instant = f"rlike({value}, {literal(_HAS_OFFSET)})", f"try_cast({value} AS timestamp)"
-        read = f"if({has_offset}, {instant}, {read})"
-        unread = f"{value} IS NOT NULL AND if({has_offset}, {instant} IS NULL, {wall} IS NULL)"
-        failures = {rule: f"NOT {has_offset} AND {gap}" for rule, gap in failures.items()}
-        failures |= {f"{name}_unreadable": unread}
-    return _Reading(read, failures)
+    if not isinstance(kind, StringType):
+        return _Reading(read, {f"{name}_clock_gap": f"({in_gap}) IS TRUE"} if in_gap else {})
+    has_offset, instant = f"rlike({value}, {literal(_HAS_OFFSET)})", f"try_cast({value} AS timestamp)"
+    failures = {f"{name}_clock_gap": f"(NOT {has_offset} AND {in_gap}) IS TRUE"} if in_gap else {}
+    failures[f"{name}_unreadable"] = f"{value} != '' AND if({has_offset}, {instant}, {wall}) IS NULL"
+    return _Reading(f"if({has_offset}, {instant}, {read})", failures)
 
 
 def utc(moment: datetime) -> datetime:
@@ -530,14 +540,15 @@ def _header(source: Source, file: str, line: str, options: Mapping[str, str]) ->
     return names
 
 
-def _first_line(jvm: Any, conf: Any, file: str, encoding: str) -> str:
+def _first_line(spark: SparkSession, conf: Any, file: str, encoding: str) -> str:
     """The first line that is not blank, of a file that may be compressed."""
-    path = jvm.org.apache.hadoop.fs.Path(file)
+    path = java(spark, "org.apache.hadoop.fs.Path")(file)
     stream = path.getFileSystem(conf).open(path)
     try:
-        codec = jvm.org.apache.hadoop.io.compress.CompressionCodecFactory(conf).getCodec(path)
+        codec = java(spark, "org.apache.hadoop.io.compress.CompressionCodecFactory")(conf).getCodec(path)
         plain = codec.createInputStream(stream) if codec is not None else stream
-        reader = jvm.java.io.BufferedReader(jvm.java.io.InputStreamReader(plain, encoding))
+        decoded = java(spark, "java.io.InputStreamReader")(plain, encoding)
+        reader = java(spark, "java.io.BufferedReader")(decoded)
         while (line := reader.readLine()) is not None:
             if text := str(line).strip(_SPACE):
                 return text
@@ -549,9 +560,8 @@ def _first_line(jvm: Any, conf: Any, file: str, encoding: str) -> str:
 def _nonempty(spark: SparkSession, source: Source) -> dict[str, str]:
     """The files that hold at least one line, with their first; an empty one among others holds no rows."""
     encoding = source.options.get("encoding", source.options.get("charset", "UTF-8"))
-    jvm: Any = spark.sparkContext._jvm
     conf = spark._jsparkSession.sessionState().newHadoopConf()
-    files = {name: _first_line(jvm, conf, name, encoding) for name, size in _files(spark, source) if size}
+    files = {name: _first_line(spark, conf, name, encoding) for name, size in _files(spark, source) if size}
     if not any(files.values()):
         raise _absent(source, "is empty: no rows and no header")
     return {name: line for name, line in files.items() if line}
@@ -574,8 +584,7 @@ def _files(spark: SparkSession, source: Source) -> list[tuple[str, int]]:
 
 def _found(spark: SparkSession, source: Source) -> list[tuple[str, int]] | None:
     """The same, or null where nothing has such a name."""
-    jvm: Any = spark.sparkContext._jvm
-    place = jvm.org.apache.hadoop.fs.Path(source.path)
+    place = java(spark, "org.apache.hadoop.fs.Path")(source.path)
     system = place.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
 
     def walk(status: Any) -> Iterator[tuple[str, int]]:
