@@ -35,10 +35,18 @@ CONFLICT: Final = "conflicting_id"
 LEDGER: Final = "ledger"
 QUARANTINE: Final = "quarantine"
 
-_LEDGER_SCHEMA = (
-    "source string, batch string, as_of timestamp, rows_in bigint, accepted bigint, duplicate bigint,"
-    " quarantined bigint, rules map<string,bigint>, first_event timestamp, last_event timestamp"
-)
+_LEDGER = {
+    "source": "string",
+    "batch": "string",
+    "as_of": "timestamp",
+    "rows_in": "bigint",
+    "accepted": "bigint",
+    "duplicate": "bigint",
+    "quarantined": "bigint",
+    "rules": "map<string,bigint>",
+    "first_event": "timestamp",
+    "last_event": "timestamp",
+}
 _SLOT = "_slot"
 _EXAMPLES = 3
 _TOP_RULES = 3
@@ -513,9 +521,33 @@ def _write(spark: SparkSession, lake: Lake, batches: Sequence[_Batch]) -> None:
         for one in batches
         if one.quarantined is not None
     ]
-    none = spark.createDataFrame([], "source string, batch string, rules array<string>, raw string")
-    lake.replace(reduce(DataFrame.unionByName, quarantined) if quarantined else none, QUARANTINE, place)
-    lake.replace(spark.createDataFrame([astuple(one.row) for one in batches], _LEDGER_SCHEMA), LEDGER, place)
+    lake.replace(reduce(DataFrame.unionByName, quarantined or [_no_rows(spark)]), QUARANTINE, place)
+    lake.replace(_ledger(spark, [one.row for one in batches]), LEDGER, place)
+
+
+def _no_rows(spark: SparkSession) -> DataFrame:
+    columns = {"source": "string", "batch": "string", "rules": "array<string>", "raw": "string"}
+    return spark.range(0).selectExpr(*(f"cast(null AS {kind}) AS {name}" for name, kind in columns.items()))
+
+
+def _ledger(spark: SparkSession, rows: Sequence[LedgerRow]) -> DataFrame:
+    """The rows as literals: from a list of Python's, Spark would start a Python worker for them."""
+    structs = (
+        "named_struct("
+        + ", ".join(
+            f"'{name}', cast({_cell(cell)} AS {kind})"
+            for (name, kind), cell in zip(_LEDGER.items(), astuple(row), strict=True)
+        )
+        + ")"
+        for row in rows
+    )
+    return spark.range(1).selectExpr(f"inline(array({', '.join(structs)}))")
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, Mapping):
+        return f"map({', '.join(literal(one) for item in value.items() for one in item)})"
+    return "null" if value is None else literal(value)
 
 
 def _write_accepted(lake: Lake, batch: _Batch) -> None:
