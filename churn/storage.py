@@ -56,8 +56,8 @@ class Lake:
         """The newest version, null before the first write."""
         if not self.exists(name):
             return None
-        newest = DeltaTable.forPath(self.spark, self.path(name)).history(1).select("version").head()
-        return int(newest["version"]) if newest is not None else None
+        log = java(self.spark, "org.apache.spark.sql.delta.DeltaLog")
+        return int(log.forTableWithSnapshot(self.spark._jsparkSession, self.path(name))._2().version())
 
     def replace(self, df: DataFrame, name: str, where: Mapping[str, object], *, widen: bool = False) -> None:
         """Put `df` in the place of the rows whose columns have these values; an empty `where` is the whole table.
@@ -118,19 +118,23 @@ class Lake:
         return not any(entry.isFile() for entry in self._entries(path))
 
     def _entries(self, path: str) -> list[Any]:
-        jvm: Any = self.spark.sparkContext._jvm
-        place = jvm.org.apache.hadoop.fs.Path(path)
+        place = java(self.spark, "org.apache.hadoop.fs.Path")(path)
         files = place.getFileSystem(self.spark._jsparkSession.sessionState().newHadoopConf())
         return list(files.listStatus(place)) if files.exists(place) else []
+
+
+def java(spark: SparkSession, name: str) -> Any:
+    """A class of the JVM by its whole name. Part by part, Py4J would look for each package in every jar first."""
+    return getattr(spark.sparkContext._jvm, name)
 
 
 def _among(column: str, values: object) -> str:
     """The condition that a column has the value, or one of the values of a list."""
     several = values if isinstance(values, list | tuple) else [values]
-    return f"`{column}` IN ({', '.join(map(_sql, several))})"
+    return f"`{column}` IN ({', '.join(map(literal, several))})"
 
 
-def _sql(value: object) -> str:
+def literal(value: object) -> str:
     """A value as a SQL literal; times are UTC."""
     if isinstance(value, bool | int):
         return str(value).lower()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, Literal
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
@@ -33,11 +33,7 @@ def arriving(spark: SparkSession, config: Config, name: str, place: Place) -> Ma
         return None
     schema = _raw_schema(spark, source)
     raw = _files(spark, config, source, where, schema) if place == "files" else _topic(spark, config, where, schema)
-    return mapped(raw, source, latest=_tomorrow())
-
-
-def _tomorrow() -> Column:
-    return F.current_timestamp() + F.expr("interval 1 day")
+    return mapped(raw, source, latest="current_timestamp() + INTERVAL 1 DAY")
 
 
 def _raw_schema(spark: SparkSession, source: Source) -> StructType:

@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Final
 
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
+from pyspark.sql import DataFrame
 from pyspark.sql.types import (
     BooleanType,
     DataType,
@@ -25,6 +24,7 @@ from pyspark.sql.types import (
 )
 
 from churn.errors import ContractError, nearest
+from churn.storage import literal
 
 MICROS_PER_DAY: Final = 86_400_000_000
 """Microseconds in a day of UTC; the engine's time is whole microseconds."""
@@ -62,19 +62,19 @@ class Field:
     def data_type(self) -> DataType:
         return _data_type(self.type)
 
-    def rules(self) -> dict[str, Column]:
-        """What the field forbids: rule name -> true where broken, never null."""
-        value = F.col(self.name)
-        broken: dict[str, Column] = {}
+    def rules(self) -> dict[str, str]:
+        """What the field forbids: rule name -> SQL condition, true where broken, never null."""
+        broken: dict[str, str] = {}
         if self.required:
-            broken[f"{self.name}_missing"] = value.isNull()
+            broken[f"{self.name}_missing"] = f"`{self.name}` IS NULL"
         if self.values is not None:
-            broken[f"{self.name}_unknown"] = ~value.isin(*self.values)
+            allowed = ", ".join(map(literal, self.values))
+            broken[f"{self.name}_unknown"] = f"coalesce(`{self.name}` NOT IN ({allowed}), false)"
         if self.minimum is not None:
-            broken[f"{self.name}_too_small"] = value < self.minimum
+            broken[f"{self.name}_too_small"] = f"coalesce(`{self.name}` < {self.minimum}, false)"
         if self.maximum is not None:
-            broken[f"{self.name}_too_large"] = value > self.maximum
-        return {name: F.coalesce(rule, F.lit(False)) for name, rule in broken.items()}
+            broken[f"{self.name}_too_large"] = f"coalesce(`{self.name}` > {self.maximum}, false)"
+        return broken
 
 
 BOOKKEEPING: Final = (
@@ -142,10 +142,12 @@ class Contract:
             )
         return df
 
-    def rules(self) -> dict[str, Column]:
-        """Everything the contract forbids: rule name -> true where broken, never null."""
+    def rules(self) -> dict[str, str]:
+        """Everything the contract forbids: rule name -> SQL condition, true where broken, never null.
+
+        Text rather than columns: a source has some thirty, and each column would be a dozen calls into the JVM.
+        """
         broken = {name: rule for field in self.columns for name, rule in field.rules().items()}
-        event, known = F.col("event_time"), F.col("known_time")
-        broken["known_before_event"] = F.coalesce(known < event, F.lit(False))
-        broken["before_1900"] = F.coalesce(F.least(event, known) < F.lit(_EARLIEST), F.lit(False))
+        broken["known_before_event"] = "coalesce(known_time < event_time, false)"
+        broken["before_1900"] = f"coalesce(least(event_time, known_time) < {literal(_EARLIEST)}, false)"
         return broken

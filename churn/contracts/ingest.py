@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import reduce
 from typing import Final
@@ -29,16 +29,24 @@ from churn.contracts.source import (
     utc,
 )
 from churn.errors import BadInputError, ChurnError, ConfigError, HoldError, nearest
-from churn.storage import Lake
+from churn.storage import Lake, literal
 
 CONFLICT: Final = "conflicting_id"
 LEDGER: Final = "ledger"
 QUARANTINE: Final = "quarantine"
 
-_LEDGER_SCHEMA = (
-    "source string, batch string, as_of timestamp, rows_in bigint, accepted bigint, duplicate bigint,"
-    " quarantined bigint, rules map<string,bigint>, first_event timestamp, last_event timestamp"
-)
+_LEDGER = {
+    "source": "string",
+    "batch": "string",
+    "as_of": "timestamp",
+    "rows_in": "bigint",
+    "accepted": "bigint",
+    "duplicate": "bigint",
+    "quarantined": "bigint",
+    "rules": "map<string,bigint>",
+    "first_event": "timestamp",
+    "last_event": "timestamp",
+}
 _SLOT = "_slot"
 _EXAMPLES = 3
 _TOP_RULES = 3
@@ -82,7 +90,9 @@ class _Batch:
 
     mapped: Mapped
     judged: DataFrame
-    quarantined: DataFrame
+    """Every sound row with what becomes of it, and the rows of other batches that stand beside one."""
+    quarantined: DataFrame | None
+    """The raw rows that are not accepted, with the rules they broke; null = there are none."""
     row: LedgerRow
     declared: int
     """Quarantined rows that the owner's own `reject` rules name."""
@@ -176,96 +186,118 @@ def versions(
     `_touched`: the batch of another's row whose `superseded_at` changes.
     """
     content = [name for name in contract.schema.names if name != "known_time"]
-    mine = F.col("_mine")
     # A hash passes over nulls; with which are null beside it, a value that moves to another column is a change.
-    says = F.xxhash64(*content, *(F.col(name).isNull() for name in content)).alias("_says")
-    rows = _side_by_side(incoming, others).select("*", says)
-    key = Window.partitionBy(*contract.key)
+    says = f"xxhash64({', '.join([*content, *(f'{name} IS NULL' for name in content)])}) AS _says"
+    rows = _side_by_side(incoming, others).selectExpr("*", says)
+    by = f"PARTITION BY {', '.join(contract.key)}"
     if others is not None and not known_is_told and as_of is not None:
-        moment = F.lit(utc(as_of))
-        is_later = F.max(~mine & (F.col("known_time") < moment)).over(key)
-        known = F.when(mine & is_later, F.greatest("event_time", moment)).otherwise(F.col("known_time"))
-        rows = rows.withColumn("known_time", known)
+        moment = literal(utc(as_of))
+        is_later = f"max(NOT _mine AND known_time < {moment}) OVER ({by})"
+        known = f"if(_mine AND {is_later}, greatest(event_time, {moment}), known_time) AS known_time"
+        rows = rows.selectExpr(*(name for name in rows.columns if name != "known_time"), known)
 
     # All windows ask for one order, so rows are sorted once.
-    every = (Window.unboundedPreceding, Window.unboundedFollowing)
-    in_order = key.orderBy("known_time", "_mine")
-    of_moment = Window.partitionBy(*contract.key, "known_time").orderBy("_mine").rowsBetween(*every)
-    differs = F.min("_says").over(of_moment) != F.max("_says").over(of_moment)
+    every = "ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING"
+    of_moment = f"OVER ({by}, known_time ORDER BY _mine {every})"
+    differs = f"min(_says) {of_moment} != max(_says) {of_moment}"
+    in_order = f"{by} ORDER BY known_time, _mine"
     if not known_is_told:
         # Nothing orders two rows of one batch, and without an as-of not even two batches.
-        rivals = F.col("_says") if as_of is None else F.when(mine, F.col("_says"))
-        of_key = in_order.rowsBetween(*every)
-        differs |= F.coalesce(F.min(rivals).over(of_key) != F.max(rivals).over(of_key), F.lit(False))
-    rows = rows.withColumn("_conflict", mine & differs)
+        rivals = "_says" if as_of is None else "if(_mine, _says, null)"
+        of_key = f"OVER ({in_order} {every})"
+        differs = f"({differs} OR coalesce(min({rivals}) {of_key} != max({rivals}) {of_key}, false))"
+    rows = rows.selectExpr("*", f"_mine AND {differs} AS _conflict")
 
-    before = in_order.rowsBetween(Window.unboundedPreceding, -1)
-    said_before = F.last(F.when(~F.col("_conflict"), F.col("_says")), ignorenulls=True).over(before)
-    rows = rows.withColumn(
-        "_status",
-        F.when(F.col("_conflict"), "quarantined")
-        .when(mine & F.coalesce(said_before == F.col("_says"), F.lit(False)), "duplicate")
-        .when(mine, "accepted"),
+    before = f"OVER ({in_order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
+    said_before = f"last_value(if(_conflict, null, _says)) IGNORE NULLS {before}"
+    rows = rows.selectExpr(
+        "*",
+        "CASE WHEN _conflict THEN 'quarantined'"
+        f" WHEN _mine AND coalesce({said_before} = _says, false) THEN 'duplicate' WHEN _mine THEN 'accepted' END"
+        " AS _status",
     )
-    by = ", ".join(f"`{name}`" for name in contract.key)
-    following = F.expr(f"lead(_stays) ignore nulls over (partition by {by} order by known_time, _mine)")
-    rows = rows.withColumn("_stays", F.when(~mine | (F.col("_status") == "accepted"), F.col("known_time")))
-    rows = rows.withColumn("superseded_at", F.when(F.col("_stays").isNotNull(), following))
-    is_touched = ~mine & ~F.col("superseded_at").eqNullSafe(F.col("_was_superseded_at"))
-    return rows.select(
+    rows = rows.selectExpr("*", "if(NOT _mine OR _status = 'accepted', known_time, null) AS _stays")
+    following = f"lead(_stays) IGNORE NULLS OVER ({in_order})"
+    rows = rows.selectExpr("*", f"if(_stays IS NOT NULL, {following}, null) AS superseded_at")
+    return rows.selectExpr(
         *contract.schema.names,
         "superseded_at",
         "_status",
-        F.when(F.col("_conflict"), F.array(F.lit(CONFLICT))).otherwise(F.array()).cast("array<string>").alias(RULES),
-        F.when(is_touched, F.col("_batch")).alias("_touched"),
+        f"cast(if(_conflict, array('{CONFLICT}'), array()) AS array<string>) AS {RULES}",
+        "if(NOT _mine AND NOT superseded_at <=> _was_superseded_at, _batch, null) AS _touched",
     )
 
 
 def _side_by_side(incoming: DataFrame, others: DataFrame | None) -> DataFrame:
-    none = F.lit(None)
-    mine = incoming.withColumns(
-        {"_was_superseded_at": none.cast("timestamp"), "_batch": none.cast("string"), "_mine": F.lit(True)}
-    )
+    none = ("cast(null AS timestamp) AS _was_superseded_at", "cast(null AS string) AS _batch")
+    mine = incoming.selectExpr("*", *none, "true AS _mine")
     if others is None:
         return mine
     renamed = others.withColumnsRenamed({"superseded_at": "_was_superseded_at", "batch": "_batch"})
-    return mine.unionByName(renamed.withColumn("_mine", F.lit(False)))
+    return mine.unionByName(renamed.selectExpr("*", "false AS _mine"))
 
 
-def _judged(
-    lake: Lake | None, mapped: Mapped, *, batch: str, as_of: datetime | None, keep: Callable[[DataFrame], DataFrame]
-) -> DataFrame:
-    """Every row with what becomes of it, and the rows of other batches that stand beside one.
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a source, and of them those that do not stand alone."""
+
+    all: DataFrame
+    """With `_slot`, a hash of the key; null where a rule is broken."""
+    counts: list[Row]
+    """By `_rules`: how many rows, and the first and last event time; under null those that share a slot."""
+    slots: DataFrame | None
+    """The slots that more than one row has, here or in another batch; null = none."""
+    others: DataFrame | None
+    """The rows of other batches that stand beside one."""
+
+
+def _read(lake: Lake | None, mapped: Mapped, *, batch: str, keep: Callable[[DataFrame], DataFrame]) -> _Rows:
+    """Read once: the frame serves the search, the counts and every write.
 
     Nearly all rows share their key with no other and are sorted where they lie: only hashes of keys are shuffled to
     find the rest, and only the rest is.
     """
-    contract = mapped.contract
-    slot = F.xxhash64(*contract.key).alias(_SLOT)
-    # Read once: the frame below serves the search, the counts and every write.
-    rows = keep(mapped.rows.withColumn(_SLOT, F.when(F.size(RULES) == 0, slot)))
-    crowded = rows.groupBy(_SLOT).count().where(F.col(_SLOT).isNotNull() & (F.col("count") > 1)).select(_SLOT)
-    others = None
-    if lake is not None and _has_others(lake, contract, batch):
-        table = lake.read(contract.name).select("*", slot)
+    slot = f"xxhash64({', '.join(mapped.contract.key)})"
+    rows = keep(mapped.rows.selectExpr("*", f"if(size({RULES}) = 0, {slot}, null) AS {_SLOT}"))
+    counted = keep(
+        rows.groupingSets([[F.col(_SLOT)], [F.col(RULES)]], _SLOT, RULES)
+        .agg(F.expr("count(*) AS n"), F.expr("min(event_time) AS first"), F.expr("max(event_time) AS last"))
+        .where(f"{RULES} IS NOT NULL OR (n > 1 AND {_SLOT} IS NOT NULL)")
+    )
+    # Counted first, so that how to join is chosen by its size, and no broadcast times out over reading the source.
+    counts = (
+        counted.groupBy(RULES)
+        .agg(F.expr("sum(n) AS n"), F.expr("min(first) AS first"), F.expr("max(last) AS last"))
+        .collect()
+    )
+    crowded = counted.where(f"{RULES} IS NULL").select(_SLOT)
+    if lake is not None and _has_others(lake, mapped.contract, batch):
+        table = lake.read(mapped.contract.name).selectExpr("*", f"{slot} AS {_SLOT}")
         concerned = rows.select(_SLOT).unionByName(table.where(F.col("batch") == batch).select(_SLOT))
         others = keep(table.where(F.col("batch") != batch).join(concerned, on=_SLOT, how="left_semi"))
-        crowded = crowded.unionByName(others.select(_SLOT)).distinct()
-        others = others.drop(_SLOT)
-    crowded = keep(crowded)
-    # Counted first, so that how to join is chosen by its size, and no broadcast times out over reading the source.
-    crowded.count()
-    together = rows.join(crowded, on=_SLOT, how="left_semi").select(*contract.schema.names)
-    sorted_out = versions(together, others, contract, known_is_told=mapped.known_is_told, as_of=as_of)
-    alone = rows.join(crowded, on=_SLOT, how="left_anti").select(
+        crowded = keep(crowded.unionByName(others.select(_SLOT)).distinct())
+        return _Rows(rows, counts, crowded if crowded.count() else None, others.drop(_SLOT))
+    return _Rows(rows, counts, crowded if any(one[RULES] is None for one in counts) else None, None)
+
+
+def _judged(
+    rows: _Rows, mapped: Mapped, *, as_of: datetime | None, keep: Callable[[DataFrame], DataFrame]
+) -> tuple[DataFrame, DataFrame | None]:
+    """Every sound row with what becomes of it and the rows of other batches beside one; those not alone once more."""
+    contract = mapped.contract
+    sound = rows.all.where(f"{_SLOT} IS NOT NULL")
+    alone = [
         *contract.schema.names,
-        F.lit(None).cast("timestamp").alias("superseded_at"),
-        F.when(F.col(_SLOT).isNull(), "quarantined").otherwise("accepted").alias("_status"),
+        "cast(null AS timestamp) AS superseded_at",
+        "'accepted' AS _status",
         RULES,
-        F.lit(None).cast("string").alias("_touched"),
-        RAW,
-    )
-    return alone.unionByName(keep(sorted_out).withColumn(RAW, F.lit(None).cast("string")))
+        "cast(null AS string) AS _touched",
+    ]
+    if rows.slots is None:
+        return sound.selectExpr(*alone), None
+    together = sound.join(rows.slots, on=_SLOT, how="left_semi").select(*contract.schema.names)
+    sorted_out = keep(versions(together, rows.others, contract, known_is_told=mapped.known_is_told, as_of=as_of))
+    return sound.join(rows.slots, on=_SLOT, how="left_anti").selectExpr(*alone).unionByName(sorted_out), sorted_out
 
 
 def _has_others(lake: Lake, contract: Contract, batch: str) -> bool:
@@ -290,23 +322,31 @@ def _judge(
     first = source.is_daily and as_of is not None and _is_first(lake, source, as_of)
     mapped = map_source(spark, of_batch(spark, source, as_of, first=first), as_of=as_of)
     with _explained(source):
-        judged = _judged(lake, mapped, batch=batch, as_of=as_of, keep=keep)
-        counts = (
-            judged.groupBy("_status", RULES, "_touched")
-            .agg(F.count("*").alias("n"), F.min("event_time").alias("first"), F.max("event_time").alias("last"))
-            .collect()
-        )
-        row = _ledger_row(source, batch, as_of, counts)
+        rows = _read(lake, mapped, batch=batch, keep=keep)
+        judged, sorted_out = _judged(rows, mapped, as_of=as_of, keep=keep)
+        fates = _fates(sorted_out)
+        row = _ledger_row(source, batch, as_of, rows.counts, fates)
+        if CONFLICT in row.rules:  # rows in conflict do not count for the first and the last event
+            usable = judged.where("_status IN ('accepted', 'duplicate')")
+            first, last = usable.selectExpr("min(event_time)", "max(event_time)").collect()[0]
+            row = replace(row, first_event=_utc(first), last_event=_utc(last))
         return _Batch(
             mapped=mapped,
             judged=judged,
-            quarantined=_quarantined(spark, mapped, judged, row, as_of=as_of, keep=keep),
+            quarantined=_quarantined(spark, mapped, rows.all, sorted_out, row, as_of=as_of, keep=keep),
             row=row,
-            declared=sum(one["n"] for one in counts if set(one[RULES]) & set(source.reject)),
+            declared=sum(one["n"] for one in rows.counts if set(one[RULES] or ()) & set(source.reject)),
             came=_came(spark, source, row, as_of),
             missing_days=_missing_days(judged, source, as_of),
-            touched=tuple(sorted({one["_touched"] for one in counts if one["_touched"] is not None})),
+            touched=tuple(sorted({one["_touched"] for one in fates if one["_touched"] is not None})),
         )
+
+
+def _fates(sorted_out: DataFrame | None) -> list[Row]:
+    """How many of the rows that do not stand alone have each status, and which other batches are touched."""
+    return (
+        [] if sorted_out is None else sorted_out.groupBy("_status", "_touched").agg(F.expr("count(*) AS n")).collect()
+    )
 
 
 @contextmanager
@@ -325,58 +365,68 @@ def _explained(source: Source) -> Iterator[None]:
         ) from error
 
 
-def _ledger_row(source: Source, batch: str, as_of: datetime | None, counts: list[Row]) -> LedgerRow:
+def _ledger_row(source: Source, batch: str, as_of: datetime | None, counts: list[Row], fates: list[Row]) -> LedgerRow:
     n: Counter[str] = Counter()
-    rules: Counter[str] = Counter()
-    firsts, lasts = [], []
+    for fate in fates:
+        n[fate["_status"]] += fate["n"]
+    rules: Counter[str] = Counter({CONFLICT: n["quarantined"]} if n["quarantined"] else {})
+    together = n["accepted"] + n["duplicate"] + n["quarantined"]
+    first = last = None
     for one in counts:
-        if one["_status"] is None:
+        if one[RULES] is None:
             continue
-        n[one["_status"]] += one["n"]
-        rules.update(dict.fromkeys(one[RULES], one["n"]))
-        if one["_status"] != "quarantined":
-            firsts.append(one["first"])
-            lasts.append(one["last"])
+        if not one[RULES]:
+            n["accepted"] += one["n"] - together
+            first, last = one["first"], one["last"]
+        else:
+            n["quarantined"] += one["n"]
+            rules.update(dict.fromkeys(one[RULES], one["n"]))
     return LedgerRow(
         source=source.name,
         batch=batch,
         as_of=utc(as_of) if as_of else None,
-        rows_in=n.total(),
+        rows_in=n["accepted"] + n["duplicate"] + n["quarantined"],
         accepted=n["accepted"],
         duplicate=n["duplicate"],
         quarantined=n["quarantined"],
         rules=dict(sorted(rules.items(), key=lambda item: (-item[1], item[0]))),
-        first_event=utc(min(firsts)) if firsts else None,
-        last_event=utc(max(lasts)) if lasts else None,
+        first_event=_utc(first),
+        last_event=_utc(last),
     )
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else utc(moment)
 
 
 def _quarantined(
     spark: SparkSession,
     mapped: Mapped,
-    judged: DataFrame,
+    rows: DataFrame,
+    sorted_out: DataFrame | None,
     row: LedgerRow,
     *,
     as_of: datetime | None,
     keep: Callable[[DataFrame], DataFrame],
-) -> DataFrame:
+) -> DataFrame | None:
     """The raw rows that are not accepted, with the rules they broke.
 
     A sound row leaves its raw row behind when it is mapped, so those that turn out to contradict each other are read
     again; ChurnError if the source has changed since.
     """
-    broken = judged.where((F.col("_status") == "quarantined") & F.col(RAW).isNotNull()).select(RULES, RAW)
-    if CONFLICT not in row.rules:
+    conflicts = row.rules.get(CONFLICT, 0)
+    broken = rows.where(f"{_SLOT} IS NULL").select(RULES, RAW) if row.quarantined > conflicts else None
+    if not conflicts or sorted_out is None:
         return broken
     key = [*mapped.contract.key, *(["known_time"] if mapped.known_is_told else [])]
-    conflicting = judged.where(F.array_contains(RULES, CONFLICT)).select(*key).distinct()
+    conflicting = sorted_out.where("_status = 'quarantined'").select(*key).distinct()
     again = map_source(spark, mapped.source, as_of=as_of, raw=True).rows.where(F.size(RULES) == 0)
     found = keep(again.join(conflicting, on=key, how="left_semi").select(F.array(F.lit(CONFLICT)).alias(RULES), RAW))
-    if found.count() != row.rules[CONFLICT]:
+    if found.count() != conflicts:
         raise ChurnError(
             f"{mapped.source.name}: the source changed while it was read; nothing was written, run it again"
         )
-    return broken.unionByName(found)
+    return broken.unionByName(found) if broken is not None else found
 
 
 def _is_first(lake: Lake | None, source: Source, as_of: datetime) -> bool:
@@ -450,7 +500,7 @@ def _problem(batch: _Batch) -> str | None:
 
 def _examples(batch: _Batch) -> dict[str, tuple[str, ...]]:
     """The first raw rows of each broken rule, in the order of their text."""
-    if not batch.row.quarantined:
+    if batch.quarantined is None:
         return {}
     each = batch.quarantined.select(F.explode(RULES).alias("rule"), F.col(RAW).alias("raw"))
     ranked = each.withColumn("place", F.row_number().over(Window.partitionBy("rule").orderBy("raw")))
@@ -465,24 +515,46 @@ def _write(spark: SparkSession, lake: Lake, batches: Sequence[_Batch]) -> None:
     for one in batches:
         _write_accepted(lake, one)
     place = {"source": [one.row.source for one in batches], "batch": batches[0].row.batch}
+    named = (f"{literal(place['batch'])} AS batch", f"{RULES} AS rules", f"{RAW} AS raw")
     quarantined = [
-        one.quarantined.select(
-            F.lit(one.row.source).alias("source"),
-            F.lit(one.row.batch).alias("batch"),
-            F.col(RULES).alias("rules"),
-            F.col(RAW).alias("raw"),
-        )
+        one.quarantined.selectExpr(f"{literal(one.row.source)} AS source", *named)
         for one in batches
+        if one.quarantined is not None
     ]
-    lake.replace(reduce(DataFrame.unionByName, quarantined), QUARANTINE, place)
-    lake.replace(spark.createDataFrame([astuple(one.row) for one in batches], _LEDGER_SCHEMA), LEDGER, place)
+    lake.replace(reduce(DataFrame.unionByName, quarantined or [_no_rows(spark)]), QUARANTINE, place)
+    lake.replace(_ledger(spark, [one.row for one in batches]), LEDGER, place)
+
+
+def _no_rows(spark: SparkSession) -> DataFrame:
+    columns = {"source": "string", "batch": "string", "rules": "array<string>", "raw": "string"}
+    return spark.range(0).selectExpr(*(f"cast(null AS {kind}) AS {name}" for name, kind in columns.items()))
+
+
+def _ledger(spark: SparkSession, rows: Sequence[LedgerRow]) -> DataFrame:
+    """The rows as literals: from a list of Python's, Spark would start a Python worker for them."""
+    structs = (
+        "named_struct("
+        + ", ".join(
+            f"'{name}', cast({_cell(cell)} AS {kind})"
+            for (name, kind), cell in zip(_LEDGER.items(), astuple(row), strict=True)
+        )
+        + ")"
+        for row in rows
+    )
+    return spark.range(1).selectExpr(f"inline(array({', '.join(structs)}))")
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, Mapping):
+        return f"map({', '.join(literal(one) for item in value.items() for one in item)})"
+    return "null" if value is None else literal(value)
 
 
 def _write_accepted(lake: Lake, batch: _Batch) -> None:
     contract, row = batch.mapped.contract, batch.row
     table = contract.name
     columns = [*contract.schema.names, "superseded_at"]
-    accepted = batch.judged.where(F.col("_status") == "accepted").select(*columns, F.lit(row.batch).alias("batch"))
+    accepted = batch.judged.where("_status = 'accepted'").selectExpr(*columns, f"{literal(row.batch)} AS batch")
     if not batch.touched:
         lake.replace(accepted, table, {"batch": row.batch})
         return

@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import reduce
-from operator import or_
 from typing import Any, Final
 
 from pyspark.errors import PySparkException
 from pyspark.logger import PySparkLogger
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
     BooleanType,
@@ -35,6 +34,7 @@ from churn.config import DAY, Config, Source
 from churn.contracts import CONTRACTS
 from churn.contracts.contract import Contract, Field
 from churn.errors import BadInputError, ChurnError, ConfigError, HoldError, nearest
+from churn.storage import java, literal
 
 MALFORMED: Final = "malformed_row"
 RULES: Final = "_rules"
@@ -45,8 +45,9 @@ UNPARSED: Final = "_unparsed"
 """Column of a raw row: the line that does not fit its header or syntax, where there is one."""
 
 _WHOLE = "_whole"
-_MALFORMED = "_malformed"
+_BROKEN = "_broken"
 _SPACE = " \t\r\n\u00a0\u2003\u2009\u202f\u3000\ufeff"
+_TRIMMED = f"coalesce(btrim({{0}}, '{_SPACE}'), '')"
 _UNDECODED = "\ufffd"
 _LATEST = timedelta(days=366)
 _DELIMITERS = (";", "\t", "|", ",")
@@ -91,71 +92,90 @@ def map_source(spark: SparkSession, source: Source, *, as_of: datetime | None = 
     spring breaks a rule. A date is its first instant. Raises ConfigError for a mapping that the columns do not bear,
     BadInputError for a place that cannot be read, HoldError if that place is expected to fill.
     """
-    latest = None if as_of is None else F.lit(utc(as_of) + _LATEST)
+    latest = None if as_of is None else literal(utc(as_of) + _LATEST)
     return mapped(read(spark, of_batch(spark, source, as_of)), source, latest=latest, raw=raw)
 
 
-def mapped(frame: DataFrame, source: Source, *, latest: Column | None = None, raw: bool = False) -> Mapped:
-    """Raw rows, as `read` has them, in the words of the source's contract; what happens after `latest` is in_future."""
-    contract = CONTRACTS[source.name]
-    names = [name for name in frame.columns if name != UNPARSED]
-    expressions = _expressions(contract, source, names)
-    _check_expressions(frame, source, expressions)
+def mapped(frame: DataFrame, source: Source, *, latest: str | None = None, raw: bool = False) -> Mapped:
+    """Raw rows, as `read` has them, in the words of the source's contract.
 
-    times = [field.name for field in contract.columns if isinstance(field.data_type, TimestampType)]
-    given = _walls(_given(frame, source, expressions), times, source.zone)
-    readings = {field.name: _reading(field, source, given.schema) for field in contract.columns}
+    `latest` is a SQL expression: what happens after it is in_future. What is selected here is SQL text too, one call
+    into the JVM for a list: as columns it was thousands of them.
+    """
+    contract = CONTRACTS[source.name]
+    expressions = _expressions(contract, source, [name for name in frame.columns if name != UNPARSED])
+    given, kinds = _given(frame, source, contract, expressions)
+    readings = {field.name: _reading(field, source, kinds) for field in contract.columns}
     known_is_told = "known_time" in expressions
     if not known_is_told:
         del readings["known_time"]
-    failures = {rule: failed for reading in readings.values() for rule, failed in reading.failures.items()}
-    rejects = [_reject(name) for name in source.reject]
-    typed = given.select(
-        *(reading.value.alias(name) for name, reading in readings.items()),
-        *(F.coalesce(failed, F.lit(False)).alias(_failed(rule)) for rule, failed in failures.items()),
-        *rejects,
+    unread = {rule: failed for reading in readings.values() for rule, failed in reading.failures.items()}
+    typed = given.selectExpr(
+        *(f"{reading.value} AS {name}" for name, reading in readings.items()),
+        *(f"{failed} AS {_flag(rule)}" for rule, failed in unread.items()),
+        *(f"{_reject(name)} IS TRUE AS {_flag(name)}" for name in source.reject),
         _WHOLE,
-        _MALFORMED,
-    ).withColumns({} if known_is_told else {"known_time": F.col("event_time")})
-
-    broken = {rule: F.col(_failed(rule)) for rule in failures}
-    for rule, is_broken in _contract_rules(contract, latest).items():
-        # What could not be read is not also missing, and a known time that is not told has no rule of its own.
-        if rule == "known_time_missing" and not known_is_told:
-            continue
-        reading = readings.get(rule.removesuffix("_missing"))
-        unread = [F.col(_failed(name)) for name in reading.failures] if reading else []
-        broken[rule] = reduce(lambda rest, failed: rest & ~failed, unread, is_broken)
-    broken |= {name: F.col(_reject(name)) for name in source.reject}
-    # The list and the JSON are made for broken rows only: nearly all rows end at the first test.
-    is_sound = ~F.col(_MALFORMED) & ~reduce(or_, broken.values())
-    listed = F.concat_ws("\n", *(F.when(is_broken, F.lit(name)) for name, is_broken in broken.items()))
-    rules = (
-        F.when(is_sound, F.array().cast("array<string>"))
-        .when(F.col(_MALFORMED), F.array(F.lit(MALFORMED)))
-        .otherwise(F.split(listed, "\n"))
+        UNPARSED,
     )
-    whole = F.to_json(F.col(_WHOLE).dropFields(UNPARSED), {"ignoreNullFields": "false"})
-    whole = F.when(F.col(_MALFORMED), F.to_json(F.struct(F.col(_WHOLE)[UNPARSED].alias("line")))).otherwise(whole)
-    rows = typed.select(
-        *contract.schema.names, rules.alias(RULES), (whole if raw else F.when(~is_sound, whole)).alias(RAW)
+    if not known_is_told:
+        typed = typed.selectExpr("*", "event_time AS known_time")
+
+    rules = _contract_rules(contract, latest)
+    if not known_is_told:
+        del rules["known_time_missing"]  # a known time that is not told has no rule of its own
+    for rule in rules:
+        reading = readings.get(rule.removesuffix("_missing"))
+        # What could not be read is not also missing.
+        rules[rule] += "".join(f" AND NOT {_flag(name)}" for name in (reading.failures if reading else ()))
+    broken = [*unread, *rules, *source.reject]
+    any_broken = " OR ".join([f"{UNPARSED} IS NOT NULL", *map(_flag, broken)])
+    # Flags are columns of their own, so that each is computed once; the code that Spark generates for a row has to
+    # stay below 8,000 bytes, or the JVM never compiles it.
+    flagged = typed.selectExpr("*", *(f"{is_broken} AS {_flag(rule)}" for rule, is_broken in rules.items()))
+    tested = flagged.selectExpr("*", f"{any_broken} AS {_BROKEN}")
+    # The list and the JSON are made for broken rows only: nearly all rows end at the first test.
+    listed = ", ".join(f"if({_flag(rule)}, {literal(rule)}, null)" for rule in broken)
+    whole = (
+        f"if({UNPARSED} IS NOT NULL, to_json(struct({UNPARSED} AS line)),"
+        f" to_json({_WHOLE}, map('ignoreNullFields', 'false')))"
+    )
+    rows = tested.selectExpr(
+        *contract.schema.names,
+        f"CASE WHEN NOT {_BROKEN} THEN cast(array() AS array<string>)"
+        f" WHEN {UNPARSED} IS NOT NULL THEN array('{MALFORMED}')"
+        f" ELSE split(concat_ws('\n', {listed}), '\n') END AS {RULES}",
+        f"{whole if raw else f'if({_BROKEN}, {whole}, null)'} AS {RAW}",
     )
     return Mapped(contract, source, rows, known_is_told)
 
 
-def _given(frame: DataFrame, source: Source, expressions: Mapping[str, str]) -> DataFrame:
-    """What the source says, its text trimmed: columns, the owner's rules, the whole row, and whether it is whole."""
-    names = [f"`{name}`" for name in frame.columns if name != UNPARSED]
-    unparsed = F.col(UNPARSED) if UNPARSED in frame.columns else F.lit(None).cast("string").alias(UNPARSED)
-    found = frame.select(
-        *(F.expr(expression).alias(_said(name)) for name, expression in expressions.items()),
-        *(F.coalesce(F.expr(rule), F.lit(False)).alias(_reject(name)) for name, rule in source.reject.items()),
-        F.struct(*names, unparsed).alias(_WHOLE),
-        unparsed.isNotNull().alias(_MALFORMED),
-    )
-    texts = [_said(name) for name in expressions if found.schema[_said(name)].dataType == StringType()]
-    trimmed = found.withColumns({name: F.btrim(name, F.lit(_SPACE)) for name in texts})
-    return trimmed.withColumns({name: F.when(F.col(name) != "", F.col(name)) for name in texts})
+def _given(
+    frame: DataFrame, source: Source, contract: Contract, expressions: Mapping[str, str]
+) -> tuple[DataFrame, Mapping[str, DataType]]:
+    """What the source says, its text trimmed and '' where it says nothing, and the type of each column.
+
+    Columns: `_said_*`, the owner's rules, the whole row, the line where it is not whole, and what the local times of
+    a zone need.
+    """
+    found, kinds = _found_columns(frame, source, expressions)
+    rest = [*map(_reject, source.reject), _WHOLE, UNPARSED]
+    said = {
+        name: f"{_TRIMMED.format(_said(name))} AS {_said(name)}" if isinstance(kind, StringType) else _said(name)
+        for name, kind in kinds.items()
+    }
+    given = found.selectExpr(*said.values(), *rest)
+    times = [field.name for field in contract.columns if isinstance(field.data_type, TimestampType)]
+    walls = [name for name in times if isinstance(kinds.get(name), StringType | TimestampNTZType | DateType)]
+    if source.zone == "UTC" or not walls:
+        return given, kinds
+    # The first and the second instant that a local time may mean. The second is read with the zone's offset of a day
+    # later; the two differ only around a change of the clock.
+    zone, day = literal(source.zone), "INTERVAL 1 DAY"
+    return given.selectExpr("*", *(f"{_wall(name)} AS _wall_{name}" for name in walls)).selectExpr(
+        "*",
+        *(f"to_utc_timestamp(_wall_{name}, {zone}) AS _first_{name}" for name in walls),
+        *(f"to_utc_timestamp(_wall_{name} + {day}, {zone}) - {day} AS _second_{name}" for name in walls),
+    ), kinds
 
 
 # --- expressions ------------------------------------------------------------------------------------------------------
@@ -174,9 +194,46 @@ def _expressions(contract: Contract, source: Source, names: list[str]) -> dict[s
     return {field.name: chosen[field.name] for field in contract.columns if field.name in chosen}
 
 
-def _check_expressions(frame: DataFrame, source: Source, expressions: Mapping[str, str]) -> None:
-    """Raise one ConfigError with every expression that the raw columns do not bear."""
+def _found_columns(
+    frame: DataFrame, source: Source, expressions: Mapping[str, str]
+) -> tuple[DataFrame, Mapping[str, DataType]]:
+    """Every expression beside the raw row, and the types of the columns.
+
+    Raises one ConfigError with every expression that the raw columns do not bear.
+    """
     names = [name for name in frame.columns if name != UNPARSED]
+    try:
+        with unlogged():
+            found = frame.select(
+                *(F.expr(expression).alias(_said(name)) for name, expression in expressions.items()),
+                *(F.expr(rule).alias(f"_reject_{name}") for name, rule in source.reject.items()),
+                F.struct(*(f"`{name}`" for name in names)).alias(_WHOLE),
+                F.expr(UNPARSED if UNPARSED in frame.columns else "cast(null AS string)").alias(UNPARSED),
+            )
+            kinds = [field.dataType for field in found.schema]
+            is_sound = _is_of_one_row(found) and all(
+                isinstance(kind, BooleanType) for kind in kinds[len(expressions) : -2]
+            )
+    except PySparkException as error:
+        _check_expressions(frame, source, expressions, names)
+        raise error
+    if not is_sound or any(map(_READS_CLOCK.search, (*expressions.values(), *source.reject.values()))):
+        _check_expressions(frame, source, expressions, names)
+    return found, dict(zip(expressions, kinds, strict=False))
+
+
+def _is_of_one_row(frame: DataFrame) -> bool:
+    """Whether a selection beside raw columns makes a row of each row, the same every time.
+
+    An aggregate fails beside raw columns; a generator or a window would multiply or mix rows.
+    """
+    plan = frame._jdf.queryExecution().analyzed()
+    mixes = re.search(r"^[\s:+|-]*(Generate|Window|Aggregate)\b", plan.toString(), re.MULTILINE)
+    return not mixes and plan.deterministic()
+
+
+def _check_expressions(frame: DataFrame, source: Source, expressions: Mapping[str, str], names: list[str]) -> None:
+    """Try each expression by itself, and raise one ConfigError with every one that fails."""
     with unlogged():
         problems = [
             problem
@@ -197,15 +254,12 @@ def _problem(frame: DataFrame, names: list[str], place: str, expression: str, is
     if _READS_CLOCK.search(expression):
         return f"{said} reads the clock, so a rerun would differ; use a column instead"
     try:
-        column = F.expr(expression).alias("_it")
-        found = frame.select("*", column)
+        found = frame.select("*", F.expr(expression).alias("_it"))
         kind = found.schema["_it"].dataType
-        # Side by side with the raw columns an aggregate fails; a generator or a window would multiply or mix rows.
-        plan = found._jdf.queryExecution().analyzed()
-        node = plan.toString()
+        is_of_one_row = _is_of_one_row(found)
     except PySparkException as error:
         return f"{said} {_reason(error, names)}"
-    if re.search(r"^[\s:+|-]*(Generate|Window|Aggregate)\b", node, re.MULTILINE) or not plan.deterministic():
+    if not is_of_one_row:
         return f"{said} is not made of one row alone; say it in the source, or drop it"
     if is_rule and not isinstance(kind, BooleanType):
         return f"{said} is {kind.simpleString()}, want boolean: a condition such as \"outcome = 'TEST'\""
@@ -242,10 +296,10 @@ def _delimiter_hint(source: Source, names: list[str]) -> str:
 
 @dataclass(frozen=True)
 class _Reading:
-    """How one column is read: its value, and the ways that reading it can fail (rule name -> true where it did)."""
+    """How one column is read, in SQL: its value, and the ways reading it can fail (rule name -> true where it did)."""
 
-    value: Column
-    failures: Mapping[str, Column]
+    value: str
+    failures: Mapping[str, str]
 
 
 def _said(column: str) -> str:
@@ -253,11 +307,11 @@ def _said(column: str) -> str:
 
 
 def _reject(rule: str) -> str:
-    return f"_reject_{rule}"
+    return f"`_reject_{rule}`"
 
 
-def _failed(rule: str) -> str:
-    return f"_failed_{rule}"
+def _flag(rule: str) -> str:
+    return f"`_flag_{rule}`"
 
 
 def _mapping_rules(contract: Contract) -> list[str]:
@@ -271,31 +325,40 @@ def _mapping_rules(contract: Contract) -> list[str]:
     ]
 
 
-def _contract_rules(contract: Contract, latest: Column | None) -> dict[str, Column]:
+def _contract_rules(contract: Contract, latest: str | None) -> dict[str, str]:
     rules = contract.rules()
     if latest is not None:
-        rules["in_future"] = F.coalesce(F.greatest("event_time", "known_time") > latest, F.lit(False))
+        rules["in_future"] = f"coalesce(greatest(event_time, known_time) > {latest}, false)"
     return rules
 
 
-def _reading(field: Field, source: Source, given: StructType) -> _Reading:
-    said = _said(field.name)
-    if said not in given.names:
-        return _Reading(F.lit(None).cast(field.data_type), {})
-    kind, value = given[said].dataType, F.col(said)
+def _reading(field: Field, source: Source, kinds: Mapping[str, DataType]) -> _Reading:
+    if field.name not in kinds:
+        return _Reading(f"cast(null AS {field.type})", {})
+    kind, value = kinds[field.name], _said(field.name)
     if isinstance(field.data_type, TimestampType):
         return _time(field, source, value, kind)
     if isinstance(field.data_type, StringType):
-        is_text = isinstance(kind, StringType)
-        undecoded = {f"{field.name}_undecodable": F.contains(value, F.lit(_UNDECODED))} if is_text else {}
-        return _Reading(value.cast("string"), undecoded)
-    read = value.try_cast(field.data_type)
+        if not isinstance(kind, StringType):
+            return _Reading(f"cast({value} AS string)", {})
+        undecoded = {f"{field.name}_undecodable": f"contains({value}, '{_UNDECODED}')"}
+        return _Reading(f"if({value} = '', null, {value})", undecoded)
+    read = f"try_cast({value} AS {field.type})"
     if isinstance(field.data_type, IntegerType) and isinstance(kind, FloatType | DoubleType | DecimalType):
-        read = F.when(read == value, read)
-    return _Reading(read, {f"{field.name}_unreadable": value.isNotNull() & read.isNull()})
+        read = f"if({read} = {value}, {read}, null)"
+    return _Reading(read, {f"{field.name}_unreadable": f"{_is_said(value, kind)} AND {read} IS NULL"})
 
 
-def _time(field: Field, source: Source, value: Column, kind: DataType) -> _Reading:
+def _is_said(value: str, kind: DataType) -> str:
+    return f"{value} != ''" if isinstance(kind, StringType) else f"{value} IS NOT NULL"
+
+
+def _wall(name: str) -> str:
+    """The time that the clock on the wall showed, as if in UTC."""
+    return f"cast(try_cast({_said(name)} AS timestamp_ntz) AS timestamp)"
+
+
+def _time(field: Field, source: Source, value: str, kind: DataType) -> _Reading:
     """An instant as it is; local time and dates by the source's zone."""
     name, place = field.name, source.section("columns")
     if isinstance(kind, TimestampType):
@@ -311,39 +374,23 @@ def _time(field: Field, source: Source, value: Column, kind: DataType) -> _Readi
             f"{place} {name} is {kind.simpleString()}, want a time; for seconds since 1970 write"
             " timestamp_seconds(...), for milliseconds timestamp_millis(...)"
         )
-    wall, read, failures = F.col(f"_wall_{name}"), F.col(f"_wall_{name}"), {}
+    wall = read = _wall(name)
+    in_gap = ""
     if source.zone != "UTC":
-        first, second = F.col(f"_first_{name}"), F.col(f"_second_{name}")
-        is_repeated = (second > first) & (F.from_utc_timestamp(second, source.zone) == wall)
-        in_gap = F.from_utc_timestamp(first, source.zone) != wall
+        wall = f"_wall_{name}"
+        first, second, zone = f"_first_{name}", f"_second_{name}", literal(source.zone)
+        is_repeated = f"{second} > {first} AND from_utc_timestamp({second}, {zone}) = {wall}"
+        in_gap = f"from_utc_timestamp({first}, {zone}) != {wall}"
         if not isinstance(kind, TimestampNTZType):
             # A date is its first instant, also where the clock skips midnight.
-            in_gap &= value.cast("string").contains(":")
-        read, failures = F.when(is_repeated, second).when(~in_gap, first), {f"{name}_clock_gap": in_gap}
-    if isinstance(kind, StringType):
-        has_offset, instant = value.rlike(_HAS_OFFSET), value.try_cast(TimestampType())
-        read = F.when(has_offset, instant).otherwise(read)
-        unread = value.isNotNull() & F.when(has_offset, instant.isNull()).otherwise(wall.isNull())
-        failures = {rule: ~has_offset & gap for rule, gap in failures.items()} | {f"{name}_unreadable": unread}
-    return _Reading(read, failures)
-
-
-def _walls(given: DataFrame, times: list[str], zone: str) -> DataFrame:
-    """Add what local times need: the wall clock's time, and the first and the second instant it may mean.
-
-    The second is read with the zone's offset of a day later; the two differ only around a change of the clock.
-    """
-    local = (StringType, TimestampNTZType, DateType)
-    names = [
-        name for name in times if _said(name) in given.columns and isinstance(given.schema[_said(name)].dataType, local)
-    ]
-    walls = {f"_wall_{name}": F.col(_said(name)).try_cast(TimestampNTZType()).cast("timestamp") for name in names}
-    if zone == "UTC":
-        return given.withColumns(walls)
-    day = F.expr("interval 1 day")
-    first = {f"_first_{name}": F.to_utc_timestamp(f"_wall_{name}", zone) for name in names}
-    second = {f"_second_{name}": F.to_utc_timestamp(F.col(f"_wall_{name}") + day, zone) - day for name in names}
-    return given.withColumns(walls).withColumns(first | second)
+            in_gap += f" AND contains(cast({value} AS string), ':')"
+        read = f"CASE WHEN {is_repeated} THEN {second} WHEN NOT ({in_gap}) THEN {first} END"
+    if not isinstance(kind, StringType):
+        return _Reading(read, {f"{name}_clock_gap": f"({in_gap}) IS TRUE"} if in_gap else {})
+    has_offset, instant = f"rlike({value}, {literal(_HAS_OFFSET)})", f"try_cast({value} AS timestamp)"
+    failures = {f"{name}_clock_gap": f"(NOT {has_offset} AND {in_gap}) IS TRUE"} if in_gap else {}
+    failures[f"{name}_unreadable"] = f"{value} != '' AND if({has_offset}, {instant}, {wall}) IS NULL"
+    return _Reading(f"if({has_offset}, {instant}, {read})", failures)
 
 
 def utc(moment: datetime) -> datetime:
@@ -493,14 +540,15 @@ def _header(source: Source, file: str, line: str, options: Mapping[str, str]) ->
     return names
 
 
-def _first_line(jvm: Any, conf: Any, file: str, encoding: str) -> str:
+def _first_line(spark: SparkSession, conf: Any, file: str, encoding: str) -> str:
     """The first line that is not blank, of a file that may be compressed."""
-    path = jvm.org.apache.hadoop.fs.Path(file)
+    path = java(spark, "org.apache.hadoop.fs.Path")(file)
     stream = path.getFileSystem(conf).open(path)
     try:
-        codec = jvm.org.apache.hadoop.io.compress.CompressionCodecFactory(conf).getCodec(path)
+        codec = java(spark, "org.apache.hadoop.io.compress.CompressionCodecFactory")(conf).getCodec(path)
         plain = codec.createInputStream(stream) if codec is not None else stream
-        reader = jvm.java.io.BufferedReader(jvm.java.io.InputStreamReader(plain, encoding))
+        decoded = java(spark, "java.io.InputStreamReader")(plain, encoding)
+        reader = java(spark, "java.io.BufferedReader")(decoded)
         while (line := reader.readLine()) is not None:
             if text := str(line).strip(_SPACE):
                 return text
@@ -512,9 +560,8 @@ def _first_line(jvm: Any, conf: Any, file: str, encoding: str) -> str:
 def _nonempty(spark: SparkSession, source: Source) -> dict[str, str]:
     """The files that hold at least one line, with their first; an empty one among others holds no rows."""
     encoding = source.options.get("encoding", source.options.get("charset", "UTF-8"))
-    jvm: Any = spark.sparkContext._jvm
     conf = spark._jsparkSession.sessionState().newHadoopConf()
-    files = {name: _first_line(jvm, conf, name, encoding) for name, size in _files(spark, source) if size}
+    files = {name: _first_line(spark, conf, name, encoding) for name, size in _files(spark, source) if size}
     if not any(files.values()):
         raise _absent(source, "is empty: no rows and no header")
     return {name: line for name, line in files.items() if line}
@@ -537,8 +584,7 @@ def _files(spark: SparkSession, source: Source) -> list[tuple[str, int]]:
 
 def _found(spark: SparkSession, source: Source) -> list[tuple[str, int]] | None:
     """The same, or null where nothing has such a name."""
-    jvm: Any = spark.sparkContext._jvm
-    place = jvm.org.apache.hadoop.fs.Path(source.path)
+    place = java(spark, "org.apache.hadoop.fs.Path")(source.path)
     system = place.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
 
     def walk(status: Any) -> Iterator[tuple[str, int]]:
