@@ -50,7 +50,7 @@ airflow-test: setup .venv-airflow/ready  ## the tests of the DAGs, under a real 
 	.venv-airflow/bin/python -m pytest tests/dags
 
 test: setup  ## the tests, without benchmarks
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: setup  ## style, types and who imports whom
 	$(BIN)/ruff check .
@@ -71,6 +71,6 @@ lock:  ## the locks anew, from setup.cfg (needs uv)
 		--custom-compile-command 'make lock' --output-file requirements-airflow.lock dags/requirements.txt
 
 clean:  ## without .venv and what tools leave
-	rm -rf .venv .venv-airflow .airflow *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-airflow .venv-bench .airflow *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .PHONY: help setup demo ui airflow dags-test airflow-test test check format lock clean

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +20,8 @@ from rich.table import Column, Table
 from churn.errors import BadInputError, ChurnError
 
 if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
     from churn.config import Config
     from churn.training.spec import ModelSpec
 
@@ -70,20 +72,30 @@ def _run(job: str, *args: str, master: str, conf: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def _session(config: Config, master: str, conf: Mapping[str, str]) -> Iterator[None]:
-    """On a local master, one Spark session for all that is run inside."""
+def _session(app_name: str, *, conf: Mapping[str, str] | None = None, lean: bool) -> Iterator[SparkSession]:
+    """A Spark session that ends with the command; one that is there already is used, and stays."""
+    from pyspark.sql import SparkSession
+
     from churn.lifetime import guard
-    from churn.session import is_local, session
+    from churn.session import session, stop
+
+    guard()
+    is_shared = SparkSession.getActiveSession() is not None
+    spark = session(app_name, conf=conf or {}, lean=lean)
+    try:
+        yield spark
+    finally:
+        if not is_shared:
+            stop(spark)
+
+
+def _for_jobs(config: Config, master: str, conf: Mapping[str, str]) -> AbstractContextManager[object]:
+    """On a local master, one Spark session for all jobs that are run inside."""
+    from churn.session import is_local
 
     if not is_local(master):
-        yield
-        return
-    guard()
-    spark = session("churn", conf={**config.spark, **conf, "spark.master": master}, lean=config.is_small)
-    try:
-        yield
-    finally:
-        spark.stop()
+        return nullcontext()
+    return _session("churn", conf={**config.spark, **conf, "spark.master": master}, lean=config.is_small)
 
 
 def _settings(conf: Sequence[str] | None) -> dict[str, str]:
@@ -149,23 +161,21 @@ def simulate(
 ) -> None:
     """Make a company with ground truth: customers, calls, transactions, closures, frauds, contacts."""
     from churn.job import moment
-    from churn.session import session
     from churn.simulation import simulate as make
 
     first, after_last = moment(start).date(), moment(end).date()
-    spark = session("churn simulate", lean=customers <= SMALL)
-    made = make(
-        spark,
-        customers=customers,
-        seed=seed,
-        out=out_dir,
-        start=first,
-        end=after_last,
-        transactions_per_month=transactions_per_month,
-        format=format_,
-        layout=layout,
-    )
-    spark.stop()
+    with _session("churn simulate", lean=customers <= SMALL) as spark:
+        made = make(
+            spark,
+            customers=customers,
+            seed=seed,
+            out=out_dir,
+            start=first,
+            end=after_last,
+            transactions_per_month=transactions_per_month,
+            format=format_,
+            layout=layout,
+        )
     table = Table("source", "rows")
     for source, rows in made.items():
         table.add_row(source, f"{rows:,}")
@@ -183,12 +193,10 @@ def validate(
     from churn.config import load
     from churn.contracts.ingest import validate as judge
     from churn.job import moment
-    from churn.session import session
 
     settings = load(config)
-    spark = session("churn validate", conf=settings.spark, lean=True)
-    reports = judge(spark, settings, as_of=moment(as_of) if as_of else None)
-    spark.stop()
+    with _session("churn validate", conf=settings.spark, lean=settings.is_small) as spark:
+        reports = judge(spark, settings, as_of=moment(as_of) if as_of else None)
     table = Table("source", "rows in", "accepted", "duplicate", "quarantined", "from", "to")
     for report in reports:
         row = report.row
@@ -218,7 +226,7 @@ def run(
     """The chain: ingest, features, train, evaluate, score; then a summary. On a cluster each step is a spark-submit."""
     settings, spec = _check(config, model, as_of)
     where, given = master or "local[*]", _settings(conf)
-    with TemporaryDirectory() as scratch, _session(settings, where, given):
+    with TemporaryDirectory() as scratch, _for_jobs(settings, where, given):
         summary = Path(scratch) / "summary.json"
         common = ("--config", str(config), "--as-of", as_of, "--summary", str(summary))
         for number, job in enumerate(STEPS, start=1):
@@ -316,7 +324,7 @@ def backtest(
     where, given = master or "local[*]", _settings(conf)
     dates = [part for date in as_of for part in ("--as-of", date)]
     files_ = ("--config", str(config), "--model", str(model), "--out", str(out_file.absolute()))
-    with _session(settings, where, given):
+    with _for_jobs(settings, where, given):
         _run("backtest", *files_, *dates, master=where, conf=given)
 
 

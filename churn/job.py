@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from churn.config import Config, load
 from churn.errors import BadInputError, ChurnError
 from churn.lifetime import guard
-from churn.session import session
+from churn.session import session, stop
 from churn.storage import Lake
 from churn.training.data import Sources, accepted, check_sources
 from churn.training.spec import ModelSpec, load_spec
@@ -115,7 +115,7 @@ def run(step: Callable[[Job], None], arguments: argparse.ArgumentParser, argv: S
         return error.exit_code
     finally:
         if "spark" in job.__dict__ and not is_shared:
-            job.spark.stop()
+            stop(job.spark)
     return 0
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,7 +26,7 @@ LOGGING = Path(__file__).with_name("log4j2.properties")
 
 # The first compiler only. Most jobs here end before the second one's work pays: it doubled their time on two cores.
 # Its code gets as much room as both have by default, five times its own: where that is full, nothing more is compiled.
-LEAN = ("-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=240m")
+LEAN = ("-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=240m", "-XX:MetaspaceSize=512m")
 
 # Spark makes one method of a wide row, and the JVM compiles none above 8000 bytes unless it is told to.
 ALWAYS = ("-XX:-DontCompileHugeMethods",)
@@ -62,6 +63,16 @@ def session(app: str, *, conf: Mapping[str, str] = NOTHING, lean: bool = False) 
     # Dates and JDBC timestamps go through the JVM's own zone.
     spark._jvm.java.util.TimeZone.setDefault(spark._jvm.java.util.TimeZone.getTimeZone("UTC"))  # type: ignore[union-attr]
     return spark
+
+
+def stop(spark: SparkSession) -> None:
+    """Stop a session. While the process leaves on a signal, nothing is raised of it.
+
+    A call that the signal broke off has its answer still to come, and the next call would take it for its own; the JVM
+    ends with the process anyway.
+    """
+    with suppress(*([Exception] if isinstance(sys.exception(), SystemExit) else [])):
+        spark.stop()
 
 
 def submit(
@@ -126,6 +137,8 @@ def _defaults(master: str, *, lean: bool) -> dict[str, str]:
         "spark.databricks.delta.snapshotPartitions": "2",
         # Least and greatest values of the first columns, keys and times; each column more is three aggregates a file.
         "spark.databricks.delta.properties.defaults.dataSkippingNumIndexedCols": "6",
+        # ICU fills a table of every letter when it is first asked; Java's own mapping says the same.
+        "spark.sql.icu.caseMappings.enabled": "false",
         "spark.executorEnv.TZ": "UTC",
     }
     here = {
@@ -135,7 +148,12 @@ def _defaults(master: str, *, lean: bool) -> dict[str, str]:
         "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 1)),
     }
     # Few rows are through before the next stage is planned anew.
-    few = {"spark.sql.adaptive.enabled": "false", "spark.sql.shuffle.partitions": "2"}
+    few = {
+        "spark.sql.adaptive.enabled": "false",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.sql.inMemoryColumnarStorage.compressed": "false",
+        "spark.databricks.delta.snapshotPartitions": "1",
+    }
     return anywhere | (here | (few if lean else {}) if is_local(master) else {})
 
 

@@ -1,8 +1,9 @@
-"""What tests share: one Spark session, in UTC wherever the tests run, and one Kafka for those that ask."""
+"""What tests share: a Spark session, in UTC wherever the tests run, and a Kafka for those that ask."""
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 
@@ -15,18 +16,43 @@ from tests.broker import broker, broker_jars
 
 os.environ["TZ"] = "UTC"
 time.tzset()
+# A worker of pytest-xdist has no main file, and pyspark takes such a process for one of its own doctests.
+sys.modules["__main__"].__dict__.setdefault("__file__", __file__)
+
+WORKER_MIB = 6_000
+"""Of memory, for each process of tests: a JVM with its Python workers, and what a test submits beside it."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two, where there are the cores and the memory: more would only divide the same two cores."""
+    mib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+    return min(2, os.cpu_count() or 1, max(1, mib // WORKER_MIB))
 
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
-    """One session for the whole run; a test must not stop it."""
+    """One session for all tests of a process; a test must not stop it."""
     conf = {
         "spark.master": "local[2]",
         "spark.driver.memory": "3g",
-        "spark.sql.shuffle.partitions": "3",
+        # Code for frames of ten rows costs more than it saves; the chain of tests/jobs/test_chain.py has it.
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     }
     with session("tests", conf=conf, lean=True) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def compiled(spark: SparkSession) -> Iterator[None]:
+    """Generated code, for a module whose frames are large enough."""
+    wanted = {"spark.sql.codegen.wholeStage": "true", "spark.sql.codegen.factoryMode": "FALLBACK"}
+    before = {name: str(spark.conf.get(name)) for name in wanted}
+    for name, value in wanted.items():
+        spark.conf.set(name, value)
+    yield
+    for name, value in before.items():
+        spark.conf.set(name, value)
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,7 @@ def test_a_local_line_says_what_is_too_late_inside() -> None:
         "spark.driver.memory": "4096m",
         "spark.driver.extraClassPath": "/opt/jars/*",
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={sessions.LOGGING.as_uri()} "
-        "-XX:-DontCompileHugeMethods -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m",
+        "-XX:-DontCompileHugeMethods -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:MetaspaceSize=512m",
     }
 
 
@@ -59,7 +59,7 @@ def test_what_the_user_says_stays() -> None:
     assert said["spark.driver.memory"] == "1g"
     assert said["spark.driver.extraClassPath"] == "/mine.jar:/opt/jars/*"
     assert said["spark.driver.extraJavaOptions"].endswith(
-        "-XX:-DontCompileHugeMethods -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:TieredStopAtLevel=4"
+        "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:MetaspaceSize=512m -XX:TieredStopAtLevel=4"
     )
     assert said["spark.sql.shuffle.partitions"] == "64"
 

@@ -334,6 +334,12 @@ def _check_aggregation(name: str, agg: str, parameters: Mapping[str, float]) -> 
         raise BadInputError(f"{name}: the parameters of {agg} must be positive, got {dict(parameters)}")
 
 
+def forget(family: str) -> None:
+    """Take a family out of the catalogue, before the file that declares it is run again."""
+    for name in [name for name, feature in _REGISTRY.items() if feature.family == family]:
+        del _REGISTRY[name]
+
+
 def _register(feature: _Declared) -> _Declared:
     """Add to the catalogue. A notebook's cell may run again; anything else that reuses a name fails."""
     taken = _REGISTRY.get(feature.name)

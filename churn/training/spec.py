@@ -14,6 +14,7 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from churn.errors import BadInputError, ConfigError, LeakageError, nearest
+from churn.features.declare import forget
 from churn.labels import LABELS
 from churn.labels.window import LabelWindow
 from churn.training.algorithms import Blend, Candidate, settings_of
@@ -265,6 +266,7 @@ def load_spec(path: str | Path) -> ModelSpec:
     if found is None or found.loader is None:
         raise BadInputError(f"{place} is not a Python file; want one that holds SPEC = ModelSpec(...)")
     module = importlib.util.module_from_spec(found)
+    forget(found.name)  # a chain in one session loads its model for each step
     try:
         found.loader.exec_module(module)
     except BadInputError:

@@ -16,6 +16,8 @@ from churn.contracts.ingest import LedgerRow, ingest, validate
 from churn.features import features, panel
 from churn.storage import Lake
 
+pytestmark = pytest.mark.usefixtures("compiled")
+
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("CHURN_BENCH_DATA", ROOT.parent / "shared" / "data"))
 

@@ -84,11 +84,11 @@ class Airflow:
 
 
 def wait(look: Callable[[], T], enough: Callable[[T], object], *, seconds: float, what: str) -> T:
-    """Look once a second until it is enough."""
+    """Look twice a second until it is enough."""
     deadline = time.monotonic() + seconds
     while not enough(found := look()):
         assert time.monotonic() < deadline, f"{what}: still {found!r} after {seconds:.0f} s"
-        time.sleep(1)
+        time.sleep(0.5)
     return found
 
 

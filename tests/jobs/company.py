@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import sqlite3
 import subprocess
-import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from importlib import import_module
 from pathlib import Path
+from typing import Any
+
+from click.testing import Result
+from pyspark.sql import SparkSession
+from typer.testing import CliRunner
+
+from churn.cli import app
+from churn.lifetime import run as run_group
+from churn.session import environment, submit
+from churn.storage import Lake
+
+JOBS = Path(__file__).parents[2] / "jobs"
 
 CONFIG = """
 [sources.transactions]
@@ -54,17 +70,79 @@ def write_shop(folder: Path, *, customers: int = 150, days: int = 365) -> Path:
     return folder
 
 
-def churn(*args: str | Path) -> subprocess.CompletedProcess[str]:
-    """The command, with what it printed."""
-    line = [sys.executable, "-m", "churn", *map(str, args)]
-    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=500)
+def churn(*args: str | Path) -> Result:
+    """The command, in this process and in the session of the tests if there is one, with what it printed."""
+    return CliRunner().invoke(app, [*map(str, args)])
 
 
 def run_chain(folder: Path, as_of: str) -> str:
     """What `churn run` printed, which went well."""
     done = churn("run", "--config", folder / "churn.toml", "--model", folder / "model.py", "--as-of", as_of)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.exit_code == 0, done.output
     return done.stdout
+
+
+def arguments(job: str, folder: Path, as_of: str | None, model: str = "model") -> list[str]:
+    """What the script of a job is given."""
+    of_model = () if job == "ingest" else ("--model", str(folder / f"{model}.py"))
+    return ["--config", str(folder / "churn.toml"), *(("--as-of", as_of) if as_of else ()), *of_model]
+
+
+def step(job: str, folder: Path, as_of: str, *more: str, model: str = "model") -> int:
+    """The exit code of the script of a job in this process and the session of the tests, as `churn run` has it."""
+    return int(import_module(f"jobs.{job}").main([*arguments(job, folder, as_of, model), *more]))
+
+
+def submit_line(job: str, folder: Path, as_of: str | None) -> list[str]:
+    """The spark-submit line of a job."""
+    return submit(JOBS / f"{job}.py", arguments(job, folder, as_of))
+
+
+def submitted(job: str, folder: Path, as_of: str) -> int:
+    """The exit code of a real spark-submit of a job."""
+    return run_group(submit_line(job, folder, as_of), env=os.environ | environment())
+
+
+def ended_at(job: str, folder: Path, as_of: str | None, *, seen: Callable[[], object], by: signal.Signals) -> int:
+    """The exit code of a spark-submit whose processes all get a signal as soon as something is seen of its work."""
+    started = subprocess.Popen(
+        submit_line(job, folder, as_of), env=os.environ | environment(), start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 240
+    while not seen():
+        assert started.poll() is None, f"{job} ended with {started.returncode} before it was to be seen"
+        assert time.monotonic() < deadline, f"{job} was not to be seen at work"
+        time.sleep(0.005)
+    os.killpg(started.pid, by)
+    return started.wait(timeout=90)
+
+
+def content(spark: SparkSession, folder: Path, table: str) -> list[str]:
+    """The rows of a table in the order of their text, which says every bit of a number."""
+    frame = Lake(spark, str(folder / "lake")).read(table)
+    return sorted(str(row.asDict(recursive=True)) for row in frame.collect())
+
+
+def runs(folder: Path) -> list[tuple[Any, ...]]:
+    """The name and the status of every run in MLflow, in the order of their start."""
+    return stored(folder, "select name, status from runs order by start_time")
+
+
+def statuses(folder: Path, name: str) -> list[str]:
+    """How the runs of a name ended."""
+    return [status for each, status in runs(folder) if each == name]
+
+
+def stored(folder: Path, query: str) -> list[tuple[Any, ...]]:
+    """Rows of MLflow's store; none while it is not yet made."""
+    if not (folder / "mlflow.db").exists():
+        return []
+    with sqlite3.connect(f"file:{folder / 'mlflow.db'}?mode=ro", uri=True) as store:
+        try:
+            return store.execute(query).fetchall()
+        except sqlite3.OperationalError:
+            return []
 
 
 def arrive(place: Path, lines: Sequence[str]) -> None:

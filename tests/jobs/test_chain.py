@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
+from churn.cli import STEPS
 from churn.storage import Lake
-from tests.jobs.company import AS_OF, churn, run_chain, write_shop
+from tests.jobs.company import AS_OF, churn, content, run_chain, runs, stored, submitted, write_shop
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A shop after one run of the chain."""
+def shop(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Path:
+    """A shop after one run of the chain in one session."""
     folder = write_shop(tmp_path_factory.mktemp("shop"))
     (folder / "printed.txt").write_text(run_chain(folder, AS_OF))
     return folder
@@ -31,11 +31,19 @@ def test_the_chain_leaves_scores_a_report_and_a_challenger(shop: Path, spark: Sp
     assert ledger is not None
     assert ledger["rows_in"] == ledger["accepted"] == lake.read("transactions").count()
     assert "<html" in (shop / "reports" / f"churn-{AS_OF}.html").read_text()
-    with sqlite3.connect(shop / "mlflow.db") as store:
-        runs = store.execute("select name, status from runs order by start_time").fetchall()
-        aliases = store.execute("select name, alias, version from registered_model_aliases").fetchall()
-    assert runs == [(f"train churn {AS_OF}", "FINISHED"), (f"evaluate churn {AS_OF}", "FINISHED")]
-    assert aliases == [("churn", "challenger", 1)]
+    assert runs(shop) == [(f"train churn {AS_OF}", "FINISHED"), (f"evaluate churn {AS_OF}", "FINISHED")]
+    assert stored(shop, "select name, alias, version from registered_model_aliases") == [("churn", "challenger", 1)]
+
+
+def test_five_spark_submits_leave_the_same_to_the_bit(shop: Path, tmp_path: Path, spark: SparkSession) -> None:
+    """With generated code, where the session of the tests interprets its plans."""
+    folder = write_shop(tmp_path / "shop")
+    assert [submitted(job, folder, AS_OF) for job in STEPS] == [0] * len(STEPS)
+    for table in ("transactions", "quarantine", "ledger", "features_churn", "scores_churn"):
+        assert content(spark, folder, table) == content(spark, shop, table), table
+    assert runs(folder) == runs(shop)
+    metrics = "select key, step, value from metrics order by key, step"
+    assert stored(folder, metrics) == stored(shop, metrics)
 
 
 def test_the_summary_says_what_came_of_it(shop: Path) -> None:
@@ -49,7 +57,7 @@ def test_a_backtest_judges_by_what_came_after(shop: Path) -> None:
     out = shop / "metrics.json"
     where = ("--config", shop / "churn.toml", "--model", shop / "model.py")
     done = churn("backtest", *where, "--as-of", "2025-11-01", "--as-of", "2025-12-01", "--out", out)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.exit_code == 0, done.output
     judged = json.loads(out.read_text())
     assert list(judged) == ["2025-11-01", "2025-12-01"]
     for metrics in judged.values():
@@ -63,9 +71,9 @@ def test_a_backtest_judges_by_what_came_after(shop: Path) -> None:
 def test_a_stand_whose_labels_the_data_cut_is_refused(shop: Path) -> None:
     where = ("--config", shop / "churn.toml", "--model", shop / "model.py", "--out", shop / "none.json")
     done = churn("backtest", *where, "--as-of", AS_OF)
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert "complete on 2026-01-31" in done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
+    assert "Traceback" not in done.output
     assert not (shop / "none.json").exists()
 
 
@@ -80,13 +88,17 @@ def test_a_stand_whose_labels_the_data_cut_is_refused(shop: Path) -> None:
 )
 def test_what_can_be_told_before_spark_starts_is_told_at_once(shop: Path, args: tuple[str, ...], message: str) -> None:
     done = churn(*(arg.format(shop=shop) for arg in args))
-    assert (done.returncode, message in done.stderr.replace("\n", " "), "Traceback" in done.stderr) == (2, True, False)
+    assert (done.exit_code, message in done.stderr.replace("\n", " "), done.exc_info and done.exc_info[0]) == (
+        2,
+        True,
+        SystemExit,
+    )
 
 
 def test_init_writes_a_config_that_loads(tmp_path: Path) -> None:
-    assert churn("init", tmp_path / "mine").returncode == 0
+    assert churn("init", tmp_path / "mine").exit_code == 0
     done = churn("validate", "--config", tmp_path / "mine" / "churn.toml")
-    assert done.returncode in (2, 3)  # there are no data yet, and it says so
+    assert done.exit_code in (2, 3)  # there are no data yet, and it says so
     assert "transactions" in done.stderr
 
 

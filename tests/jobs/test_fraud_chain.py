@@ -1,4 +1,4 @@
-"""Fraud from files to alerts, as a user runs it: real spark-submits, a real Delta lake, a real MLflow store."""
+"""Fraud from files to alerts, in one session, as `churn run` has it: a real Delta lake, a real MLflow store."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _write(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def company(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def company(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Path:
     folder = _write(tmp_path_factory.mktemp("company"))
     (folder / "printed.txt").write_text(run_chain(folder, DAY))
     return folder

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import sqlite3
-import subprocess
-import sys
-import time
-from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +11,9 @@ from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from churn.errors import BadInputError
-from churn.job import Job
-from churn.session import environment, submit
 from churn.storage import Lake
-from jobs import build_features, evaluate, ingest, monitor, ripe, score, train
 from tests.browser import CHROMIUM, dom, newest, served
-from tests.jobs.company import CONFIG, write_shop
+from tests.jobs.company import CONFIG, content, statuses, step, stored, write_shop
 
 MODEL = """
 from churn import Logistic, ModelSpec
@@ -36,14 +25,7 @@ SPEC = ModelSpec(
     dates=5,
 )
 """
-JOBS = Path(__file__).parents[2] / "jobs"
 BEFORE, BETWEEN, NOW = "2025-10-15", "2025-11-15", "2025-12-20"
-
-
-def job(shop: Path, as_of: str) -> Job:
-    args = Namespace(config=shop / "churn.toml", model=shop / "model.py", as_of=as_of, summary=None)
-    args.only, args.source = as_of != BEFORE, None
-    return Job("test", args)
 
 
 @pytest.fixture(scope="module")
@@ -51,28 +33,12 @@ def shop(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Path:
     """Trained and judged in October, scored then, in November and in December."""
     folder = write_shop(tmp_path_factory.mktemp("shop"), customers=300)
     (folder / "model.py").write_text(MODEL)
-    ingest.step(job(folder, NOW))
+    assert step("ingest", folder, NOW) == 0
     for as_of in (BEFORE, BETWEEN, NOW):
-        for module in (build_features, *((train, evaluate) if as_of == BEFORE else ()), score):
-            module.step(job(folder, as_of))
+        assert step("build_features", folder, as_of, *(() if as_of == BEFORE else ("--only",))) == 0
+        for job in (*(("train", "evaluate") if as_of == BEFORE else ()), "score"):
+            assert step(job, folder, as_of) == 0
     return folder
-
-
-def watch(shop: Path, as_of: str) -> tuple[int, str]:
-    """The exit code of a real spark-submit, and what it printed."""
-    args = ("--config", str(shop / "churn.toml"), "--model", str(shop / "model.py"), "--as-of", as_of)
-    line = submit(JOBS / "monitor.py", args)
-    done = subprocess.run(
-        line, env=os.environ | environment(), capture_output=True, text=True, check=False, timeout=300
-    )
-    return done.returncode, done.stdout + done.stderr
-
-
-def runs(shop: Path, name: str) -> list[str]:
-    with sqlite3.connect(f"file:{shop / 'mlflow.db'}?mode=ro", uri=True) as store:
-        return [
-            status for (status,) in store.execute("select status from runs where name = ? order by start_time", [name])
-        ]
 
 
 def rows(spark: SparkSession, shop: Path, table: str) -> list[dict[str, Any]]:
@@ -80,10 +46,11 @@ def rows(spark: SparkSession, shop: Path, table: str) -> list[dict[str, Any]]:
     return sorted((row.asDict() for row in found), key=str)
 
 
-def test_what_has_moved_and_how_it_turned_out(shop: Path, spark: SparkSession) -> None:
-    code, printed = watch(shop, NOW)
-    assert (code, runs(shop, f"monitor churn {NOW}")) == (0, ["FINISHED"]), printed
-    assert "within limits: score:" in printed
+def test_what_has_moved_and_how_it_turned_out(
+    shop: Path, spark: SparkSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (step("monitor", shop, NOW), statuses(shop, f"monitor churn {NOW}")) == (0, ["FINISHED"])
+    assert "within limits: score:" in capsys.readouterr().out
 
     drift = Lake(spark, str(shop / "lake")).read("drift")
     read = drift.where("reference = 'training'").select("feature").distinct().count()
@@ -105,24 +72,24 @@ def test_what_has_moved_and_how_it_turned_out(shop: Path, spark: SparkSession) -
         assert f"{row['judged_at']:%Y-%m-%d}" == NOW
     page = (shop / "reports" / f"churn-monitoring-{NOW}.html").read_text()
     assert "2 earlier as-ofs have turned out since the last look" in page
-    with sqlite3.connect(shop / "mlflow.db") as store:
-        logged = dict(store.execute("select key, value from latest_metrics").fetchall())
+    logged = dict(stored(shop, "select key, value from latest_metrics"))
     assert logged["psi/last_period/score"] == scored["psi"]
     assert logged["outcome/auc"] == max(outcomes, key=lambda row: row["as_of"])["auc"]
 
 
-def test_a_broken_limit_fails_the_task_and_the_run_when_all_is_written(shop: Path, spark: SparkSession) -> None:
-    before = {table: rows(spark, shop, table) for table in ("drift", "outcomes")}
+def test_a_broken_limit_fails_the_task_and_the_run_when_all_is_written(
+    shop: Path, spark: SparkSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {table: content(spark, shop, table) for table in ("drift", "outcomes")}
     (shop / "churn.toml").write_text(CONFIG + "auc_floor = 0.99\n")
-    code, printed = watch(shop, NOW)
-    assert (code, runs(shop, f"monitor churn {NOW}")[-1]) == (1, "FAILED")
+    assert (step("monitor", shop, NOW), statuses(shop, f"monitor churn {NOW}")[-1]) == (1, "FAILED")
     assert re.search(
-        r"error: outcomes: 0\.\d+ at 2025-10-15, 0\.\d+ at 2025-11-15; want an AUC of 0\.99 or more", printed
+        r"error: outcomes: 0\.\d+ at 2025-10-15, 0\.\d+ at 2025-11-15; want an AUC of 0\.99 or more",
+        capsys.readouterr().err,
     )
-    assert "Traceback" not in printed
     assert "limits broken (outcomes)" in (shop / "reports" / f"churn-monitoring-{NOW}.html").read_text()
-    for table, content in before.items():  # judged again, to the same figures
-        assert rows(spark, shop, table) == content
+    for table, rows_before in before.items():  # judged again, to the same figures
+        assert content(spark, shop, table) == rows_before
     (shop / "churn.toml").write_text(CONFIG)
 
 
@@ -149,49 +116,18 @@ def test_the_pages_open_in_a_browser(shop: Path) -> None:
         assert re.findall("<h[12][^>]*>", dom(page.as_uri())) == re.findall("<h[12][^>]*>", page.read_text())
 
 
-def test_an_as_of_that_nobody_scored_is_bad_input(shop: Path) -> None:
+def test_an_as_of_that_nobody_scored_is_bad_input(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert step("monitor", shop, "2025-12-21") == 2
     wanted = "scores_churn has no scores of as-of 2025-12-21, only 2025-10-15, 2025-11-15, 2025-12-20; score it first"
-    with pytest.raises(BadInputError, match=wanted):
-        monitor.step(job(shop, "2025-12-21"))
-    assert runs(shop, "monitor churn 2025-12-21") == ["FAILED"]
-
-
-def test_killed_in_the_middle_and_run_again(shop: Path, spark: SparkSession) -> None:
-    whole = {table: rows(spark, shop, table) for table in ("drift", "outcomes")}
-    name, seen = f"monitor churn {NOW}", len(runs(shop, f"monitor churn {NOW}"))
-    args = ("--config", str(shop / "churn.toml"), "--model", str(shop / "model.py"), "--as-of", NOW)
-    supervised = "import os, sys; from churn.lifetime import run; sys.exit(run(sys.argv[1:], env=os.environ))"
-    line = [sys.executable, "-c", supervised, *submit(JOBS / "monitor.py", args)]
-    started = subprocess.Popen(line, env=os.environ | environment(), start_new_session=True)
-    deadline = time.monotonic() + 200
-    while len(runs(shop, name)) == seen and time.monotonic() < deadline:
-        time.sleep(0.2)
-    for process in _and_children(started.pid):  # each of its processes, and so nobody is left to say anything
-        os.kill(process, signal.SIGKILL)
-    assert started.wait(timeout=90) != 0
-    assert runs(shop, name)[-1] == "RUNNING"
-    monitor.step(job(shop, NOW))
-    assert runs(shop, name)[seen:] == ["FAILED", "FINISHED"]
-    for table, content in whole.items():
-        assert rows(spark, shop, table) == content
-
-
-def _and_children(pid: int) -> list[int]:
-    """A process and all that it started, in sessions of their own or not, the youngest first."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [one for child in children for one in _and_children(int(child))] + [pid]
+    assert wanted in capsys.readouterr().err
+    assert statuses(shop, "monitor churn 2025-12-21") == ["FAILED"]
 
 
 def test_training_again_waits_for_labels(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The exit code of a run that finds nothing to do is its own."""
-    args = ["--config", str(shop / "churn.toml"), "--model", str(shop / "model.py")]
-    line = [sys.executable, str(JOBS / "ripe.py"), *args]
-    env = os.environ | environment()
-    done = subprocess.run([*line, "--as-of", BEFORE], env=env, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 4
-    assert "nothing to do: churn: 0 leavers at 0 as-ofs have ripened by 2025-10-15" in done.stderr
-    capsys.readouterr()
-    ripe.step(job(shop, NOW))
+    assert step("ripe", shop, BEFORE) == 4
+    assert "nothing to do: churn: 0 leavers at 0 as-ofs have ripened by 2025-10-15" in capsys.readouterr().err
+    assert step("ripe", shop, NOW) == 0
     assert re.search(
         r"churn: \d+ leavers at 2 as-ofs have ripened by 2025-12-20, .*: train again", capsys.readouterr().out
     )

@@ -1,15 +1,11 @@
 """From challenger to champion and back, on a real lake and registry: the better wins, the worse and the leaky do not.
 
-The steps run in the session of the tests; promotions and rollbacks run as a user's commands.
+All steps run in the session of the tests.
 """
 
 from __future__ import annotations
 
 import csv
-import sqlite3
-import subprocess
-import sys
-from argparse import Namespace
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import pairwise
@@ -21,12 +17,9 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from churn.features import declare
-from churn.job import Job
 from churn.storage import Lake
-from jobs import build_features, evaluate, ingest, score, train
-from tests.jobs.company import churn, write_shop
+from tests.jobs.company import churn, statuses, step, write_shop
 
-JOBS = Path(__file__).parents[2] / "jobs"
 EARLIER, NOW = "2025-11-01", "2026-01-01"
 
 MODEL = """
@@ -77,27 +70,18 @@ def shop(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Itera
         (folder / f"{name}.py").write_text(MODEL.format(features=features) + (LEAK if name == "leaky" else ""))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(declare, "_REGISTRY", dict(declare._REGISTRY))  # the leak stays out of the catalogue
-        ingest.step(job(folder, "recency", NOW))
+        assert step("ingest", folder, NOW) == 0
         yield folder
 
 
-def job(shop: Path, model: str, as_of: str) -> Job:
-    args = Namespace(config=shop / "churn.toml", model=shop / f"{model}.py", as_of=as_of, summary=None)
-    args.only, args.source = False, None
-    return Job("test", args)
-
-
 def challenge(shop: Path, model: str, as_of: str) -> None:
-    """The steps that make a challenger, as their scripts do them."""
-    its = job(shop, model, as_of)
-    for module in (build_features, train, evaluate):
-        module.step(its)
+    """The steps that make a challenger."""
+    for job in ("build_features", "train", "evaluate"):
+        assert step(job, shop, as_of, model=model) == 0
 
 
 def promote(shop: Path, model: str, as_of: str) -> int:
-    """The exit code of the script; it needs no Spark, so no spark-submit."""
-    args = ("--config", shop / "churn.toml", "--model", shop / f"{model}.py", "--as-of", as_of)
-    return subprocess.run([sys.executable, JOBS / "promote.py", *args], check=False, timeout=100).returncode
+    return step("promote", shop, as_of, model=model)
 
 
 def client(shop: Path) -> MlflowClient:
@@ -110,12 +94,6 @@ def aliases(shop: Path) -> dict[str, str]:
 
 def decided(shop: Path, version: str) -> str:
     return str(client(shop).get_model_version("churn", version).tags["promotion"])
-
-
-def runs(shop: Path, name: str) -> list[str]:
-    """How the runs of a name ended."""
-    with sqlite3.connect(shop / "mlflow.db") as store:
-        return [status for (status,) in store.execute("select status from runs where name = ?", [name])]
 
 
 def scored_by(shop: Path, spark: SparkSession) -> set[str]:
@@ -132,8 +110,8 @@ def test_the_better_wins_the_worse_and_the_leaky_do_not_and_a_rollback_restores(
     assert promote(shop, "recency", EARLIER) == 0
     assert aliases(shop) == {"challenger": "1", "champion": "1"}
     assert "beats the champion (there is no champion yet)" in decided(shop, "1")
-    assert runs(shop, f"promote churn {NOW}") == ["FAILED"]
-    assert runs(shop, f"promote churn {EARLIER}") == ["FINISHED"]
+    assert statuses(shop, f"promote churn {NOW}") == ["FAILED"]
+    assert statuses(shop, f"promote churn {EARLIER}") == ["FINISHED"]
 
     challenge(shop, "pace", NOW)
     assert promote(shop, "pace", NOW) == 0
@@ -151,7 +129,7 @@ def test_the_better_wins_the_worse_and_the_leaky_do_not_and_a_rollback_restores(
     assert decided(shop, "3").startswith(f"refused as of {NOW}: beats the champion: -0.")
 
     capsys.readouterr()
-    score.step(job(shop, "value", NOW))
+    assert step("score", shop, NOW, model="value") == 0
     assert "scored by churn version 2, the champion" in capsys.readouterr().out
     assert scored_by(shop, spark) == {"2"}
 
@@ -163,15 +141,14 @@ def test_the_better_wins_the_worse_and_the_leaky_do_not_and_a_rollback_restores(
 
     where = ("--config", shop / "churn.toml")
     done = churn("rollback", "churn", *where, "--why", "complaints")
-    assert (done.returncode, done.stdout) == (
+    assert (done.exit_code, done.stdout) == (
         0, "churn: version 1 is the champion again; version 2 went: complaints\n"
     )  # fmt: skip
     assert aliases(shop) == {"challenger": "4", "champion": "1"}
-    build_features.step(job(shop, "value", NOW))
-    score.step(job(shop, "value", NOW))
+    assert step("build_features", shop, NOW, model="value") == step("score", shop, NOW, model="value") == 0
     assert scored_by(shop, spark) == {"1"}
     again = churn("rollback", "churn", *where)
-    assert (again.returncode, "there is no previous to go back to" in again.stderr) == (2, True)
-    assert runs(shop, "rollback churn") == ["FINISHED", "FAILED"]
+    assert (again.exit_code, "there is no previous to go back to" in again.stderr) == (2, True)
+    assert statuses(shop, "rollback churn") == ["FINISHED", "FAILED"]
     nobody = churn("rollback", "fraud", *where)
-    assert (nobody.returncode, "registered are churn; train one first" in nobody.stderr) == (2, True)
+    assert (nobody.exit_code, "registered are churn; train one first" in nobody.stderr) == (2, True)

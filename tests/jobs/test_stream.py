@@ -1,6 +1,7 @@
-"""A week of transactions through the stream, killed twice: what it leaves is what a batch makes of the same rows.
+"""Days of transactions through the stream, killed in the midst of one: it leaves what a batch makes of the same rows.
 
-Real spark-submits of jobs/score_stream.py. The week has late and corrected rows, duplicates and broken ones.
+The one that is killed is a real spark-submit of jobs/score_stream.py; the others run in the session of the tests. The
+days have late and corrected rows, duplicates and broken ones.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ import json
 import os
 import random
 import signal
-import subprocess
 import time
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -25,17 +26,14 @@ from churn import tracking
 from churn.config import load
 from churn.contracts.ingest import ingest
 from churn.scoring.stream import ALERTS, LEDGER_TABLE, QUARANTINE
-from churn.session import environment, submit
 from churn.storage import Lake
 from churn.training.data import accepted, feature_rows, usable_features
 from churn.training.pipeline import probability
 from churn.training.spec import load_spec
-from tests.jobs.company import arrive, run_chain
+from jobs import score_stream
+from tests.jobs.company import arrive, ended_at, run_chain
 
-pytestmark = pytest.mark.timeout(1800)  # the first test pays for the company and its week
-
-JOB = Path(__file__).parents[2] / "jobs" / "score_stream.py"
-BEGIN, HISTORY, WEEK = datetime(2026, 1, 1), 60, 7
+BEGIN, HISTORY, DAYS = datetime(2026, 1, 1), 60, 4
 FIRST = BEGIN + timedelta(days=HISTORY)
 DAY = f"{FIRST:%Y-%m-%d}"
 PAID = "transaction_id,customer_id,event_time,known_time,kind,amount,merchant_id,device_id,country"
@@ -79,9 +77,9 @@ def made_up() -> Rows:
     """Lines of each source with the moment they become known: some an hour late, some said again, some corrected."""
     dice = random.Random(8)
     rows: Rows = {"transactions": [], "fraud_reports": [], "calls": []}
-    bad_from = {merchant: dice.uniform(0, HISTORY + WEEK) for merchant in range(12)}
-    for number in range(5000):
-        day, customer, merchant = dice.uniform(0, HISTORY + WEEK), dice.randrange(90), dice.randrange(60)
+    bad_from = {merchant: dice.uniform(0, HISTORY + DAYS) for merchant in range(12)}
+    for number in range(4000):
+        day, customer, merchant = dice.uniform(0, HISTORY + DAYS), dice.randrange(90), dice.randrange(60)
         moment = BEGIN + timedelta(days=day)
         known = moment + timedelta(minutes=dice.choice([0, 0, 0, 1, 45]))
         fraud = 0 <= day - bad_from.get(merchant, 1e9) < 25 and dice.random() < 0.5
@@ -103,8 +101,8 @@ def made_up() -> Rows:
             if dice.random() < 0.2:
                 cleared = told + timedelta(days=dice.uniform(0.1, 2))
                 rows["fraud_reports"].append((cleared, f"t{number},c{customer},{told},{cleared},false"))
-    for number in range(800):
-        moment = BEGIN + timedelta(days=dice.uniform(0, HISTORY + WEEK))
+    for number in range(500):
+        moment = BEGIN + timedelta(days=dice.uniform(0, HISTORY + DAYS))
         reason = dice.choice(["password", "bill", "moving house"])
         ended = moment + timedelta(minutes=9)
         rows["calls"].append((ended, f"k{number},c{dice.randrange(90)},{moment},{ended},inbound,{reason}"))
@@ -114,9 +112,9 @@ def made_up() -> Rows:
     return {name: sorted(lines) for name, lines in rows.items()}
 
 
-def of_week(lines: list[tuple[datetime, str]]) -> list[str]:
-    """The lines that become known in the week that is streamed."""
-    return [line for known, line in lines if FIRST <= known < FIRST + timedelta(days=WEEK)]
+def of_days(lines: list[tuple[datetime, str]]) -> list[str]:
+    """The lines that become known in the days that are streamed."""
+    return [line for known, line in lines if FIRST <= known < FIRST + timedelta(days=DAYS)]
 
 
 HEADERS = {"transactions": PAID, "fraud_reports": SAID, "calls": CALLED}
@@ -128,8 +126,8 @@ def write(folder: Path, source: str, name: str, lines: Sequence[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def company(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Rows]:
-    """A company with a model, and nothing of its week yet."""
+def company(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> tuple[Path, Rows]:
+    """A company with a model, and nothing of its days yet."""
     folder = tmp_path_factory.mktemp("company")
     rows = made_up()
     (folder / "churn.toml").write_text(CONFIG.format(folder="history"))
@@ -141,43 +139,29 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Rows]:
     return folder, rows
 
 
-def line(folder: Path, *args: str) -> list[str]:
-    return submit(JOB, ["--config", str(folder / "churn.toml"), "--model", str(folder / "model.py"), *args])
-
-
-def run(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    return _run(line(folder, *args))
-
-
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, env=os.environ | environment(), capture_output=True, text=True, check=False, timeout=500
-    )
+def run(folder: Path, *args: str, config: str = "churn.toml") -> int:
+    """The exit code of the script, in the session of the tests."""
+    return score_stream.main(["--config", str(folder / config), "--model", str(folder / "model.py"), *args])
 
 
 def kill_in_micro_batch(folder: Path, number: int, after: float) -> None:
     """Start the stream, and end it without a word some time after it has begun a micro-batch."""
-    started = subprocess.Popen(
-        line(folder), env=os.environ | environment(), start_new_session=True, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
     planned = folder / "lake" / "_stream" / "offsets" / str(number)
-    deadline = time.monotonic() + 240
-    while not planned.exists():
-        assert started.poll() is None, f"the stream ended before micro-batch {number}"
-        assert time.monotonic() < deadline, f"no micro-batch {number}"
-        time.sleep(0.05)
-    time.sleep(after)
-    os.killpg(started.pid, signal.SIGKILL)
-    started.wait()
+
+    def seen() -> bool:
+        begun = planned.exists()
+        time.sleep(after if begun else 0)
+        return begun
+
+    assert ended_at("score_stream", folder, None, seen=seen, by=signal.SIGKILL) == -signal.SIGKILL
 
 
 @pytest.fixture(scope="module")
-def streamed(company: tuple[Path, Rows]) -> Path:
-    """The company after its week, whose days arrived a file each, the last one with a row that comes much too late."""
+def streamed(company: tuple[Path, Rows], spark: SparkSession) -> Path:
+    """The company after its days, which arrived a file each, the last one with a row that comes much too late."""
     folder, rows = company
     for source, lines in rows.items():
-        for day in range(WEEK):
+        for day in range(DAYS):
             begin, end = FIRST + timedelta(days=day), FIRST + timedelta(days=day + 1)
             # The first half of a day's rows stand last in its file.
             of_day = [line for known, line in lines if begin <= known < end]
@@ -186,13 +170,11 @@ def streamed(company: tuple[Path, Rows]) -> Path:
             stamp = time.time() - 3600 + 60 * day  # files are taken in the order of their times
             os.utime(folder / "arriving" / source / f"day-{day}.csv", (stamp, stamp))
     forgotten = FIRST + timedelta(days=1)
-    late = f"late,c3,{forgotten},{FIRST + timedelta(days=WEEK, hours=1)},purchase,9.99,m1,d3,NL"
+    late = f"late,c3,{forgotten},{FIRST + timedelta(days=DAYS, hours=1)},purchase,9.99,m1,d3,NL"
     write(folder / "arriving", "transactions", "last", [late])
-    kill_in_micro_batch(folder, 1, after=4)
-    kill_in_micro_batch(folder, 3, after=9)
-    done = run(folder)
-    assert done.returncode == 0, _said(done)
-    (folder / "printed.txt").write_text(done.stdout)
+    kill_in_micro_batch(folder, 1, after=2)
+    with (folder / "printed.txt").open("w") as printed, redirect_stdout(printed):
+        assert run(folder) == 0
     return folder
 
 
@@ -206,15 +188,15 @@ def test_batch_and_stream_say_the_same_to_the_bit(streamed: Path, spark: SparkSe
             (folder / file.name).write_bytes(file.read_bytes())
     config, spec = load(tmp_path / "churn.toml"), load_spec(streamed / "model.py")
     lake = Lake(spark, str(tmp_path / "lake"))
-    ingest(spark, lake, config, batch="everything", as_of=FIRST + timedelta(days=WEEK + 1))
+    ingest(spark, lake, config, batch="everything", as_of=FIRST + timedelta(days=DAYS + 1))
     sources = accepted(lake)
     chosen, _ = usable_features(spec, sources)
-    days = [FIRST + timedelta(days=day) for day in range(-1, WEEK)]
+    days = [FIRST + timedelta(days=day) for day in range(-1, DAYS)]
     model = tracking.load_model(load(streamed / "churn.toml").tracking_uri, "fraud").model
     in_batch = model.transform(feature_rows(spark, spec, sources, chosen, days)).withColumn("score", probability())
     in_stream = by_files(Lake(spark, str(streamed / "lake")), "scores_fraud_stream").where("not late")
 
-    assert in_stream.count() == in_stream.select("transaction_id").distinct().count() > 400
+    assert in_stream.count() == in_stream.select("transaction_id").distinct().count() > 150
     columns = [name for name in in_stream.columns if name in in_batch.columns]
     assert len(columns) > 60
     assert {"score", "merchant_fraud_share_7d", "visits", "access_calls_1d"} < set(columns)
@@ -233,7 +215,7 @@ def test_batch_and_stream_say_the_same_to_the_bit(streamed: Path, spark: SparkSe
 
 def by_files(lake: Lake, table: str) -> DataFrame:
     """What the stream of files wrote: one of micro-batches of a file each."""
-    [stream] = lake.read(LEDGER_TABLE).where("micro_batch = 6").select("stream").distinct().collect()
+    [stream] = lake.read(LEDGER_TABLE).where(f"micro_batch = {DAYS - 1}").select("stream").distinct().collect()
     return lake.read(table).where(F.col("stream") == stream["stream"])
 
 
@@ -247,7 +229,7 @@ def test_every_row_is_accounted_for(streamed: Path, company: tuple[Path, Rows], 
     )
     ledger = {row["source"]: row for row in told.collect()}
     for source, lines in rows.items():
-        came = len(of_week(lines)) + (source == "transactions")
+        came = len(of_days(lines)) + (source == "transactions")
         row = ledger[source]
         assert row["rows_in"] == came == row["accepted"] + row["duplicate"] + row["quarantined"], source
     assert ledger["transactions"]["late"] == 1
@@ -271,26 +253,19 @@ def test_alerts_keep_to_the_budget_and_are_sent_once(streamed: Path, spark: Spar
     assert sorted(one["transaction_id"] for one in sent) == sorted(row["transaction_id"] for row in alerts)
 
 
-def test_what_cannot_go_on_says_so(streamed: Path, tmp_path: Path) -> None:
+def test_what_cannot_go_on_says_so(streamed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = streamed / "churn.toml"
     before = config.read_text()
     try:
         config.write_text(before.replace("lateness_minutes = 120", "lateness_minutes = 60"))
-        done = run(streamed)
-        assert done.returncode == 2
-        assert "was made with other lateness_minutes; name a new one in [stream] checkpoint" in _said(done)
+        assert run(streamed) == 2
+        wanted = "was made with other lateness_minutes; name a new one in [stream] checkpoint"
+        assert wanted in capsys.readouterr().err
         config.write_text(before.replace('[sources.transactions.stream]\npath = "arriving/transactions"\n', ""))
-        done = run(streamed)
-        assert done.returncode == 2
-        assert "no transactions arrive; add path under [sources.transactions.stream]" in _said(done)
+        assert run(streamed) == 2
+        assert "no transactions arrive; add path under [sources.transactions.stream]" in capsys.readouterr().err
     finally:
         config.write_text(before)
-
-
-def _said(done: subprocess.CompletedProcess[str]) -> str:
-    """What it printed, without the places in Java's stack traces."""
-    lines = (done.stdout + done.stderr).splitlines()
-    return "\n".join(line for line in lines if not line.lstrip("\t ").startswith("at "))
 
 
 def test_the_same_through_kafka(
@@ -301,7 +276,7 @@ def test_the_same_through_kafka(
     topics = {source: f"week-{source}" for source in HEADERS}
     for source, lines in rows.items():
         names = HEADERS[source].split(",")
-        cells = [tuple(line.split(",")) for line in of_week(lines)]
+        cells = [tuple(line.split(",")) for line in of_days(lines)]
         messages = spark.createDataFrame(cells, names)
         value = F.to_json(F.struct(*(F.when(F.col(name) != "", F.col(name)).alias(name) for name in names)))
         _send(messages.select(value.alias("value")), kafka, topics[source])
@@ -311,12 +286,10 @@ def test_the_same_through_kafka(
     settings = f'servers = "{kafka}"\nalerts_topic = "week-alerts"\ncheckpoint = "{tmp_path}/checkpoint"\n'
     kafka_toml = streamed / "kafka.toml"
     kafka_toml.write_text(text.replace("[stream]\n", f"[stream]\n{settings}"))
-    command = submit(JOB, ["--config", str(kafka_toml), "--model", str(streamed / "model.py"), "--source", "kafka"])
-    done = _run(command)
-    if again := done.returncode != 0:  # whoever watches a stream starts it again, and it goes on
-        warnings.warn(f"a stream from Kafka failed, and was started again: {_said(done)}", stacklevel=1)
-        done = _run(command)
-    assert done.returncode == 0, _said(done)
+    again = run(streamed, "--source", "kafka", config="kafka.toml") != 0
+    if again:  # whoever watches a stream starts it again, and it goes on
+        warnings.warn("a stream from Kafka failed, and was started again", stacklevel=1)
+        assert run(streamed, "--source", "kafka", config="kafka.toml") == 0
 
     lake = Lake(spark, str(streamed / "lake"))
     kept = F.col("transaction_id") != "late"

@@ -20,7 +20,7 @@ YEAR = World(6_000, Dice(4), date(2025, 10, 1), date(2026, 10, 1), transactions_
 
 
 @pytest.fixture(scope="module")
-def alive(spark: SparkSession) -> DataFrame:
+def alive(spark: SparkSession, compiled: None) -> DataFrame:
     return people(spark, YEAR).persist()
 
 

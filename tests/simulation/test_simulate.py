@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 from collections.abc import Mapping
 from datetime import date, datetime
 from pathlib import Path
@@ -13,12 +14,15 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
+import churn.simulation
 from churn.contracts import CONTRACTS
 from churn.errors import BadInputError
 from churn.simulation import CLEAN, Dirt, company, simulate
 from churn.simulation.draw import Dice
 from churn.simulation.noise import on_the_way
 
+SAMPLE = Path(__file__).parents[2] / "sample_data"
+SIMULATION = Path(churn.simulation.__file__).parent
 HALF_A_YEAR = {"start": date(2026, 4, 1), "end": date(2026, 10, 1)}
 
 
@@ -55,7 +59,7 @@ def test_the_rows_said_are_the_rows_written(small: tuple[Path, dict[str, int]]) 
 
 
 @pytest.fixture(scope="module")
-def clean(spark: SparkSession) -> Mapping[str, DataFrame]:
+def clean(spark: SparkSession, compiled: None) -> Mapping[str, DataFrame]:
     """2,000 customers over two years, before anything went wrong on the way."""
     return {name: table.persist() for name, table in company(spark, customers=2_000, seed=3).items()}
 
@@ -157,8 +161,14 @@ def test_dirt_comes_at_its_rates(spark: SparkSession) -> None:
     assert on_the_way(rows, ("call_id",), {}, Dice(1), CLEAN).count() == 40_000
 
 
-def test_the_sample_company_is_what_its_command_makes(spark: SparkSession, tmp_path: Path) -> None:
-    sample = Path(__file__).parents[2] / "sample_data"
+def test_the_sample_company_is_what_its_command_makes(spark: SparkSession, compiled: None, tmp_path: Path) -> None:
+    """It is made again only where the simulation is not the one that is on record in `made_by.json`."""
+    record = json.loads((SAMPLE / "made_by.json").read_text())
+    kept = _texts(SAMPLE)
+    assert _digest(kept) == record["files"], "a file of the sample company was changed by hand"
+    simulation = {file.name: file.read_bytes() for file in sorted(SIMULATION.glob("*.py"))}
+    if _digest(simulation) == record["simulation"]:
+        return
     simulate(
         spark,
         customers=4_000,
@@ -168,11 +178,24 @@ def test_the_sample_company_is_what_its_command_makes(spark: SparkSession, tmp_p
         transactions_per_month=2.5,
         format="csv.gz",
     )
-    made = {name: gzip.decompress((tmp_path / name).read_bytes()) for name in _digests(tmp_path)}
-    kept = {name: gzip.decompress((sample / name).read_bytes()) for name in made}
-    assert {name: hashlib.sha256(text).hexdigest() for name, text in made.items()} == {
-        name: hashlib.sha256(text).hexdigest() for name, text in kept.items()
-    }
+    made = _texts(tmp_path)
+    assert {name for name in {*made, *kept} if made.get(name) != kept.get(name)} == set()
+    new = json.dumps({"simulation": _digest(simulation), "files": _digest(made)})
+    pytest.fail(f"another simulation makes the same files: write {new} into sample_data/made_by.json")
+
+
+def _texts(folder: Path) -> dict[str, bytes]:
+    """What each compressed file holds."""
+    files = sorted(folder.rglob("*.csv.gz"))
+    return {str(file.relative_to(folder)): gzip.decompress(file.read_bytes()) for file in files}
+
+
+def _digest(files: Mapping[str, bytes]) -> str:
+    """Of names and contents, in order."""
+    found = hashlib.sha256()
+    for name, text in files.items():
+        found.update(name.encode() + b"\0" + hashlib.sha256(text).digest())
+    return found.hexdigest()
 
 
 @pytest.mark.parametrize(

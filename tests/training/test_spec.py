@@ -7,9 +7,22 @@ from pathlib import Path
 import pytest
 
 from churn.errors import BadInputError, ConfigError, LeakageError
+from churn.features import declare
 from churn.training.algorithms import Logistic, MLlib
 from churn.training.spec import ModelSpec, load_spec
 
+OWN = """
+from pyspark.sql import functions as F
+from churn import Logistic, ModelSpec, windowed
+from churn.contracts.transactions import TRANSACTIONS
+
+@windowed(TRANSACTIONS, agg="count", days=(30,), unit="purchases", fill=0)
+def purchases_of_mine():
+    "{doc}"
+    return F.lit(1)
+
+SPEC = ModelSpec(name="own", candidates={{"logistic": Logistic()}}, features=("purchases_of_mine",))
+"""
 SPEC = ModelSpec(name="churn", candidates={"logistic": Logistic(reg_param_total=500.0)})
 
 
@@ -59,6 +72,17 @@ def test_a_model_file_that_is_none_says_why(tmp_path: Path, text: str | None, me
 
 def test_the_shipped_model_loads() -> None:
     assert load_spec(Path(__file__).parents[2] / "models" / "churn.py").name == "churn"
+
+
+def test_a_model_file_with_a_feature_of_its_own_may_be_loaded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(declare, "_REGISTRY", dict(declare._REGISTRY))
+    file = tmp_path / "own.py"
+    for doc in ("Purchases.", "All purchases."):
+        file.write_text(OWN.format(doc=doc))
+        load_spec(file)
+        assert [feature.doc for feature in declare.features("churn_model_own")] == [doc]
 
 
 def test_an_unknown_algorithm_is_named() -> None:

@@ -1,0 +1,132 @@
+"""Jobs that end before their time and are run again leave what one run leaves.
+
+Each fails at every commit it makes (before it, in the midst of its files, after it), in the session of the tests; and
+each is ended once by SIGKILL as a real spark-submit, in the midst of its first commit or of its MLflow run.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from churn.lifetime import TERMINATED
+from churn.session import environment
+from churn.storage import Lake
+from tests.jobs.company import AS_OF, arguments, content, ended_at, runs, step, stored, write_shop
+
+COMMITS: Final = {
+    "ingest": ("transactions", "quarantine", "ledger"),
+    "build_features": ("features_churn",),
+    "score": ("scores_churn",),
+    "monitor": ("drift", "outcomes"),
+}
+"""The tables that a job writes, in the order of its commits."""
+CHAIN: Final = ("ingest", "build_features", "train", "evaluate", "promote", "score", "monitor")
+TRACKED: Final = ("train", "evaluate", "promote", "monitor")
+
+
+class DiskFullError(Exception):
+    """What the tests break a commit with."""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Path:
+    """A shop after one run of each job."""
+    folder = write_shop(tmp_path_factory.mktemp("whole"))
+    assert [step(job, folder, AS_OF) for job in CHAIN] == [0] * len(CHAIN)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same shop before any job: each test below takes the next jobs one step on."""
+    return write_shop(tmp_path_factory.mktemp("broken"))
+
+
+@contextmanager
+def failing(number: int, moment: str) -> Iterator[None]:
+    """A lake whose commit of this number, from 0, fails before it, in the midst of its files, or after it."""
+    replace, made = Lake.replace, []
+
+    def fail(lake: Lake, df: DataFrame, name: str, where: Any, **more: Any) -> None:
+        made.append(name)
+        if len(made) - 1 != number:
+            return replace(lake, df, name, where, **more)
+        if moment == "inside":
+            full = F.raise_error(F.lit("the disk is full"))
+            ends = df.sparkSession.range(1).select(
+                *(full.cast(field.dataType).alias(field.name) for field in df.schema)
+            )
+            df = df.unionAll(ends)
+        if moment != "before":
+            replace(lake, df, name, where, **more)
+        raise DiskFullError(name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Lake, "replace", fail)
+        yield
+
+
+@pytest.mark.parametrize("job", COMMITS)
+def test_a_job_that_fails_at_any_of_its_commits(job: str, whole: Path, broken: Path, spark: SparkSession) -> None:
+    """Each run goes on where the one before it failed; what comes after a commit comes before the next one."""
+    for before in CHAIN[: CHAIN.index(job)]:
+        if before not in COMMITS and (f"{before} churn {AS_OF}", "FINISHED") not in runs(broken):
+            assert step(before, broken, AS_OF) == 0
+    tables = COMMITS[job]
+    points = [(number, moment) for number in range(len(tables)) for moment in ("before", "inside")]
+    for number, moment in (*points, (len(tables) - 1, "after")):
+        with failing(number, moment), pytest.raises(Exception, match="disk is full|" + tables[number]):
+            step(job, broken, AS_OF)
+        for table in tables[:number]:
+            assert content(spark, broken, table) == content(spark, whole, table), (number, moment, table)
+    assert step(job, broken, AS_OF) == 0
+    for table in tables:
+        assert content(spark, broken, table) == content(spark, whole, table), table
+
+
+def test_each_kind_of_job_is_killed_once(tmp_path: Path, whole: Path, spark: SparkSession) -> None:
+    shop = write_shop(tmp_path / "shop")
+    for job in CHAIN:
+        table = shop / "lake" / COMMITS.get(job, ("",))[0]
+
+        def at_work(job: str = job, table: Path = table) -> bool:
+            """It has begun: its run in MLflow, or else the files of its first commit."""
+            if job in TRACKED:
+                return (f"{job} churn {AS_OF}", "RUNNING") in runs(shop)
+            return any(table.rglob("*.parquet"))
+
+        if job != "evaluate":  # of the kind of train: a model, rows and a run
+            assert ended_at(job, shop, AS_OF, seen=at_work, by=signal.SIGKILL) != 0
+            assert job not in COMMITS or not (table / "_delta_log" / f"{0:020}.json").exists()
+        assert step(job, shop, AS_OF) == 0
+    for table_name in (name for names in COMMITS.values() for name in names):
+        assert content(spark, shop, table_name) == content(spark, whole, table_name), table_name
+    ended = [(f"{job} churn {AS_OF}", how) for job in TRACKED for how in ("FAILED", "FINISHED")]
+    assert runs(shop) == [one for one in ended if one != (f"evaluate churn {AS_OF}", "FAILED")]
+    held = "select alias, version from registered_model_aliases order by alias"
+    assert stored(shop, held) == stored(whole, held)
+
+
+def test_sigterm_ends_a_chain_in_one_session(tmp_path: Path) -> None:
+    """While a model is trained: the exit code and the run in MLflow both say so."""
+    shop = write_shop(tmp_path / "shop")
+    line = [sys.executable, "-m", "churn", "run", *arguments("train", shop, AS_OF)]
+    started = subprocess.Popen(line, env=os.environ | environment(), stdin=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while not runs(shop) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    started.terminate()
+    assert started.wait(timeout=60) == TERMINATED
+    assert runs(shop) == [(f"train churn {AS_OF}", "FAILED")]
