@@ -46,8 +46,8 @@ airflow: setup .venv-airflow/ready .airflow/company/churn.toml  ## Airflow on ht
 dags-test: setup .venv-airflow/ready  ## the tests of the DAGs that need no scheduler
 	.venv-airflow/bin/python -m pytest tests/dags/test_dags.py
 
-airflow-test: setup .venv-airflow/ready  ## the tests of the DAGs, under a real scheduler
-	.venv-airflow/bin/python -m pytest tests/dags
+airflow-test: setup .venv-airflow/ready  ## the tests of the DAGs, under a real scheduler; TESTS="..." for some of them
+	.venv-airflow/bin/python -m pytest $(or $(TESTS),tests/dags)
 
 test: setup  ## the tests, without benchmarks
 	$(BIN)/python -m pytest -n auto --dist loadfile

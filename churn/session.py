@@ -8,8 +8,8 @@ import shlex
 import sys
 import time
 import zipfile
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -63,6 +63,22 @@ def session(app: str, *, conf: Mapping[str, str] = NOTHING, lean: bool = False) 
     # Dates and JDBC timestamps go through the JVM's own zone.
     spark._jvm.java.util.TimeZone.setDefault(spark._jvm.java.util.TimeZone.getTimeZone("UTC"))  # type: ignore[union-attr]
     return spark
+
+
+@contextmanager
+def with_settings(spark: SparkSession, wanted: Mapping[str, str]) -> Iterator[None]:
+    """Settings of a running session, put back afterwards."""
+    before: dict[str, str | None] = {name: spark.conf.get(name, None) for name in wanted}
+    for name, value in wanted.items():
+        spark.conf.set(name, value)
+    try:
+        yield
+    finally:
+        for name, earlier in before.items():
+            if earlier is None:
+                spark.conf.unset(name)
+            else:
+                spark.conf.set(name, earlier)
 
 
 def stop(spark: SparkSession) -> None:
@@ -153,6 +169,7 @@ def _defaults(master: str, *, lean: bool) -> dict[str, str]:
         "spark.sql.shuffle.partitions": "2",
         "spark.sql.inMemoryColumnarStorage.compressed": "false",
         "spark.databricks.delta.snapshotPartitions": "1",
+        "spark.databricks.delta.stats.skipping": "false",  # of one or two files
     }
     return anywhere | (here | (few if lean else {}) if is_local(master) else {})
 

@@ -11,7 +11,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from churn.errors import ChurnError
-from churn.session import session
+from churn.session import session, with_settings
 from tests.broker import broker, broker_jars
 
 os.environ["TZ"] = "UTC"
@@ -47,12 +47,8 @@ def spark() -> Iterator[SparkSession]:
 def compiled(spark: SparkSession) -> Iterator[None]:
     """Generated code, for a module whose frames are large enough."""
     wanted = {"spark.sql.codegen.wholeStage": "true", "spark.sql.codegen.factoryMode": "FALLBACK"}
-    before = {name: str(spark.conf.get(name)) for name in wanted}
-    for name, value in wanted.items():
-        spark.conf.set(name, value)
-    yield
-    for name, value in before.items():
-        spark.conf.set(name, value)
+    with with_settings(spark, wanted):
+        yield
 
 
 @pytest.fixture(scope="session")

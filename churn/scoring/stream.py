@@ -29,6 +29,7 @@ from churn.features.stream import LEDGER, LEDGER_COLUMNS, StreamEngine, together
 from churn.labels.arrivals import remembered, told_apart
 from churn.labels.fraud import looked_at
 from churn.scoring.batch import score_table
+from churn.session import with_settings
 from churn.storage import Lake
 from churn.tracking import Registered
 from churn.training.data import columns, read_columns, usable_features
@@ -41,7 +42,7 @@ LEDGER_TABLE = "ledger_stream"
 QUARANTINE = "quarantine_stream"
 
 _PAID = ("transactions", "fraud_reports")
-_STATE_STORE: Mapping[str, str] = {
+_SETTINGS: Mapping[str, str] = {
     "spark.sql.streaming.stateStore.providerClass": (
         "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
     ),
@@ -103,8 +104,10 @@ class StreamScorer:
         Raises BadInputError where transactions do not arrive, the model needs columns that cannot be made, or the
         checkpoint was made with other settings; ChurnError where the stream stops at a failure.
         """
-        for name, value in _STATE_STORE.items():
-            self._spark.conf.set(name, value)
+        with with_settings(self._spark, _SETTINGS):
+            self._go_on(every)
+
+    def _go_on(self, every: str | None) -> None:
         self._check_settings()
         writer = (
             self._described()
