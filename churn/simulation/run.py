@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Final, get_args
@@ -13,6 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from churn.errors import BadInputError, nearest
+from churn.session import with_settings
 from churn.simulation.draw import Dice
 from churn.simulation.frauds import suspicious
 from churn.simulation.noise import Dirt
@@ -28,6 +28,12 @@ END: Final = date(2026, 10, 1)
 MOST_CUSTOMERS: Final = 10_000_000
 """Ids have seven digits."""
 TRUTH: Final = "truth"
+_SETTINGS: Final = {
+    # Java compiles no method over 8,000 bytes, so Spark must not fuse the long expressions into a larger one, which is
+    # five times slower.
+    "spark.sql.codegen.hugeMethodLimit": "8000",
+    "spark.sql.session.timeZone": "UTC",  # times are written as text
+}
 OPEN: Final = 0.65
 """About the share of the customers' months in which their account is open."""
 
@@ -58,7 +64,7 @@ def simulate(
         raise BadInputError(f"simulate: no layout {layout!r}{nearest(layout, get_args(Layout))}")
     world = _world(customers, seed, start, end, transactions_per_month)
     rows: dict[str, int] = {}
-    with _lean(spark):
+    with with_settings(spark, _SETTINGS):
         alive = people(spark, world).persist(StorageLevel.MEMORY_AND_DISK)
         moved = transactions(alive, world)
         suspects = suspicious(moved, world).persist(StorageLevel.MEMORY_AND_DISK)
@@ -102,21 +108,3 @@ def _world(customers: int, seed: int, start: date, end: date, transactions_per_m
     if not 0 < transactions_per_month <= 1000:
         raise BadInputError(f"simulate: {transactions_per_month} transactions a month, want more than 0, at most 1000")
     return World(customers, Dice(seed), start, end, transactions_per_month)
-
-
-@contextmanager
-def _lean(spark: SparkSession) -> Iterator[None]:
-    """Session settings that the simulation needs, put back afterwards.
-
-    Java compiles no method over 8,000 bytes, so Spark must not fuse the long expressions into a larger one: five times
-    slower. Times are written as text, which must be in UTC.
-    """
-    wanted = {"spark.sql.codegen.hugeMethodLimit": "8000", "spark.sql.session.timeZone": "UTC"}
-    before = {name: spark.conf.get(name) or value for name, value in wanted.items()}
-    for name, value in wanted.items():
-        spark.conf.set(name, value)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            spark.conf.set(name, value)

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from airflow_api import Airflow, airflow, wait
 from conftest import PYTHON, ROOT
-from told import content, mlflow, mlflow_runs
+from told import content
+
+from tests.mlflow_store import runs, stored
 
 AS_OF = "2026-10-01"
 
@@ -41,8 +43,8 @@ def test_what_comes_in_is_learnt_from_judged_and_promoted(running: Airflow, comp
     tasks = {**running.tasks("churn_ingest", run), **running.tasks("churn_retrain", retrained)}
     assert {(task["state"], task["try_number"]) for task in tasks.values()} == {("success", 1)}
     steps = ("train", "evaluate", "promote")
-    assert mlflow_runs(company) == [(f"{step} churn {AS_OF}", "FINISHED") for step in steps]
-    aliases = mlflow(company, "select alias, version from registered_model_aliases where name = 'churn'")
+    assert runs(company) == [(f"{step} churn {AS_OF}", "FINISHED") for step in steps]
+    aliases = stored(company, "select alias, version from registered_model_aliases where name = 'churn'")
     assert dict(aliases) == {"challenger": 1, "champion": 1}
     sources = len(tasks) - len(("accepted", "ripe", "build_features", *steps))
     [ledger] = content(company, "ledger")["ledger"]["rows"].values()
@@ -59,4 +61,4 @@ def test_the_champion_scores_and_is_within_its_limits(running: Airflow, company:
     rows = content(company, "scores_churn")["scores_churn"]["rows"][AS_OF]
     assert len(rows) > 2000
     assert all("'model_version': '1'" in row for row in rows)
-    assert mlflow_runs(company)[-1] == (f"monitor churn {AS_OF}", "FINISHED")
+    assert runs(company)[-1] == (f"monitor churn {AS_OF}", "FINISHED")

@@ -18,8 +18,9 @@ import pytest
 from airflow_api import Airflow, airflow, wait
 from company import write
 from conftest import ROOT
-from told import content, mlflow_runs
+from told import content
 
+from tests.mlflow_store import runs, statuses
 from tests.postgresql import missing
 
 FIRST, SECOND = "2024-06-25", "2024-06-26"
@@ -103,7 +104,7 @@ def test_what_is_in_starts_a_retraining_that_outlives_killed_drivers(running: Ai
 
     def training(times: int) -> None:
         begun = [("train churn 2024-06-25", "FAILED")] * (times - 1) + [("train churn 2024-06-25", "RUNNING")]
-        wait(lambda: mlflow_runs(shop), lambda runs: runs == begun, seconds=600, what=f"training, try {times}")
+        wait(lambda: runs(shop), lambda found: found == begun, seconds=600, what=f"training, try {times}")
 
     training(1)
     os.kill(processes(shop, "train")["driver"], signal.SIGKILL)  # nothing can be said any more: the next try says it
@@ -118,8 +119,7 @@ def test_what_is_in_starts_a_retraining_that_outlives_killed_drivers(running: Ai
         "evaluate": ("success", 1),
         "promote": ("success", 1),
     }
-    statuses = [status for name, status in mlflow_runs(shop) if name == "train churn 2024-06-25"]
-    assert statuses == ["FAILED", "FAILED", "FINISHED"]
+    assert statuses(shop, "train churn 2024-06-25") == ["FAILED", "FAILED", "FINISHED"]
     assert [told for told in alerts(shop) if told[0] == "failure"] == []
 
 
@@ -148,7 +148,7 @@ def test_a_job_that_fails_is_tried_again_and_then_told(running: Airflow, shop: P
         "evaluate": ("upstream_failed", 0),
         "promote": ("upstream_failed", 0),
     }
-    assert [status for name, status in mlflow_runs(shop) if name.startswith("train broken")] == ["FAILED"] * 3
+    assert [status for name, status in runs(shop) if name.startswith("train broken")] == ["FAILED"] * 3
     assert alerts(shop)[-1] == ("failure", "churn_retrain", "train")
     assert "exit code 1: " in (shop / "alerts.jsonl").read_text().splitlines()[-1]
 

@@ -1,31 +1,14 @@
-"""What a company's folder says of the jobs that have run: its runs in MLflow, its registry, its lake."""
+"""What a company's folder says of the jobs that have run: its lake."""
 
 from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from conftest import PYTHON, ROOT
-
-
-def mlflow(folder: Path, query: str) -> list[tuple[Any, ...]]:
-    """Rows of the store; none while it has not been made."""
-    if not (folder / "mlflow.db").exists():
-        return []
-    with sqlite3.connect(f"file:{folder / 'mlflow.db'}?mode=ro", uri=True) as store:
-        try:
-            return store.execute(query).fetchall()
-        except sqlite3.OperationalError:  # it is still being made
-            return []
-
-
-def mlflow_runs(folder: Path) -> list[tuple[Any, ...]]:
-    """The name and the status of every run, in the order of their start."""
-    return mlflow(folder, "select name, status from runs order by start_time")
 
 
 def content(folder: Path, *tables: str) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from pyspark.sql import functions as F
 from churn.lifetime import TERMINATED
 from churn.session import environment
 from churn.storage import Lake
-from tests.jobs.company import AS_OF, arguments, content, ended_at, runs, step, stored, write_shop
+from tests.jobs.company import AS_OF, arguments, content, ended_at, step, write_shop
+from tests.mlflow_store import runs, stored
 
 COMMITS: Final = {
     "ingest": ("transactions", "quarantine", "ledger"),

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from click.testing import Result
 from pyspark.sql import SparkSession
@@ -122,27 +120,6 @@ def content(spark: SparkSession, folder: Path, table: str) -> list[str]:
     """The rows of a table in the order of their text, which says every bit of a number."""
     frame = Lake(spark, str(folder / "lake")).read(table)
     return sorted(str(row.asDict(recursive=True)) for row in frame.collect())
-
-
-def runs(folder: Path) -> list[tuple[Any, ...]]:
-    """The name and the status of every run in MLflow, in the order of their start."""
-    return stored(folder, "select name, status from runs order by start_time")
-
-
-def statuses(folder: Path, name: str) -> list[str]:
-    """How the runs of a name ended."""
-    return [status for each, status in runs(folder) if each == name]
-
-
-def stored(folder: Path, query: str) -> list[tuple[Any, ...]]:
-    """Rows of MLflow's store; none while it is not yet made."""
-    if not (folder / "mlflow.db").exists():
-        return []
-    with sqlite3.connect(f"file:{folder / 'mlflow.db'}?mode=ro", uri=True) as store:
-        try:
-            return store.execute(query).fetchall()
-        except sqlite3.OperationalError:
-            return []
 
 
 def arrive(place: Path, lines: Sequence[str]) -> None:

@@ -10,7 +10,8 @@ from pyspark.sql import SparkSession
 
 from churn.cli import STEPS
 from churn.storage import Lake
-from tests.jobs.company import AS_OF, churn, content, run_chain, runs, stored, submitted, write_shop
+from tests.jobs.company import AS_OF, churn, content, run_chain, submitted, write_shop
+from tests.mlflow_store import runs, stored
 
 
 @pytest.fixture(scope="module")

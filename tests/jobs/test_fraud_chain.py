@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sqlite3
 from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,6 +13,7 @@ from pyspark.sql import functions as F
 
 from churn.storage import Lake
 from tests.jobs.company import run_chain
+from tests.mlflow_store import stored
 
 CONFIG = """
 [sources.transactions]
@@ -85,12 +85,9 @@ def test_a_days_transactions_are_scored_and_alerted_on(company: Path, spark: Spa
 
 
 def test_the_model_is_judged_by_weeks_and_registered(company: Path) -> None:
-    with sqlite3.connect(company / "mlflow.db") as store:
-        aliases = store.execute("select name, alias, version from registered_model_aliases").fetchall()
-        metrics = dict(store.execute("select key, value from latest_metrics").fetchall())
-        steps = store.execute("select count(distinct step) from metrics where key = 'test/auc'").fetchone()
-    assert aliases == [("fraud", "challenger", 1)]
-    assert steps == (2,)
+    metrics = dict(stored(company, "select key, value from latest_metrics"))
+    assert stored(company, "select name, alias, version from registered_model_aliases") == [("fraud", "challenger", 1)]
+    assert stored(company, "select count(distinct step) from metrics where key = 'test/auc'") == [(2,)]
     assert metrics["test/auc"] > 0.8 > metrics["test/rule_of_thumb/auc"]
     assert metrics["test/alerts/recall"] > metrics["test/rule_of_thumb/alerts/recall"]
     assert metrics["test/average_precision"] > metrics["test/rule_of_thumb/average_precision"]

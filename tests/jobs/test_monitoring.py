@@ -13,7 +13,8 @@ from pyspark.sql import functions as F
 
 from churn.storage import Lake
 from tests.browser import CHROMIUM, dom, newest, served
-from tests.jobs.company import CONFIG, content, statuses, step, stored, write_shop
+from tests.jobs.company import CONFIG, content, step, write_shop
+from tests.mlflow_store import statuses, stored
 
 MODEL = """
 from churn import Logistic, ModelSpec

@@ -18,7 +18,8 @@ from pyspark.sql import functions as F
 
 from churn.features import declare
 from churn.storage import Lake
-from tests.jobs.company import churn, statuses, step, write_shop
+from tests.jobs.company import churn, step, write_shop
+from tests.mlflow_store import statuses
 
 EARLIER, NOW = "2025-11-01", "2026-01-01"
 
