@@ -161,12 +161,14 @@ def _defaults(master: str, *, lean: bool) -> dict[str, str]:
         "spark.ui.enabled": "false",
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
+        "spark.python.daemon.module": "churn.daemon",
         "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 1)),
     }
-    # Few rows are through before the next stage is planned anew.
+    # Few rows are through before the next stage is planned anew, and in one partition nothing is shuffled.
     few = {
         "spark.sql.adaptive.enabled": "false",
-        "spark.sql.shuffle.partitions": "2",
+        "spark.sql.files.minPartitionNum": "1",
+        "spark.sql.shuffle.partitions": "1",
         "spark.sql.inMemoryColumnarStorage.compressed": "false",
         "spark.databricks.delta.snapshotPartitions": "1",
         "spark.databricks.delta.stats.skipping": "false",  # of one or two files

@@ -72,9 +72,7 @@ def coverage(sources: Mapping[str, DataFrame], *, known_until: datetime | None =
 
     A label window that ends later was cut by the end of the data. `known_until` bounds which rows count.
     """
-    last = max(_edge(sources, F.max("event_time"), known_until))
-    end = _midnight_after(last)
-    return end if known_until is None else min(end, known_until)
+    return span(sources, known_until=known_until)[1]
 
 
 def told_until(sources: Mapping[str, DataFrame]) -> datetime:
@@ -88,25 +86,24 @@ def _midnight_after(moment: datetime) -> datetime:
     return datetime(moment.year, moment.month, moment.day) + timedelta(days=1)
 
 
-def first_event(sources: Mapping[str, DataFrame]) -> datetime:
-    """When the first row happened."""
-    return min(_edge(sources, F.min("event_time"), None))
+def span(sources: Mapping[str, DataFrame], *, known_until: datetime | None = None) -> tuple[datetime, datetime]:
+    """When the first row of activity happened, and the coverage; activity is calls and transactions, or all there is.
 
-
-def _edge(sources: Mapping[str, DataFrame], edge: Column, known_until: datetime | None) -> list[datetime]:
-    """An edge of the event times of each source of activity: calls and transactions, or all there are."""
+    Raises BadInputError where no row counts.
+    """
     flows = {name: rows for name, rows in sources.items() if name in ("calls", "transactions")} or sources
+    counts = F.lit(True) if known_until is None else F.greatest("event_time", "known_time") < F.lit(known_until)
     ends = [
-        (rows if known_until is None else rows.where(F.greatest("event_time", "known_time") < F.lit(known_until))).agg(
-            edge.alias("moment")
-        )
+        rows.agg(F.min("event_time").alias("first"), F.max(F.when(counts, F.col("event_time"))).alias("last"))
         for rows in flows.values()
     ]
-    found = [row["moment"] for row in reduce(DataFrame.unionByName, ends).collect() if row["moment"]]
-    if not found:
+    found = reduce(DataFrame.unionByName, ends).collect()
+    firsts, lasts = ([row[edge] for row in found if row[edge]] for edge in ("first", "last"))
+    if not lasts:
         raise BadInputError(
             f"no call or transaction is known before {known_until:%Y-%m-%d %H:%M}; use a later as-of"
             if known_until
             else "no call or transaction was accepted; ingest the sources first, then look at the quarantine table"
         )
-    return found
+    end = _midnight_after(max(lasts))
+    return min(firsts), end if known_until is None else min(end, known_until)

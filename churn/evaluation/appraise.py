@@ -20,7 +20,7 @@ from churn.evaluation import plots
 from churn.evaluation.gates import GATES, Evidence, Unmatched, Verdict
 from churn.evaluation.gates import judge as judge_gates
 from churn.evaluation.judge import RULE, judge, judged_as, scored_rows
-from churn.evaluation.leaks import LeakEvidence, single_feature_auc
+from churn.evaluation.leaks import LeakEvidence, auc_alone
 from churn.evaluation.metrics import compare, evaluate, metrics
 from churn.evaluation.report import Driver, Report, Source, render
 from churn.evaluation.words import words_of
@@ -39,7 +39,6 @@ from churn.training.data import (
 )
 from churn.training.data import split as split_dates
 from churn.training.fit import Trainer, parts_of
-from churn.training.matrix import Rows
 from churn.training.spec import ModelSpec
 
 LEAK_ROWS = 100_000
@@ -179,7 +178,7 @@ def _leaks(
 ) -> LeakEvidence:
     """Each feature alone, and the model without the signals that follow a decision to leave."""
     columns = fitted["columns"]["numeric"]
-    alone = trainer.on_rows(dates.test, partial(_alone, columns=columns), most=LEAK_ROWS)
+    alone = trainer.on_rows(dates.test, partial(auc_alone, columns=columns), most=LEAK_ROWS)
     read = read_columns(fitted)
     marked = {
         column
@@ -196,10 +195,6 @@ def _leaks(
         with_after_intent=_means(judged),
         without_after_intent=_without(spec, trainer, dates, fitted, set(read) - marked),
     )
-
-
-def _alone(rows: Rows, columns: Sequence[str]) -> dict[str, float]:
-    return single_feature_auc(rows.label, {name: rows.table[name].to_numpy() for name in columns})
 
 
 def _without(

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from churn.contracts import CONTRACTS
-from churn.dataset.spine import active, as_of_frame, coverage, first_event, open_accounts, told_until
+from churn.dataset.spine import active, as_of_frame, coverage, open_accounts, span, told_until
 from churn.dataset.split import Split, schedule, split_in_time
 from churn.errors import BadInputError
 from churn.features import Feature, features, panel, rows
@@ -91,15 +91,15 @@ def _fresh(spec: ModelSpec, sources: Sources, as_of: datetime) -> datetime:
 
 def backtest_calendar(spec: ModelSpec, sources: Sources, as_of: datetime) -> Calendar:
     """A stand at `as_of`: learn from what was ripe by then, judge by what came after."""
-    coverage(sources, known_until=as_of)
+    learn = tuple(_learn(spec, sources, as_of))
     test = tuple(as_of + timedelta(days=day) for day in range(spec.judged_days if spec.of_transactions else 1))
     spec.window.check_ripe(list(test), told_until(sources) if spec.of_transactions else coverage(sources))
-    return Calendar(learn=tuple(_learn(spec, sources, as_of)), test=test, score=as_of)
+    return Calendar(learn=learn, test=test, score=as_of)
 
 
 def _learn(spec: ModelSpec, sources: Sources, stand: datetime) -> list[datetime]:
-    newest = _midnight(coverage(sources, known_until=stand) - spec.window.reach)
-    since = _midnight(first_event(sources))
+    first, known_until = span(sources, known_until=stand)
+    newest, since = _midnight(known_until - spec.window.reach), _midnight(first)
     found = schedule(newest, since=since, every=spec.every, history=spec.history, most=spec.dates)
     if not found:
         raise BadInputError(

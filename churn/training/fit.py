@@ -308,21 +308,31 @@ class Trainer:
         A `trial` may be of a sample of the rows. `only` are the features to fit on; null = all.
         """
         features = [name for name in self._features if only is None or name in only]
-        of_one = partial(self._learn, features=features, trial=trial)
+        slices = dict.fromkeys(fold.train for _, fold, _ in wanted)
+        prepared = {as_ofs: self._prepared(as_ofs, features) for as_ofs in slices}
+        of_one = partial(self._learn, prepared=prepared, trial=trial)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             target = inheritable_thread_target(self._rows.sparkSession)(of_one)
             return list(pool.map(target, wanted))
 
-    def _learn(self, wanted: tuple[Single, Fold, int | None], *, features: Sequence[str], trial: bool) -> Learnt:
-        candidate, fold, rounds = wanted
-        seen = self.summary(fold.train)
+    def _prepared(self, as_ofs: Sequence[datetime], features: Sequence[str]) -> Preparation:
+        seen = self.summary(as_ofs)
         assert seen is not None  # a slice has rows of both classes
-        prepared = Preparation.fit(seen, features)
+        return Preparation.fit(seen, features)
+
+    def _learn(
+        self,
+        wanted: tuple[Single, Fold, int | None],
+        *,
+        prepared: Mapping[tuple[datetime, ...], Preparation],
+        trial: bool,
+    ) -> Learnt:
+        candidate, fold, rounds = wanted
         of = self._count(fold.train)
         most = self._spec.trial_rows if trial else None
         task = Task(
             candidate=candidate,
-            preparation=prepared,
+            preparation=prepared[fold.train],
             train=tuple(micros(as_of) for as_of in fold.train),
             later=tuple(micros(as_of) for as_of in fold.later),
             negatives=_share(self._spec.negatives_per_positive * of.positives, of.rows - of.positives)

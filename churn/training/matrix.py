@@ -151,7 +151,8 @@ class Preparation:
                 f"none of {len(numbers) + len(texts)} features varies on {summary.rows} training rows; is there more "
                 "than one customer, and are there rows before the training as-ofs?"
             )
-        patchy = tuple(name for name in numeric + text if summary.known[name] < summary.rows)
+        known = summary.known
+        patchy = tuple(name for name in numeric + text if known[name] < summary.rows)
         # A median of whole numbers is one of them; of others it is close to one.
         medians = {name: numbers[name].quantile(0.5) for name in numeric}
         fills = {name: float(signed_log(np.array([median]))[0]) for name, median in medians.items()}

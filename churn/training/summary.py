@@ -42,22 +42,13 @@ class Number:
         known = values[~np.isnan(values)]
         if not len(known):
             return cls(np.inf, -np.inf, np.zeros(0, np.uint16), np.zeros(0, np.int64))
-        counts = np.bincount(_code(known))
-        codes = np.flatnonzero(counts)
-        return cls(float(known.min()), float(known.max()), codes.astype(np.uint16), counts[codes])
+        return cls(float(known.min()), float(known.max()), *_counts(_code(known)))
 
     @classmethod
     def merged(cls, parts: Sequence[Number]) -> Number:
-        counts = np.bincount(
-            np.concatenate([part.codes for part in parts]), np.concatenate([part.counts for part in parts])
-        )
-        codes = np.flatnonzero(counts)
-        return cls(
-            min(part.least for part in parts),
-            max(part.greatest for part in parts),
-            codes.astype(np.uint16),
-            counts[codes].astype(np.int64),
-        )
+        codes = np.concatenate([part.codes for part in parts])
+        counts = np.concatenate([part.counts for part in parts])
+        return cls(min(part.least for part in parts), max(part.greatest for part in parts), *_counts(codes, counts))
 
     @property
     def n(self) -> int:
@@ -80,6 +71,16 @@ def _code(values: Floats) -> Array:
         bits = (values.astype(np.float32) + np.float32(0)).view(np.uint32)
     ordered = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
     return (ordered >> 16).astype(np.int64)
+
+
+def _counts(codes: Array, weights: Array | None = None) -> tuple[Array, Array]:
+    """The codes there are, in their order, and how often each; a code that stands for several counts as many."""
+    if not len(codes):
+        return np.zeros(0, np.uint16), np.zeros(0, np.int64)
+    least = int(codes.min())
+    counts = np.bincount(codes.astype(np.int64) - least, weights)
+    found = np.flatnonzero(counts)
+    return (found + least).astype(np.uint16), counts[found].astype(np.int64)
 
 
 def _values(codes: Array) -> Array:

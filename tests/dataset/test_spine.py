@@ -8,7 +8,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from churn.dataset.spine import active, as_of_frame, coverage, first_event, open_accounts
+from churn.dataset.spine import active, as_of_frame, coverage, open_accounts, span
 from churn.errors import BadInputError
 from churn.testing import frame
 
@@ -77,6 +77,6 @@ def test_coverage_ends_with_the_day_of_the_last_row(spark: SparkSession) -> None
     )
     assert coverage({"calls": calls}) == datetime(2026, 2, 21)
     assert coverage({"calls": calls}, known_until=datetime(2026, 2, 22)) == datetime(2026, 2, 2)
-    assert first_event({"calls": calls}) == datetime(2026, 2, 1, 9)
+    assert span({"calls": calls})[0] == datetime(2026, 2, 1, 9)
     with pytest.raises(BadInputError, match="known before 2026-01-01"):
         coverage({"calls": calls}, known_until=datetime(2026, 1, 1))
