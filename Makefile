@@ -50,7 +50,7 @@ airflow-test: setup .venv-airflow/ready  ## the tests of the DAGs, under a real 
 	.venv-airflow/bin/python -m pytest $(or $(TESTS),tests/dags)
 
 test: setup  ## the tests, without benchmarks
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: setup  ## style, types and who imports whom
 	$(BIN)/ruff check .

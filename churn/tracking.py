@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # a server that is away is said at once, not in minutes
@@ -35,9 +35,6 @@ from pyspark.sql import DataFrame
 
 from churn.config import Config
 from churn.errors import BadInputError, ChurnError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure  # half a second that most jobs do not need
 
 CHALLENGER: Final = "challenger"
 CHAMPION: Final = "champion"
@@ -97,10 +94,6 @@ class Run:
         source = json.dumps({"path": path, "delta_table_version": version})
         read = Dataset(name=name, digest=f"v{version}", source_type="delta_table", source=source)
         self.client.log_inputs(self.id, [DatasetInput(read, [InputTag(MLFLOW_DATASET_CONTEXT, context)])])
-
-    def figure(self, figure: Figure, path: str) -> None:
-        """A plot as an artifact; the ending of `path` says in which format."""
-        self.client.log_figure(self.id, figure, path)
 
     def text(self, text: str, path: str) -> None:
         """A text artifact: a report, a settings file."""

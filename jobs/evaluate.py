@@ -25,8 +25,8 @@ def step(job: Job) -> None:
         appraisal = appraise(job.lake, spec, job.sources, as_of, model, champion)
         for date, metrics in appraisal.judged.items():
             tracked.metrics("test", metrics, as_of=moment(date))
-        for name, figure in appraisal.figures.items():
-            tracked.figure(figure, f"plots/{name}.png")
+        for name, svg in appraisal.plots.items():
+            tracked.text(svg, f"plots/{name}.svg")
         tracked.params({"model_version": model.version, "trained_by": model.run_id, "champion_version": in_use})
         tracked.json(appraisal.judged, "metrics.json")
         tracked.text(appraisal.html, "report.html")

@@ -10,19 +10,18 @@ from statistics import fmean
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from churn.dataset.split import Fold
 from churn.errors import BadInputError
-from churn.evaluation import plots
 from churn.evaluation.gates import GATES, Evidence, Unmatched, Verdict
 from churn.evaluation.gates import judge as judge_gates
 from churn.evaluation.judge import RULE, judge, judged_as, scored_rows
 from churn.evaluation.leaks import LeakEvidence, auc_alone
 from churn.evaluation.metrics import compare, evaluate, metrics
-from churn.evaluation.report import Driver, Report, Source, render
+from churn.evaluation.plots import importance, svg
+from churn.evaluation.report import Driver, Report, Source, draw, render
 from churn.evaluation.words import words_of
 from churn.features import features
 from churn.storage import Lake
@@ -56,19 +55,13 @@ class Appraisal:
     importance: Mapping[str, float]
 
     @cached_property
-    def html(self) -> str:
-        return render(self.report)
+    def plots(self) -> dict[str, str]:
+        """As SVG, by name: those of the report, and the importance of features."""
+        return draw(self.report) | {"importance": svg(importance(self.importance))}
 
-    @property
-    def figures(self) -> dict[str, Figure]:
-        words = self.report.words
-        return {
-            "gains": plots.gains(self.rows, words),
-            "lift": plots.lift(self.rows, words),
-            "precision_recall": plots.precision_recall(self.rows, words),
-            "calibration": plots.calibration(self.rows, words),
-            "importance": plots.importance(self.importance),
-        }
+    @cached_property
+    def html(self) -> str:
+        return render(self.report, self.plots)
 
 
 def appraise(
@@ -89,11 +82,14 @@ def appraise(
             f"{spec.name} version {model.version} has learnt from {max(fitted['split']['ripe'])}, which is not "
             f"before the first test date {dates.test[0]:%Y-%m-%d} of as-of {as_of:%Y-%m-%d}; train for this as-of first"
         )
-    after = unblocked(spec, sources, labelled(spec, sources, read_features(lake, spec, dates.test))).persist()
+    matured = split_dates(spec, dates).ripe
+    made = read_features(lake, spec, (*matured, *dates.test))
+    learnt = labelled(spec, sources, made.where(F.col("as_of").isin(*matured)), known_until=dates.test[0])
+    after = unblocked(spec, sources, labelled(spec, sources, made.where(F.col("as_of").isin(*dates.test)))).persist()
     grouped = "customer_segment" if "customer_segment" in after.columns else None
     unmatched = _unmatched(spec, dates, model, champion)
     rival = champion if champion and not unmatched else None
-    with _trainer(lake, spec, sources, dates, after, [one for one in (model, rival) if one]) as trainer:
+    with _trainer(spec, learnt, after, [one for one in (model, rival) if one]) as trainer:
         for one in (model, rival):
             if one:
                 check_inputs(spec, trainer.summary(dates.test), one.summary, one.version)
@@ -157,12 +153,8 @@ def _unmatched(
     return {}
 
 
-def _trainer(
-    lake: Lake, spec: ModelSpec, sources: Sources, dates: Calendar, after: DataFrame, models: Sequence[Registered]
-) -> Trainer:
-    """The test rows, and those that the first model has learnt from, with all that the models read."""
-    matured = split_dates(spec, dates).ripe
-    learnt = labelled(spec, sources, read_features(lake, spec, matured), known_until=dates.test[0])
+def _trainer(spec: ModelSpec, learnt: DataFrame, after: DataFrame, models: Sequence[Registered]) -> Trainer:
+    """The rows that the first model has learnt from and the test rows, with all that the models read."""
     read = dict.fromkeys(column for model in models for column in read_columns(model.summary))
     there = [column for column in read if column in after.columns and column in learnt.columns]
     same = [*spec.key, "label", *there]

@@ -30,7 +30,12 @@ def template(file: Path) -> Template:
 
 def picture(figure: Figure) -> str:
     """The figure as an image's address that needs no request; inside images, one's names cannot meet another's."""
-    return f"data:image/svg+xml;base64,{base64.b64encode(plots.svg(figure).encode()).decode()}"
+    return address(plots.svg(figure))
+
+
+def address(svg: str) -> str:
+    """The same of a figure that is drawn already."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -17,7 +17,7 @@ from churn.evaluation.gates import NAMES, Verdict
 from churn.evaluation.leaks import LeakEvidence
 from churn.evaluation.lift import Top, top
 from churn.evaluation.metrics import LOWER_IS_BETTER, Metrics
-from churn.evaluation.page import picture, template
+from churn.evaluation.page import address, template
 from churn.evaluation.plots import RULE
 from churn.evaluation.words import CHURN, Words
 
@@ -85,8 +85,21 @@ class Report:
     """What `compare` said of this version and the champion; null where they did not meet."""
 
 
-def render(report: Report) -> str:
-    """The report as one HTML page. The same report makes the same bytes."""
+def draw(report: Report) -> dict[str, str]:
+    """The plots of a report as SVG, by name."""
+    rows, words = report.rows, report.words
+    figures = {
+        "gains": plots.gains(rows, words, mark=HEADLINE_SHARE),
+        "lift": plots.lift(rows, words),
+        "precision_recall": plots.precision_recall(rows, words),
+        "calibration": plots.calibration(rows, words),
+        "timeline": plots.timeline(report.schedule, lead=report.lead, horizon=report.horizon),
+    }
+    return {name: plots.svg(figure) for name, figure in figures.items()}
+
+
+def render(report: Report, drawn: Mapping[str, str]) -> str:
+    """The report, with what `draw` made of it, as one HTML page. The same report makes the same bytes."""
     rows, words = report.rows, report.words
     tops = {column: _mean_top(rows, column) for column in ("score", RULE)}
     slope, intercept = slope_and_intercept(rows["label"], rows["score"])
@@ -95,13 +108,7 @@ def render(report: Report) -> str:
         words=words,
         rule=RULE,
         names=NAMES,
-        figures={
-            "gains": picture(plots.gains(rows, words, mark=HEADLINE_SHARE)),
-            "lift": picture(plots.lift(rows, words)),
-            "precision_recall": picture(plots.precision_recall(rows, words)),
-            "calibration": picture(plots.calibration(rows, words)),
-            "timeline": picture(plots.timeline(report.schedule, lead=report.lead, horizon=report.horizon)),
-        },
+        figures={name: address(svg) for name, svg in drawn.items()},
         tops=tops,
         headline=next(each for each in tops["score"] if each.share == HEADLINE_SHARE),
         headline_rule=next(each for each in tops[RULE] if each.share == HEADLINE_SHARE),

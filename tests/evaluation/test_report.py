@@ -13,7 +13,7 @@ import pytest
 from churn.evaluation.gates import Verdict
 from churn.evaluation.leaks import LeakEvidence
 from churn.evaluation.metrics import by_segment, evaluate
-from churn.evaluation.report import Driver, Report, Source, render
+from churn.evaluation.report import Driver, Report, Source, draw, render
 from tests.reading import pictures_of_a_whole, text
 
 
@@ -69,8 +69,13 @@ def report() -> Report:
 
 
 @pytest.fixture(scope="module")
-def page(report: Report) -> str:
-    return render(report)
+def drawn(report: Report) -> dict[str, str]:
+    return draw(report)
+
+
+@pytest.fixture(scope="module")
+def page(report: Report, drawn: dict[str, str]) -> str:
+    return render(report, drawn)
 
 
 def test_it_says_what_a_lead_asks(page: str) -> None:
@@ -104,19 +109,18 @@ def test_each_date_stands_beside_the_rule_of_thumb(report: Report, page: str) ->
     assert re.search(r"<tfoot>.*Mean.*Worst.*</tfoot>", page, re.DOTALL)
 
 
-def test_what_failed_comes_first(report: Report) -> None:
+def test_what_failed_comes_first(report: Report, drawn: dict[str, str]) -> None:
     failed = Verdict("beats the champion", False, "a higher average precision", "-0.010")
     leaky = LeakEvidence({"closed_flag": 0.99})
-    seen = text(render(replace(report, verdicts=[*report.verdicts, failed], leaks=leaky)))
+    seen = text(render(replace(report, verdicts=[*report.verdicts, failed], leaks=leaky), drawn))
     assert "Not ready: 1 of 2 gates failed (beats the champion)" in seen
     assert "✗ Suspicious. closed_flag reaches an AUC of 0.990 by itself." in seen
     assert "The model uses no signal that follows a decision to leave." in seen
 
 
-def test_a_segment_too_small_is_not_judged(report: Report) -> None:
-    assert "too few to judge: 3 of 40 left" in text(
-        render(replace(report, segments={"new": {"n": 40, "positives": 3}}))
-    )
+def test_a_segment_too_small_is_not_judged(report: Report, drawn: dict[str, str]) -> None:
+    small = replace(report, segments={"new": {"n": 40, "positives": 3}})
+    assert "too few to judge: 3 of 40 left" in text(render(small, drawn))
 
 
 def test_it_needs_no_network_and_runs_no_code(page: str) -> None:
@@ -131,5 +135,5 @@ def test_names_are_shown_not_run(page: str) -> None:
 
 
 def test_the_same_report_makes_the_same_bytes(report: Report, page: str) -> None:
-    assert render(report) == page
+    assert render(report, draw(report)) == page
     assert len(page) < 500_000
