@@ -79,14 +79,14 @@ def _session(app_name: str, *, conf: Mapping[str, str] | None = None, lean: bool
     from churn.lifetime import guard
     from churn.session import session, stop
 
-    guard()
-    is_shared = SparkSession.getActiveSession() is not None
-    spark = session(app_name, conf=conf or {}, lean=lean)
-    try:
-        yield spark
-    finally:
-        if not is_shared:
-            stop(spark)
+    with guard():
+        is_shared = SparkSession.getActiveSession() is not None
+        spark = session(app_name, conf=conf or {}, lean=lean)
+        try:
+            yield spark
+        finally:
+            if not is_shared:
+                stop(spark)
 
 
 def _for_jobs(config: Config, master: str, conf: Mapping[str, str]) -> AbstractContextManager[object]:

@@ -105,17 +105,17 @@ def run(step: Callable[[Job], None], arguments: argparse.ArgumentParser, argv: S
 
     An explained error prints one message. A session that was there before is used, and left as it was.
     """
-    guard()
-    is_shared = SparkSession.getActiveSession() is not None
-    job = Job(name=step.__module__ if step.__module__ != "__main__" else _script(), args=arguments.parse_args(argv))
-    try:
-        step(job)
-    except ChurnError as error:
-        print(f"{error.word}: {error}", file=sys.stderr, flush=True)
-        return error.exit_code
-    finally:
-        if "spark" in job.__dict__ and not is_shared:
-            stop(job.spark)
+    with guard():
+        is_shared = SparkSession.getActiveSession() is not None
+        job = Job(name=step.__module__ if step.__module__ != "__main__" else _script(), args=arguments.parse_args(argv))
+        try:
+            step(job)
+        except ChurnError as error:
+            print(f"{error.word}: {error}", file=sys.stderr, flush=True)
+            return error.exit_code
+        finally:
+            if "spark" in job.__dict__ and not is_shared:
+                stop(job.spark)
     return 0
 
 

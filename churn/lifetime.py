@@ -23,15 +23,21 @@ GRACE_SECONDS = 20.0
 _PR_SET_PDEATHSIG = 1
 
 
-def guard() -> None:
-    """Turn SIGTERM, and under spark-submit the JVM's end, into SystemExit(143) in the main thread.
+@contextlib.contextmanager
+def guard() -> Iterator[None]:
+    """While it is open, SIGTERM, and under spark-submit the JVM's end, are SystemExit(143) in the main thread.
 
     Context managers are left as by any exception, so an MLflow run ends as FAILED; open it inside the session's, whose
-    own leaving fails when the JVM is gone. Leaving has GRACE_SECONDS. Call this first in a job's `main`.
+    own leaving fails when the JVM is gone. Leaving has GRACE_SECONDS. A job's `main` does all its work in this.
     """
-    signal.signal(signal.SIGTERM, _leave)
+    before = signal.signal(signal.SIGTERM, _leave)
     if "PYSPARK_GATEWAY_PORT" in os.environ:
         threading.Thread(target=_watch_jvm, name="jvm-watch", daemon=True).start()
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is _leave:  # else it came, and a second one must not break the leaving
+            signal.signal(signal.SIGTERM, before)
 
 
 def _leave(signum: int, _: FrameType | None) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from churn import lifetime
 from churn.session import environment, submit
 
 JOB = """
@@ -19,9 +20,8 @@ from pathlib import Path
 from churn import lifetime
 from churn.session import session
 
-lifetime.guard()
 diary = Path(sys.argv[1])
-with session("sleeper"):
+with lifetime.guard(), session("sleeper"):
     try:
         diary.write_text("ready")
         time.sleep(300)
@@ -70,6 +70,13 @@ def test_the_driver_leaves_in_order(by_run: bool, signum: int, code: int, tmp_pa
 def test_run_gives_the_command_s_own_exit_code() -> None:
     done = subprocess.run([sys.executable, "-c", RUN, "sh", "-c", "exit 3"], check=False)
     assert done.returncode == 3
+
+
+def test_a_job_in_this_process_puts_its_handler_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with lifetime.guard():
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_run_leaves_nothing_behind(tmp_path: Path) -> None:
