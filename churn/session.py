@@ -170,7 +170,7 @@ def _defaults(master: str, *, lean: bool) -> dict[str, str]:
         "spark.sql.files.minPartitionNum": "1",
         "spark.sql.shuffle.partitions": "1",
         "spark.sql.inMemoryColumnarStorage.compressed": "false",
-        "spark.sql.maxConcurrentOutputFileWriters": "64",  # rows need not be sorted by partition before they are written
+        "spark.sql.maxConcurrentOutputFileWriters": "64",  # no sort by partition before a write
         "spark.sql.ui.explainMode": "simple",  # of each query a text is made, whether a page shows it or not
         "spark.databricks.delta.snapshotPartitions": "1",
         "spark.databricks.delta.stats.skipping": "false",  # of one or two files
