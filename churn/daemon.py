@@ -1,6 +1,6 @@
-"""What Python workers are forked from on a local master: a process that has imported what their tasks need.
+"""The daemon that forks Spark's Python workers on a local master, after the imports that their tasks need.
 
-Spark's own daemon (`pyspark.daemon`) leaves the imports to each worker: three CPU seconds for scikit-learn alone.
+Spark's own (`pyspark.daemon`) leaves the imports to each worker: three CPU seconds for scikit-learn alone.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__":
-    # Spark puts its archive first, whose modules every process would compile anew; the installed ones are compiled.
-    sys.path[:] = [place for place in sys.path if not place.endswith("pyspark.zip")]
+    # Spark puts its archive first, whose modules every process would compile anew; an installed pyspark is compiled.
+    sys.path.sort(key=lambda place: place.endswith("pyspark.zip"))
 
     from importlib import import_module
 

@@ -35,6 +35,8 @@ def spark() -> Iterator[SparkSession]:
     conf = {
         "spark.master": "local[2]",
         "spark.driver.memory": "3g",
+        # Small data have one partition by default, where a shuffle that is missing would not show.
+        "spark.sql.shuffle.partitions": "2",
         # Code for frames of ten rows costs more than it saves; the chain of tests/jobs/test_chain.py has it.
         "spark.sql.codegen.wholeStage": "false",
         "spark.sql.codegen.factoryMode": "NO_CODEGEN",

@@ -61,6 +61,7 @@ def test_what_is_logged_can_be_read_again(store: str) -> None:
         run.table("calls", path="/lake/calls", version=3)
         run.text("<p>good</p>", "report.html")
         run.json({"b": 1}, "settings.json")
+        run.text("<svg/>", "plots/line.svg")
 
     client = MlflowClient(store)
     seen = client.get_run(run.id)
@@ -79,11 +80,11 @@ def test_what_is_logged_can_be_read_again(store: str) -> None:
     point = client.get_metric_history(run.id, "test/auc")[0]
     assert (point.step, point.timestamp) == (20261001, 1_790_812_800_000)
     assert [(d.dataset.name, d.dataset.digest) for d in seen.inputs.dataset_inputs] == [("calls", "v3")]
-    assert {artifact.path for artifact in client.list_artifacts(run.id)} == {"report.html", "settings.json"}
+    assert {artifact.path for artifact in client.list_artifacts(run.id)} == {"plots", "report.html", "settings.json"}
     assert seen.data.tags["as_of"] == "2026-10-01"
     # Beside the store, so that moving or deleting one folder moves or deletes all of it.
-    beside = Path(store.removeprefix("sqlite:///")).parent / "mlruns" / run.id / "artifacts" / "report.html"
-    assert beside.read_text() == "<p>good</p>"
+    beside = Path(store.removeprefix("sqlite:///")).parent / "mlruns" / run.id / "artifacts" / "plots" / "line.svg"
+    assert beside.read_text() == "<svg/>"
 
 
 def test_a_run_that_raises_is_failed_and_says_why(store: str) -> None:

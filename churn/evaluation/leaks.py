@@ -26,7 +26,7 @@ def single_feature_auc(label: ArrayLike, features: Mapping[str, ArrayLike]) -> d
 
 
 def auc_alone(rows: Rows, columns: Sequence[str]) -> dict[str, float]:
-    """The same of columns of packed rows; here, where a task has little to import."""
+    """`single_feature_auc` of columns of packed rows; a task imports this module, so it imports little itself."""
     return single_feature_auc(rows.label, {name: rows.table[name].to_numpy() for name in columns})
 
 

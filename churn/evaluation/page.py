@@ -34,7 +34,7 @@ def picture(figure: Figure) -> str:
 
 
 def address(svg: str) -> str:
-    """The same of a figure that is drawn already."""
+    """`picture` of a figure that is drawn already, as SVG."""
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
