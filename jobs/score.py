@@ -3,42 +3,42 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
 from pyspark.sql import functions as F
 
-from churn import tracking
-from churn.evaluation.words import words_of
-from churn.job import Job, moment, parser, run, say
-from churn.registry import Registry
-from churn.scoring.batch import ALERTS, alerts, score_table, scored
-from churn.training.data import check_inputs, read_columns, read_features, seen_columns
+from churn.dataset.feature_table import check_inputs, read_columns, read_features, summary_of
+from churn.job_runner import Job, job_main, progress
+from churn.options import AsOf, ConfigFile, ModelFile, SummaryFile
+from churn.registry import tracking
+from churn.registry.model_registry import ModelRegistry
+from churn.scoring.alerts import alert_table, alerts
+from churn.scoring.batch import score_table, scored
 
 
-def step(job: Job) -> None:
-    spec, as_of = job.spec, moment(job.args.as_of)
-    job.spark  # noqa: B018 - a model is loaded into the session
-    alias, version = Registry(job.config.tracking_uri, spec.name).in_use()
-    model = tracking.load_model(job.config.tracking_uri, spec.name, version)
-    rows = read_features(job.lake, spec, [as_of])
-    check_inputs(spec, seen_columns(rows, read_columns(model.summary)), model.summary, version)
-    table = score_table(spec)
-    job.lake.replace(scored(spec, model.model, rows, version=version), table, {"as_of": as_of})
-    written = job.lake.read(table).where(F.col("as_of") == F.lit(as_of))
-    what = words_of(spec).entities
-    by = f"{spec.name} version {version}, the {alias}"
-    say(f"{written.count():,} {what} scored by {by}, in {job.lake.path(table)}")
-    if spec.of_transactions:
-        job.lake.replace(alerts(spec, written), ALERTS, {"as_of": as_of})
-        say(f"alerts: up to {spec.budget} likeliest and {spec.audit} drawn at random, in {job.lake.path(ALERTS)}")
-    top = written.orderBy("rank").limit(10).collect()
-    likeliest = [[row["rank"], row[spec.key[0]], row["score"]] for row in top]
-    job.note(scores=job.lake.path(table), scored_by=by, top=likeliest)
+def step(config: ConfigFile, model: ModelFile, as_of: AsOf, summary: SummaryFile = None) -> None:
+    with Job("score", config, model, summary) as job:
+        spec, lake = job.spec, job.lake
+        alias, number = ModelRegistry(job.config.tracking_uri, spec.name).in_use()
+        version = tracking.load_model(job.config.tracking_uri, spec.name, number)
+        rows = read_features(lake, spec, [as_of])
+        check_inputs(spec, summary_of(rows, read_columns(version.summary)), version.summary, number)
+        table = score_table(spec)
+        lake.replace(scored(spec, version.model, rows, version=number), table, {"as_of": as_of})
+        written = lake.read(table).where(F.col("as_of") == F.lit(as_of))
+        by = f"{spec.name} version {number}, the {alias}"
+        progress(f"{written.count():,} {spec.vocabulary.entities} scored by {by}, in {lake.path(table)}")
+        if spec.alerts:
+            lake.replace(alerts(spec, spec.alerts, written), alert_table(spec), {"as_of": as_of})
+            progress(
+                f"alerts: the {spec.alerts.alert_budget} of the highest scores and {spec.alerts.random_audit} drawn at "
+                f"random, in {lake.path(alert_table(spec))}"
+            )
+        top = written.orderBy("rank").limit(10).collect()
+        likeliest = [[row["rank"], row[spec.key[0]], row["score"]] for row in top]
+        job.summarise(scores=lake.path(table), scored_by=by, top=likeliest)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return run(step, parser(__doc__), argv)
-
+main = job_main(step)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(None))

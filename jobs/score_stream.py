@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from typing import Annotated
 
-from churn import tracking
-from churn.job import Job, parser, run, say
-from churn.registry import Registry
+import typer
+
+from churn.job_runner import Job, job_main, progress
+from churn.options import ConfigFile, ModelFile, SummaryFile
+from churn.registry import tracking
+from churn.registry.model_registry import ModelRegistry
 from churn.scoring.stream import StreamScorer
+from churn.sources.streaming import Place
+
+From = Annotated[Place, typer.Option("--source", help="Where transactions arrive.")]
+Every = Annotated[
+    str | None,
+    typer.Option("--every", metavar="TIME", help="A micro-batch so often, such as '5 seconds'; else until done."),
+]
 
 
-def step(job: Job) -> None:
-    job.spark  # noqa: B018 - a model is loaded into the session
-    alias, version = Registry(job.config.tracking_uri, job.spec.name).in_use()
-    model = tracking.load_model(job.config.tracking_uri, job.spec.name, version)
-    say(f"{job.spec.name} version {version}, the {alias}, scores what arrives as {job.args.source}")
-    StreamScorer(job.lake, job.config, job.spec, model, job.args.source, say).run(every=job.args.every)
+def step(
+    config: ConfigFile, model: ModelFile, source: From = "files", every: Every = None, summary: SummaryFile = None
+) -> None:
+    with Job("score_stream", config, model, summary) as job:
+        spec = job.spec
+        job.spark  # noqa: B018 - a model is loaded into the session
+        alias, number = ModelRegistry(job.config.tracking_uri, spec.name).in_use()
+        version = tracking.load_model(job.config.tracking_uri, spec.name, number)
+        progress(f"{spec.name} version {number}, the {alias}, scores what arrives as {source}")
+        StreamScorer(job.lake, job.config, spec, version, source, progress).run(every=every)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    arguments = parser(__doc__, as_of=False)
-    arguments.add_argument("--source", choices=("files", "kafka"), default="files", help="where transactions arrive")
-    arguments.add_argument(
-        "--every", metavar="TIME", help="a micro-batch so often, such as '5 seconds'; else until all is done"
-    )
-    return run(step, arguments, argv)
-
+main = job_main(step)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(None))

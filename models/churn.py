@@ -1,21 +1,21 @@
 """Who is about to leave. The default is meant for data nobody has seen: it leans on what holds in most companies.
 
-Candidates stand from the simplest to the least simple. A later one is taken only if it does better than the earlier
-ones on later as-ofs by more than the noise; on recency, frequency and value a well penalised logistic regression is
-hard to beat.
+Candidates are in order from the simplest to the least simple. A later one is chosen only if it does better than the
+earlier ones on later as-ofs by more than the noise; on recency, frequency and value a well regularised logistic
+regression is hard to beat.
 """
 
-from churn import Blend, Boosting, Forest, Logistic, ModelSpec
+from churn import Blend, Boosting, Closure, FeatureSet, Forest, LabelWindow, Logistic, ModelSpec
 
 SPEC = ModelSpec(
     name="churn",
-    label="closure",
-    cohort="open",
-    lead=7,
-    horizon=30,
-    features=("calls", "spending", "account", "crossover"),
-    windows=(30, 60, 90, 180, 365),
-    rule_of_thumb="days_since_purchase",
+    label=Closure(),
+    window=LabelWindow(lead=7, horizon=30),
+    features=FeatureSet(
+        include=("calls", "spending", "account", "crossover"),
+        windows=(30, 60, 90, 180, 365),
+    ),
+    baseline="days_since_purchase",
     candidates={
         "logistic": Logistic(reg_param_total=500.0),
         "forest": Forest(trees=50, max_depth=7, min_rows_per_leaf=20),

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from churn.jars import SPARK_HOME, resolve
-from churn.java import KEPT, java_home
-from churn.lifetime import _end_with_parent
-from churn.session import LOGGING
+from churn.runtime.jars import SPARK_HOME, resolve
+from churn.runtime.java import KEPT, java_home
+from churn.runtime.processes import _end_with_parent
+from churn.runtime.session import LOGGING
 from tests.loopback import free_ports
 
 VERSION = "4.1.0"

@@ -11,7 +11,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from churn.errors import ChurnError
-from churn.session import session, with_settings
+from churn.runtime.session import session, with_settings
 from tests.broker import broker, broker_jars
 
 os.environ["TZ"] = "UTC"

@@ -31,8 +31,8 @@ class Mutant:
     tests: str
 
 
-VISIBLE, PANEL = "churn/features/visible.py", "tests/features/test_panel.py tests/properties"
-ROWS = "tests/features/test_rows.py tests/properties"
+VISIBLE, PANEL = "churn/features/engine/point_in_time.py", "tests/features/test_customer_features.py tests/properties"
+ROWS = "tests/features/test_transaction_features.py tests/properties"
 FIT = "tests/training/test_fit.py"
 
 MUTANTS = (
@@ -102,10 +102,10 @@ MUTANTS = (
     ),
     Mutant(
         "the delay of labels is dropped",
-        "churn/features/measure.py",
+        "churn/features/engine/measures.py",
         "late = delay if feature.delayed else 0",
         "late = 0",
-        "tests/features/test_rows.py",
+        "tests/features/test_transaction_features.py",
     ),
     # ------------------------------------------------------------ labels
     Mutant(
@@ -120,7 +120,7 @@ MUTANTS = (
         "churn/labels/window.py",
         "days=self.lead + self.horizon + self.maturity)",
         "days=self.lead + self.horizon)",
-        "tests/labels tests/dataset tests/training/test_data.py tests/training/test_ripe.py",
+        "tests/labels tests/dataset tests/dataset/test_examples.py tests/training/test_retrain_trigger.py",
     ),
     Mutant(
         "the label window's end is inclusive",
@@ -134,7 +134,7 @@ MUTANTS = (
         "churn/labels/window.py",
         "if self.ripe_at(as_of) > known_until]",
         "if False]",
-        "tests/labels tests/training/test_data.py",
+        "tests/labels tests/dataset/test_examples.py",
     ),
     Mutant(
         "who left before the window is called 0",
@@ -155,28 +155,28 @@ MUTANTS = (
         "churn/labels/fraud.py",
         'reports.where("is_fraud").select',
         "reports.select",
-        "tests/labels tests/training/test_data.py",
+        "tests/labels tests/dataset/test_examples.py",
     ),
     Mutant(
         "a report is known with its transaction",
         "churn/labels/fraud.py",
         'F.greatest("known_time", "_known")',
         'F.col("known_time")',
-        "tests/labels tests/features/test_rows.py",
+        "tests/labels tests/features/test_transaction_features.py",
     ),
     Mutant(
         "labels are told by what is known later",
-        "churn/training/data.py",
+        "churn/dataset/examples.py",
         "known_by(F.lit(known_until)))",
         "F.lit(True))",
-        "tests/training/test_data.py",
+        "tests/dataset/test_examples.py",
     ),
     Mutant(
         "blocked cards are judged",
-        "churn/training/data.py",
+        "churn/dataset/examples.py",
         'how="left_anti")\n\n\n@dataclass',
         'how="left")\n\n\n@dataclass',
-        "tests/training/test_data.py",
+        "tests/dataset/test_examples.py",
     ),
     # ------------------------------------------------------------ splits, fits and choices
     Mutant(
@@ -202,35 +202,35 @@ MUTANTS = (
     ),
     Mutant(
         "the prior of sampled rows is not corrected",
-        "churn/training/task.py",
+        "churn/training/fit_task.py",
         "weight=np.where(label == 1, 1.0, 1 / self.negatives)",
         "weight=np.ones(len(label))",
         FIT,
     ),
     Mutant(
         "the best candidate is taken, however small its lead",
-        "churn/training/choose.py",
+        "churn/training/selection.py",
         "if difference.mean() <= difference.std() / np.sqrt(len(difference)):",
         "if tried is best:",
         FIT,
     ),
     Mutant(
         "a null is put at 0",
-        "churn/training/matrix.py",
+        "churn/training/preparation.py",
         "np.where(np.isnan(values), slot.fill, values)",
         "np.nan_to_num(values)",
-        "tests/training/test_mllib.py",
+        "tests/training/test_mllib_models.py",
     ),
     Mutant(
         "rows at a threshold go right",
-        "churn/training/mllib.py",
+        "churn/training/mllib_models.py",
         '[float(node["threshold"])]',
         '[float(np.nextafter(node["threshold"], -np.inf))]',
-        "tests/training/test_mllib.py",
+        "tests/training/test_mllib_models.py",
     ),
     Mutant(
         "the order of rows shows in a fit",
-        "churn/training/matrix.py",
+        "churn/training/preparation.py",
         'table = table.take(pa.array(np.lexsort((keys[ORDER], keys["as_of"]))))',
         "pass",
         FIT,
@@ -252,28 +252,28 @@ MUTANTS = (
     ),
     Mutant(
         "a card that was found counts again",
-        "churn/evaluation/cards.py",
+        "churn/evaluation/alert_metrics.py",
         "found |= set(",
         "set(",
-        "tests/evaluation/test_cards.py",
+        "tests/evaluation/test_alert_metrics.py",
     ),
     Mutant(
         "promote ignores a gate",
-        "churn/evaluation/promotion.py",
+        "churn/registry/promotion.py",
         "return [verdict for verdict in self.verdicts if not verdict.passed]",
         "return [verdict for verdict in self.verdicts[1:] if not verdict.passed]",
-        "tests/evaluation/test_promotion.py",
+        "tests/registry/test_promotion.py",
     ),
     Mutant(
         "rollback keeps the alias",
-        "churn/evaluation/promotion.py",
+        "churn/registry/promotion.py",
         "    registry.point(CHAMPION, previous)\n",
         "",
-        "tests/evaluation/test_promotion.py",
+        "tests/registry/test_promotion.py",
     ),
     Mutant(
         "a feature that gives the label away is green",
-        "churn/evaluation/leaks.py",
+        "churn/evaluation/leakage.py",
         "if auc >= self.limit",
         "if auc > 1",
         "tests/evaluation/test_gates.py",
@@ -317,31 +317,31 @@ MUTANTS = (
     ),
     Mutant(
         "an exit code is swallowed",
-        "churn/job.py",
+        "churn/job_runner.py",
         "        return error.exit_code\n",
         "        return 0\n",
         "tests/jobs/test_chain.py",
     ),
     Mutant(
         "a run that failed is left RUNNING",
-        "churn/tracking.py",
+        "churn/registry/tracking.py",
         "client.set_terminated(run_id, RunStatus.to_string(RunStatus.FAILED))",
         "pass",
-        "tests/test_tracking.py",
+        "tests/registry/test_tracking.py",
     ),
     Mutant(
         "a rerun leaves two versions",
-        "churn/tracking.py",
+        "churn/registry/tracking.py",
         "                self.client.delete_model_version(model, earlier.version)\n",
         "                pass\n",
-        "tests/test_tracking.py",
+        "tests/registry/test_tracking.py",
     ),
     Mutant(
         "a version is scored without its inputs",
-        "churn/training/data.py",
+        "churn/dataset/examples.py",
         '    if lacking:\n        raise BadInputError(\n            f"{feature_table(spec)} has no values',
         '    if False:\n        raise BadInputError(\n            f"{feature_table(spec)} has no values',
-        "tests/training/test_data.py",
+        "tests/dataset/test_examples.py",
     ),
 )
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from churn.errors import BadInputError, LeakageError
-from churn.labels.window import LabelWindow
+from churn.model_spec import LabelWindow
 
 
 def schedule(newest: datetime, *, since: datetime, every: int, history: int, most: int) -> list[datetime]:
@@ -36,20 +36,20 @@ class Fold:
 
 @dataclass(frozen=True)
 class Split:
-    """As-ofs of each slice. Models are fitted on `train`, weighed and calibrated on `calibrate`, judged on `test`.
+    """As-ofs of each slice. Models are fitted on `train`, chosen and calibrated on `calibrate`, evaluated on `test`.
 
-    `ripe` are all whose labels were complete before the first test: train, calibrate, and those between. `train` are
+    `matured` are all whose labels were complete before the first test: train, calibrate, and those between. `train` are
     those that were complete before the first of `calibrate`; before a later one there were more, see `folds`.
     """
 
     train: tuple[datetime, ...]
     calibrate: tuple[datetime, ...]
     test: tuple[datetime, ...]
-    ripe: tuple[datetime, ...]
+    matured: tuple[datetime, ...]
     window: LabelWindow
 
     def __post_init__(self) -> None:
-        for earlier_name, later_name in (("train", "calibrate"), ("calibrate", "test"), ("ripe", "test")):
+        for earlier_name, later_name in (("train", "calibrate"), ("calibrate", "test"), ("matured", "test")):
             earlier, later = getattr(self, earlier_name), getattr(self, later_name)
             if earlier and later:
                 self._check_gap(earlier_name, max(earlier), later_name, min(later))
@@ -61,35 +61,36 @@ class Split:
         ends = [len(self.calibrate) * number // count for number in range(count + 1)]
         parts = [self.calibrate[start:end] for start, end in pairwise(ends)]
         return tuple(
-            Fold(tuple(one for one in self.ripe if self.window.ripe_at(one) <= later[0]), later) for later in parts
+            Fold(tuple(one for one in self.matured if self.window.matured_at(one) <= later[0]), later)
+            for later in parts
         )
 
     def _check_gap(self, earlier_name: str, earlier: datetime, later_name: str, later: datetime) -> None:
-        if self.window.ripe_at(earlier) > later:
+        if self.window.matured_at(earlier) > later:
             raise LeakageError(
-                f"{earlier_name} as-of {earlier:%Y-%m-%d} has labels until {self.window.ripe_at(earlier):%Y-%m-%d}, "
+                f"{earlier_name} as-of {earlier:%Y-%m-%d} has labels until {self.window.matured_at(earlier):%Y-%m-%d}, "
                 f"after {later_name} as-of {later:%Y-%m-%d}: what it learns had not happened yet; leave a gap of at "
-                f"least {self.window.reach.days} days (lead + horizon + maturity) between them"
+                f"least {self.window.matures_after.days} days (lead + horizon + maturity) between them"
             )
 
 
 def split_in_time(
     as_ofs: Sequence[datetime], *, test: Sequence[datetime], window: LabelWindow, calibrate: int
 ) -> Split:
-    """Of the as-ofs ripe by the first of `test`: the last `calibrate` to calibrate, and those ripe by then to train.
+    """Of the as-ofs matured by the first of `test`: the last `calibrate` to calibrate, and those matured by then to train.
 
     Raises BadInputError where none is left to train on.
     """
-    ripe = tuple(sorted({a for a in as_ofs if window.ripe_at(a) <= min(test)}))
+    matured = tuple(sorted({a for a in as_ofs if window.matured_at(a) <= min(test)}))
     # Fewer dates to calibrate on are better than none to train on.
-    for kept in range(min(calibrate, len(ripe)), 0, -1):
-        later = ripe[-kept:]
-        train = tuple(a for a in ripe if window.ripe_at(a) <= later[0])
+    for kept in range(min(calibrate, len(matured)), 0, -1):
+        later = matured[-kept:]
+        train = tuple(a for a in matured if window.matured_at(a) <= later[0])
         if train:
-            return Split(train=train, calibrate=later, test=tuple(sorted(test)), ripe=ripe, window=window)
+            return Split(train=train, calibrate=later, test=tuple(sorted(test)), matured=matured, window=window)
     raise BadInputError(
-        f"{len(ripe)} as-ofs ({_range(ripe)}) have complete labels by {min(test):%Y-%m-%d}, and none of them can "
-        f"be trained on: training and calibration need as-ofs {window.reach.days} days apart (lead + horizon + "
+        f"{len(matured)} as-ofs ({_range(matured)}) have complete labels by {min(test):%Y-%m-%d}, and none of them can "
+        f"be trained on: training and calibration need as-ofs {window.matures_after.days} days apart (lead + horizon + "
         "maturity); bring earlier data, or set a shorter horizon or history in [model.<name>]"
     )
 

@@ -11,19 +11,11 @@ from pyspark import StorageLevel
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from churn.evaluation.judge import judge, scored_rows
-from churn.training.data import (
-    Sources,
-    backtest_calendar,
-    columns,
-    feature_rows,
-    labelled,
-    split,
-    unblocked,
-    usable_features,
-)
+from churn.dataset.calendar import backtest_calendar, split
+from churn.dataset.examples import examples, feature_columns, usable_features
+from churn.evaluation.by_date import evaluate_by_date, scored_rows
+from churn.model_spec import ModelSpec, Sources
 from churn.training.fit import fit
-from churn.training.spec import ModelSpec
 
 
 def backtest(
@@ -33,29 +25,30 @@ def backtest(
     as_ofs: Sequence[datetime],
     *,
     scratch: str = tempfile.gettempdir(),
-    say: Callable[[str], None] = lambda text: None,
+    progress: Callable[[str], None] = lambda text: None,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each as-of and its metrics. A stand sees rows known by then, and learns from as-ofs whose labels were complete.
+    """Each origin and its metrics. It uses rows known by then, and learns from as-ofs whose labels were complete.
 
     Raises BadInputError where an as-of has too little behind it, LeakageError where the data end inside its labels.
     """
     calendars = [backtest_calendar(spec, sources, as_of) for as_of in as_ofs]
     chosen, left_out = usable_features(spec, sources)
     if left_out:
-        say(f"left out for want of a source: {', '.join(feature.name for feature in left_out)}")
+        progress(f"left out for want of a source: {', '.join(feature.name for feature in left_out)}")
     needed = sorted({as_of for dates in calendars for as_of in dates.labelled})
-    rows = feature_rows(spark, spec, sources, chosen, needed).persist(StorageLevel.MEMORY_AND_DISK)
+    rows_of = examples(spec)
+    rows = rows_of.feature_rows(spark, sources, chosen, needed).persist(StorageLevel.MEMORY_AND_DISK)
     for dates in calendars:
         slices = split(spec, dates)
-        past = rows.where(F.col("as_of").isin(*slices.ripe))
-        known = labelled(spec, sources, past, known_until=dates.score)
-        fitted = fit(spec, known, slices, columns(spec, chosen), scratch=scratch)
-        say(
-            f"{dates.score:%Y-%m-%d}: learnt from {len(slices.ripe)} as-ofs, {slices.ripe[0]:%Y-%m-%d} to "
-            f"{slices.ripe[-1]:%Y-%m-%d}; chose {fitted.chosen} of "
+        past = rows.where(F.col("as_of").isin(*slices.matured))
+        known = rows_of.labelled(sources, past, known_until=dates.score)
+        fitted = fit(spec, known, slices, feature_columns(spec, chosen), scratch=scratch)
+        progress(
+            f"{dates.score:%Y-%m-%d}: learnt from {len(slices.matured)} as-ofs, {slices.matured[0]:%Y-%m-%d} to "
+            f"{slices.matured[-1]:%Y-%m-%d}; chose {fitted.chosen} of "
             + ", ".join(f"{name} (log loss {tried.log_loss:.4f})" for name, tried in fitted.trials.items())
         )
-        future = labelled(spec, sources, rows.where(F.col("as_of").isin(*dates.test)))
-        future = unblocked(spec, sources, future, dates.score)
-        yield from judge(spec, scored_rows(spec, fitted.model, future)).items()
+        future = rows_of.labelled(sources, rows.where(F.col("as_of").isin(*dates.test)))
+        future = rows_of.eligible(sources, future, dates.score)
+        yield from evaluate_by_date(spec, scored_rows(spec, fitted.model, future)).items()
     rows.unpersist()

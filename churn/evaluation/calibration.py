@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from churn.evaluation.ranked import Floats, Ints, Ranked
+from churn.evaluation.ranking import Floats, Ints, Ranked
 
 BINS = 10
 Z_95 = 1.959963984540054

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 
 from churn.errors import ConfigError, nearest
-from churn.evaluation.leaks import LeakEvidence
+from churn.evaluation.leakage import LeakEvidence
 from churn.evaluation.metrics import Metrics
+from churn.model_spec import Gate, Verdict
 
 NAMES = {
     "auc": "AUC",
@@ -24,7 +25,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Unmatched:
-    """Why there was no match with an opponent, and whether the challenger passes all the same."""
+    """Why the challenger was not compared with an opponent, and whether it passes all the same."""
 
     passes: bool
     why: str
@@ -32,9 +33,9 @@ class Unmatched:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the gates look at: later dates, the same for all, that the model was not trained, chosen or calibrated on.
+    """What gates check: later dates, the same for all, that the model was not trained, chosen or calibrated on.
 
-    `dates` holds the challenger's metrics per date. `against` holds what `compare` said of the challenger and its
+    `dates` holds the challenger's metrics per date. `against` holds what `compare` found for the challenger and its
     opponents; an opponent that does not exist yet is in neither `against` nor `unmatched`.
     """
 
@@ -46,29 +47,13 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What a gate found: what was wanted, what was seen, and whether that will do. Sentences without a full stop."""
-
-    gate: str
-    passed: bool
-    wanted: str
-    seen: str
-
-
-class Gate(Protocol):
-    """A demand on a challenger; a frozen declaration that a model file may list."""
-
-    def judge(self, evidence: Evidence) -> Verdict: ...
-
-
-@dataclass(frozen=True)
-class Beats:
+class Beats(Gate):
     """Better than an opponent on the same customers and dates, by more than the noise: the interval lies above 0."""
 
-    opponent: Literal["rule of thumb", "champion"]
+    opponent: Literal["baseline", "champion"]
     metric: str = "average_precision"
 
-    def judge(self, evidence: Evidence) -> Verdict:
+    def check(self, evidence: Evidence) -> Verdict:
         gate, name = f"beats the {self.opponent}", NAMES.get(self.metric, self.metric)
         wanted = f"a higher {name} than the {self.opponent}, the 95 % interval of the difference above 0"
         if none := evidence.unmatched.get(self.opponent):
@@ -86,13 +71,13 @@ class Beats:
 
 
 @dataclass(frozen=True)
-class AtMost:
+class AtMost(Gate):
     """An error that is no greater than `limit`, on the mean of the dates."""
 
     limit: float
     metric: str = "calibration_error"
 
-    def judge(self, evidence: Evidence) -> Verdict:
+    def check(self, evidence: Evidence) -> Verdict:
         seen = float(np.mean([metrics[self.metric] for metrics in evidence.dates.values()]))
         name = NAMES.get(self.metric, self.metric)
         gate = "calibrated" if self.metric == "calibration_error" else f"{name} in bounds"
@@ -100,24 +85,25 @@ class AtMost:
 
 
 @dataclass(frozen=True)
-class NoLeak:
-    """No feature that tells the outcome alone."""
+class NoLeak(Gate):
+    """No feature that gives the outcome away alone."""
 
-    def judge(self, evidence: Evidence) -> Verdict:
+    def check(self, evidence: Evidence) -> Verdict:
         leaks = evidence.leaks
         wanted = f"no feature with an AUC of {leaks.limit:g} or more by itself"
         strongest = next(iter(leaks.alone.items()), None)
         if leaks.suspects:
             seen = ", ".join(f"{name} {auc:.3f}" for name, auc in leaks.suspects.items())
         else:
-            seen = f"the strongest is {strongest[0]} with {strongest[1]:.3f}" if strongest else "no features to look at"
+            seen = f"the strongest is {strongest[0]} with {strongest[1]:.3f}" if strongest else "there are no features"
         return Verdict("no leak", leaks.green and strongest is not None, wanted, seen)
 
 
-GATES: tuple[Gate, ...] = (Beats("rule of thumb"), Beats("champion"), AtMost(0.05), NoLeak())
+GATES: tuple[Gate, ...] = (Beats("baseline"), Beats("champion"), AtMost(0.05), NoLeak())
 """The gates of a model that names none of its own."""
 
 
-def judge(evidence: Evidence, gates: Sequence[Gate] = GATES) -> tuple[Verdict, ...]:
-    """The verdict of every gate, in their order; a challenger may be promoted if all have passed."""
-    return tuple(gate.judge(evidence) for gate in gates)
+def check_gates(evidence: Evidence, gates: Sequence[Gate] = ()) -> tuple[Verdict, ...]:
+    """The verdict of every gate, in their order; without gates, of GATES. A challenger may be promoted if all have
+    passed."""
+    return tuple(gate.check(evidence) for gate in gates or GATES)

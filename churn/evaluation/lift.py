@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from churn.evaluation.metrics import SHARES
-from churn.evaluation.ranked import Floats, Ranked
+from churn.evaluation.ranking import Floats, Ranked
 
 POINTS = 200
 """Points of a curve: more than a plot can show, few enough to keep it small."""

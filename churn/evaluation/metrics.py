@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from churn.errors import BadInputError
 from churn.evaluation.calibration import BINS, LEAST_PROBABILITY, calibration_error
-from churn.evaluation.ranked import Floats, Ints, Ranked
-from churn.evaluation.words import CHURN, Words
+from churn.evaluation.ranking import Floats, Ints, Ranked
+from churn.vocabulary import CHURN, Vocabulary
 
 SHARES = {"0.01": 0.01, "0.05": 0.05, "0.1": 0.1}
 """The shares of customers that lift and precision are given for, by the name they have in metrics."""
@@ -34,7 +34,7 @@ def metrics(
     *,
     probability: bool = True,
     as_of: date | None = None,
-    words: Words = CHURN,
+    vocabulary: Vocabulary = CHURN,
 ) -> Metrics:
     """The figures of one score on one date.
 
@@ -42,8 +42,12 @@ def metrics(
     of the top 1, 5 and 10 % (the nearest whole number of rows, at least one); rows of equal score count by their
     expected value over every order. Raises BadInputError where only one class is there, or a score is missing.
     """
-    judged = _Judged.of(label, score, probability=probability, as_of=as_of, words=words)
-    return {"n": len(judged.ranked.label), "positives": int(judged.ranked.label.sum()), **_nested(judged.figures())}
+    prepared = _Score.of(label, score, probability=probability, as_of=as_of, vocabulary=vocabulary)
+    return {
+        "n": len(prepared.ranked.label),
+        "positives": int(prepared.ranked.label.sum()),
+        **_nested(prepared.figures()),
+    }
 
 
 def evaluate(
@@ -55,7 +59,7 @@ def evaluate(
     key: ArrayLike | None = None,
     probability: bool = True,
     as_of: date | None = None,
-    words: Words = CHURN,
+    vocabulary: Vocabulary = CHURN,
 ) -> Metrics:
     """`metrics`, and under `intervals` the 95 % bootstrap interval [low, high] of each.
 
@@ -64,18 +68,18 @@ def evaluate(
     centred on the figure: a resample has noise of its own, which only ever adds to an absolute error.
     """
     labels, scores, units = _by_customer(key, label, score)
-    judged = _Judged.of(labels, scores, probability=probability, as_of=as_of, words=words)
-    figures = judged.figures()
+    prepared = _Score.of(labels, scores, probability=probability, as_of=as_of, vocabulary=vocabulary)
+    figures = prepared.figures()
     # Without a key a row is known by its score and label alone, so it is drawn by its place in the ranking.
-    draws = _draws(units if key is None else units[judged.ranked.order], seed=seed, resamples=resamples)
-    drawn = [judged.figures(draw) for draw in draws]
+    draws = _draws(units if key is None else units[prepared.ranked.order], seed=seed, resamples=resamples)
+    drawn = [prepared.figures(draw) for draw in draws]
     intervals = {
         name: _interval([d[name] for d in drawn], centre=figure if name == "calibration_error" else None)
         for name, figure in figures.items()
     }
     return {
-        "n": len(judged.ranked.label),
-        "positives": int(judged.ranked.label.sum()),
+        "n": len(prepared.ranked.label),
+        "positives": int(prepared.ranked.label.sum()),
         **_nested(figures),
         "intervals": _nested(intervals),
     }
@@ -103,7 +107,7 @@ def compare(
     )
     slices = [np.flatnonzero(dates == d) for d in np.unique(dates)]
     pairs = [
-        tuple(_Judged.of(labels[rows], each[rows], probability=probability) for each in (ours, theirs))
+        tuple(_Score.of(labels[rows], each[rows], probability=probability) for each in (ours, theirs))
         for rows in slices
     ]
 
@@ -127,35 +131,9 @@ def compare(
     return _nested({name: {"difference": seen[name], "interval": intervals[name]} for name in seen})
 
 
-def by_segment(
-    label: ArrayLike,
-    score: ArrayLike,
-    segment: ArrayLike,
-    *,
-    seed: int,
-    resamples: int = 200,
-    key: ArrayLike | None = None,
-) -> dict[str, Metrics]:
-    """`evaluate` of each segment by itself; just `n` and `positives` where only one class is there."""
-    labels, scores, names = np.asarray(label), np.asarray(score), np.asarray(segment).astype(str)
-    keys = None if key is None else np.asarray(key)
-    judged: dict[str, Metrics] = {}
-    for name in np.unique(names):
-        rows = names == name
-        n, positives = int(rows.sum()), int(labels[rows].sum())
-        judged[str(name)] = (
-            evaluate(
-                labels[rows], scores[rows], seed=seed, resamples=resamples, key=None if keys is None else keys[rows]
-            )
-            if 0 < positives < n
-            else {"n": n, "positives": positives}
-        )
-    return judged
-
-
 @dataclass(frozen=True)
-class _Judged:
-    """A score ready to be judged any number of times: sorted, binned, its losses taken."""
+class _Score:
+    """A score from which metrics are computed any number of times: sorted, binned, its losses taken."""
 
     ranked: Ranked
     starts: Ints
@@ -169,10 +147,10 @@ class _Judged:
         *,
         probability: bool,
         as_of: date | None = None,
-        words: Words = CHURN,
-    ) -> _Judged:
+        vocabulary: Vocabulary = CHURN,
+    ) -> _Score:
         labels, scores = np.asarray(label), np.asarray(score, dtype=np.float64)
-        _check(labels, scores, probability=probability, as_of=as_of, words=words)
+        _check(labels, scores, probability=probability, as_of=as_of, vocabulary=vocabulary)
         ranked = Ranked.of(labels, scores)
         losses: dict[str, Floats] = {}
         if probability:
@@ -201,26 +179,34 @@ class _Judged:
         }
 
 
-def _check(label: NDArray[np.generic], score: Floats, *, probability: bool, as_of: date | None, words: Words) -> None:
+def _check(
+    label: NDArray[np.generic], score: Floats, *, probability: bool, as_of: date | None, vocabulary: Vocabulary
+) -> None:
     when = f" of {as_of:%Y-%m-%d}" if as_of else ""
     if not len(label):
-        raise BadInputError(f"no {words.entities}{when} to judge a score by; choose another as-of or a wider cohort")
+        raise BadInputError(
+            f"no {vocabulary.entities}{when} to evaluate a score on; choose another as-of or a wider cohort"
+        )
     if strange := int(np.count_nonzero((label != 0) & (label != 1))):
-        raise BadInputError(f"{strange} of {len(label)} {words.entities}{when} have a label that is neither 0 nor 1")
+        raise BadInputError(
+            f"{strange} of {len(label)} {vocabulary.entities}{when} have a label that is neither 0 nor 1"
+        )
     if missing := int(np.isnan(score).sum()):
         raise BadInputError(
-            f"{missing} of {len(score)} {words.entities}{when} have no score (NaN); fill the model's inputs"
+            f"{missing} of {len(score)} {vocabulary.entities}{when} have no score (NaN); fill the model's inputs"
         )
     if probability and not (score.min() >= 0 and score.max() <= 1):
         raise BadInputError(
             f"scores{when} run from {score.min():g} to {score.max():g}, and a probability lies within 0 and 1; "
-            "calibrate the model, or judge its ranking alone (probability=False)"
+            "calibrate the model, or evaluate its ranking alone (probability=False)"
         )
     positives = int(np.count_nonzero(label))
     if positives in (0, len(label)):
-        same, wanted = (words.absent, words.happened) if positives == 0 else (words.happened, words.absent)
+        same, wanted = (
+            (vocabulary.absent, vocabulary.happened) if positives == 0 else (vocabulary.happened, vocabulary.absent)
+        )
         raise BadInputError(
-            f"all {len(label)} {words.entities}{when} {same}: no score can be judged without some that {wanted}; "
+            f"all {len(label)} {vocabulary.entities}{when} {same}: no score can be evaluated without some that {wanted}; "
             "choose another as-of, or a longer horizon or wider cohort in [model.<name>]"
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from churn.evaluation.ranked import Ranked
+from churn.evaluation.ranking import Ranked
 
 
 @dataclass(frozen=True)

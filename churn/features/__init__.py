@@ -1,11 +1,15 @@
-"""The features: one file a family, found by itself. A family declares with `windowed`, `followed` and `derived`."""
+"""Accepted rows and as-ofs come in, one row of features for each customer or transaction leaves, right at that time.
+
+In: a spine (customers at as-ofs) or transactions, and the sources. Out: the same rows with feature columns, the same by
+batch and by stream. What a feature is used for (labels, models) is not for here.
+"""
 
 from __future__ import annotations
 
-from importlib import import_module
-from pkgutil import iter_modules
-
-from churn.features.declare import (
+from churn.discovery import modules
+from churn.features import catalog
+from churn.features.customer_features import customer_features
+from churn.features.declarations import (
     EVER,
     HOUR,
     MINUTE,
@@ -19,9 +23,7 @@ from churn.features.declare import (
     followed,
     windowed,
 )
-from churn.features.panel import panel
-from churn.features.rows import rows
-from churn.features.visible import known_by
+from churn.features.transaction_features import transaction_features
 
 __all__ = [
     "EVER",
@@ -31,21 +33,14 @@ __all__ = [
     "Feature",
     "Windowed",
     "catalogue",
+    "customer_features",
     "derived",
     "features",
     "followed",
-    "known_by",
-    "panel",
-    "rows",
+    "transaction_features",
     "windowed",
 ]
 
-_MACHINERY = frozenset(
-    {"aggregate", "declare", "kernel", "measure", "moments", "pack", "panel", "plan", "reference", "rows", "visible"}
-    | {"memory", "state", "stream"}
-)
-
-for _module in sorted(module.name for module in iter_modules(__path__)):
-    if _module not in _MACHINERY:
-        import_module(f"{__name__}.{_module}")
+for _ in modules(catalog.__name__, catalog.__path__):
+    pass
 check_derived()

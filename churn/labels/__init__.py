@@ -1,15 +1,12 @@
-"""What is to be predicted, and when it may be known."""
+"""What is to be predicted: a file a label, found by itself. A label receives the rows of a model and its sources, and
+adds 1 or 0. Which rows those are, and when labels may be trained on, is not for here: churn.dataset, churn.model_spec.
+"""
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from __future__ import annotations
 
-from churn.labels.churn import closure, inactivity
-from churn.labels.fraud import fraud, reported
-from churn.labels.window import LabelWindow
+from churn.discovery import Registry
+from churn.model_spec import Label
 
-__all__ = ["LABELS", "LabelWindow", "closure", "fraud", "inactivity", "reported"]
-
-LABELS: Mapping[str, str] = MappingProxyType(
-    {"closure": "closures", "inactivity": "transactions", "fraud": "fraud_reports"}
-)
-"""The labels a model may be trained on, and the source each one reads."""
+LABELS: Registry[type[Label]] = Registry("label", lambda value: isinstance(value, type) and issubclass(value, Label))
+"""Every label by its name."""
+LABELS.discover(__name__, __path__)

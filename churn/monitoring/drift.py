@@ -1,4 +1,4 @@
-"""How far features and score have moved since training, since the last period, and since the same season a year ago.
+"""How far features and score have drifted since training, since the last period, and since a year ago.
 
 Every feature in one pass over the rows; nothing is collected but counts. Grain: one figure a feature and reference.
 """
@@ -14,13 +14,13 @@ from pyspark.ml import Transformer
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from churn.monitoring.stability import noise, psi
-from churn.training.pipeline import probability
-from churn.training.spec import ModelSpec
-from churn.training.summary import Summary, summarised
+from churn.dataset.column_summary import Summary, summarised
+from churn.dataset.examples import examples
+from churn.model_spec import ModelSpec, probability
+from churn.monitoring.psi import noise, psi
 
 SCORE = "score"
-TRAINING, LAST, YEAR_AGO = "training", "last_period", "year_ago"
+TRAINING, LAST_PERIOD, YEAR_AGO = "training", "last_period", "year_ago"
 YEAR = timedelta(days=364)
 """52 weeks: the same season, and the same day of the week."""
 
@@ -51,7 +51,7 @@ class Bins:
 
 
 @dataclass(frozen=True)
-class Moved:
+class Drift:
     """One feature against one reference: rows per bin, then and now, and the nulls of both."""
 
     feature: str
@@ -89,13 +89,6 @@ class Moved:
         return noise(sum(rows > 0 for rows in self.then), sum(self.then), sum(self.now))
 
 
-def looked_at(spec: ModelSpec, as_of: datetime, scored: Iterable[datetime]) -> tuple[datetime, ...]:
-    """The as-ofs that are looked at: this one, or of transactions the scored days of `watched_days` up to it."""
-    if not spec.of_transactions:
-        return (as_of,)
-    return _between(scored, as_of - timedelta(days=spec.watched_days), as_of)
-
-
 def references(
     spec: ModelSpec,
     as_of: datetime,
@@ -106,24 +99,16 @@ def references(
 ) -> dict[str, tuple[datetime, ...]]:
     """The as-ofs of each reference that is there; `built` are those with features, `learnt` those of the training.
 
-    The last period is the as-of that was scored before this one, a year ago the built one that is nearest to 52 weeks
-    before, within half of the days between as-ofs. Of transactions they are stretches as long as the one looked at.
+    The last period is what was scored before; a year ago lies 52 weeks back. Periods of transactions are as long as the
+    one that is monitored.
     """
-    there, season = sorted(set(built)), as_of - YEAR
-    before = [one for one in there if one < as_of and one in set(scored)]
-    if spec.of_transactions:
-        length = timedelta(days=spec.watched_days)
-        last = _between(before, as_of - 2 * length, as_of - length)
-        year_ago = _between(there, season - length, season)
-    else:
-        near = [one for one in there if abs(one - season) <= timedelta(days=max(1, spec.every // 2))]
-        last, year_ago = tuple(before[-1:]), tuple(sorted(near, key=lambda one: (abs(one - season), one))[:1])
-    found = {TRAINING: tuple(sorted(set(learnt) & set(there))), LAST: last, YEAR_AGO: year_ago}
+    there, rows_of = set(built), examples(spec)
+    found = {
+        TRAINING: tuple(sorted(set(learnt) & there)),
+        LAST_PERIOD: rows_of.last_period(as_of, set(scored) & there),
+        YEAR_AGO: rows_of.season(as_of - YEAR, there),
+    }
     return {name: as_ofs for name, as_ofs in found.items() if as_ofs}
-
-
-def _between(as_ofs: Iterable[datetime], after: datetime, until: datetime) -> tuple[datetime, ...]:
-    return tuple(sorted(one for one in set(as_ofs) if after < one <= until))
 
 
 def drift(
@@ -132,7 +117,7 @@ def drift(
     columns: Sequence[str],
     now: Sequence[datetime],
     against: Against,
-) -> list[Moved]:
+) -> list[Drift]:
     """Every column a model reads, and the score it gives, at the as-ofs of `now` against each reference.
 
     `rows` are features at all these as-ofs. The score of a reference is the one this model gives, so that another model
@@ -147,7 +132,7 @@ def drift(
     found = summarised(described, numbers, texts)
     after = _of(found, now)
     before = {side: _of(found, as_ofs) for side, as_ofs in against.items()}
-    return [_moved(name, side, then, after) for side, then in before.items() for name in (SCORE, *columns)]
+    return [_drift(name, side, then, after) for side, then in before.items() for name in (SCORE, *columns)]
 
 
 def _of(found: Mapping[datetime, Summary], as_ofs: Sequence[datetime]) -> Summary | None:
@@ -155,9 +140,9 @@ def _of(found: Mapping[datetime, Summary], as_ofs: Sequence[datetime]) -> Summar
     return Summary.merged(there) if there else None
 
 
-def _moved(feature: str, reference: str, then: Summary | None, now: Summary | None) -> Moved:
+def _drift(feature: str, reference: str, then: Summary | None, now: Summary | None) -> Drift:
     bins = _bins(feature, then)
-    return Moved(
+    return Drift(
         feature=feature,
         reference=reference,
         bins=bins,

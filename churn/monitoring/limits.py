@@ -1,142 +1,193 @@
-"""What may not happen unseen: limits on what a model sees and on how its scores turned out, and which are broken.
+"""Limits on what a model sees and on how its scores turned out, and which of them are exceeded.
 
 A reference that is long (the training) or of the same season (a year ago) says whether something is unusual; the last
-period says since when, and breaks no limit by itself.
+period says since when, and exceeds no limit by itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
 
-from churn.evaluation.gates import Verdict
-from churn.monitoring.drift import SCORE, TRAINING, YEAR_AGO, Moved
+from churn.model_spec import Limit, Verdict
+from churn.monitoring.drift import SCORE, TRAINING, YEAR_AGO, Drift
 from churn.monitoring.tables import Row
-from churn.training.spec import ModelSpec
 
-LONG = (TRAINING, YEAR_AGO)
+LONG: Final = (TRAINING, YEAR_AGO)
+PSI: Final = 0.25
+"""The usual limit of the population stability index (Siddiqi 2006, Credit Risk Scorecards, ch. 9)."""
 _NAMED = 3
 """Features that a sentence names."""
+_REFERENCES: Final = {TRAINING: "training", YEAR_AGO: "a year ago"}
 
 
-def has_moved(spec: ModelSpec, one: Moved) -> bool:
-    """Whether a distribution has moved by more than the limit, and by more than chance would make of it."""
-    return one.psi is not None and one.psi > max(spec.psi_limit, one.noise)
+@dataclass(frozen=True)
+class Evidence:
+    """What a monitoring run found: every feature against every reference, and the outcomes evaluated now.
+
+    `importance` is each feature's share in the score, `expected` the evaluation's metrics by version. `too_few` is why
+    there are too few days to say whether something drifted; None = there are enough.
+    """
+
+    drifts: Sequence[Drift]
+    importance: Mapping[str, float]
+    outcomes: Sequence[Row]
+    expected: Mapping[str, Mapping[str, float]]
+    too_few: str | None = None
 
 
-def rise(one: Moved) -> float:
+def has_drifted(one: Drift, limit: float) -> bool:
+    """Whether a distribution has drifted by more than the limit, and by more than chance would make of it."""
+    return one.psi is not None and one.psi > max(limit, one.noise)
+
+
+def rise(one: Drift) -> float:
     """By how much the share of nulls is greater than at the reference."""
     return one.missing - one.missing_reference
 
 
-def long_references(moved: Sequence[Moved]) -> dict[str, list[Moved]]:
-    """By feature, how it stands against the training and a year ago, whichever are there."""
-    found: dict[str, list[Moved]] = {}
-    for one in moved:
+def long_references(drifts: Sequence[Drift]) -> dict[str, list[Drift]]:
+    """By feature, its drift from the training and from a year ago, whichever are there."""
+    found: dict[str, list[Drift]] = {}
+    for one in drifts:
         if one.reference in LONG:
             found.setdefault(one.feature, []).append(one)
     return found
 
 
-def moved_features(spec: ModelSpec, moved: Sequence[Moved]) -> dict[str, float]:
-    """What has moved against every long reference, and its least index: a season that comes again has not."""
+def drifted(drifts: Sequence[Drift], limit: float) -> dict[str, float]:
+    """What has drifted from every long reference, and its least index: a season that comes again has not."""
     return {
         feature: min(one.psi or 0.0 for one in against)
-        for feature, against in long_references(moved).items()
-        if all(has_moved(spec, one) for one in against)
+        for feature, against in long_references(drifts).items()
+        if all(has_drifted(one, limit) for one in against)
     }
 
 
-def lost_features(spec: ModelSpec, moved: Sequence[Moved]) -> dict[str, Moved]:
+def drifted_share(drifts: Sequence[Drift], importance: Mapping[str, float], limit: float) -> float:
+    """The share of the score that is carried by features which have drifted."""
+    return sum(importance.get(feature, 0.0) for feature in drifted(drifts, limit))
+
+
+def lost_features(drifts: Sequence[Drift], limit: float) -> dict[str, Drift]:
     """What is null in more rows than at any long reference, by more than the limit; the most lost first."""
-    least = {feature: min(against, key=rise) for feature, against in long_references(moved).items()}
-    lost = {feature: one for feature, one in least.items() if rise(one) > spec.missing_limit}
+    least = {feature: min(against, key=rise) for feature, against in long_references(drifts).items()}
+    lost = {feature: one for feature, one in least.items() if rise(one) > limit}
     return dict(sorted(lost.items(), key=lambda item: (-rise(item[1]), item[0])))
 
 
-def moved_share(spec: ModelSpec, moved: Sequence[Moved], importance: Mapping[str, float]) -> float:
-    """The share of the score that is carried by features which have moved."""
-    return sum(importance.get(feature, 0.0) for feature in moved_features(spec, moved))
+@dataclass(frozen=True)
+class ScoreDrift(Limit):
+    """The score's distribution: at most this stability index, or what chance alone would make of it."""
+
+    psi: float = PSI
+
+    def check(self, evidence: Evidence) -> Verdict:
+        wanted = f"a stability index of {self.psi:g} or less, or no more than chance would make it"
+        scores = [one for one in evidence.drifts if one.feature == SCORE and one.reference in LONG]
+        figures = ", ".join(
+            f"{one.psi:.3f} against {_REFERENCES[one.reference]}" for one in scores if one.psi is not None
+        )
+        passed = SCORE not in drifted(evidence.drifts, self.psi)
+        return _if_enough(evidence, Verdict("score", passed, wanted, figures or "nothing to compare with"))
 
 
-def verdicts(
-    spec: ModelSpec,
-    moved: Sequence[Moved],
-    importance: Mapping[str, float],
-    outcomes: Sequence[Row],
-    expected: Mapping[str, Mapping[str, float]],
-    *,
-    days: int,
-) -> tuple[Verdict, ...]:
-    """Each limit and whether it holds; `outcomes` are those that were judged now.
+@dataclass(frozen=True)
+class FeatureDrift(Limit):
+    """The features that have drifted, by more than `psi`, together carry at most `share` of the score."""
 
-    Of transactions, `days` are how many were looked at: what moved is not judged until they are half of `watched_days`.
-    """
-    drifts: tuple[Verdict, ...] = (_score(spec, moved), _features(spec, moved, importance))
-    if spec.of_transactions and 2 * days < spec.watched_days:
-        few = f"{days} of {spec.watched_days} days have been scored: too few to tell; so far "
-        drifts = tuple(replace(one, passed=True, seen=few + one.seen) for one in drifts)
-    return (
-        *drifts,
-        _missing(spec, moved),
-        _floor(spec, outcomes),
-        _drop(spec, outcomes, expected),
-    )
+    psi: float = PSI
+    share: float = 0.3
+
+    def check(self, evidence: Evidence) -> Verdict:
+        wanted = f"features that have drifted carry {self.share:.0%} of the score or less"
+        found = {name: value for name, value in drifted(evidence.drifts, self.psi).items() if name != SCORE}
+        carried = drifted_share(evidence.drifts, evidence.importance, self.psi)
+        heaviest = sorted(found, key=lambda name: (-evidence.importance.get(name, 0.0), name))[:_NAMED]
+        figures = ", ".join(f"{name} {found[name]:.2f}" for name in heaviest)
+        verb = ("has drifted and carries", "have drifted and carry")[len(found) > 1]
+        seen = f"{len(found)} {verb} {carried:.0%} of the score: {figures}" if found else "none has drifted"
+        return _if_enough(evidence, Verdict("features", carried <= self.share, wanted, seen))
 
 
-def _score(spec: ModelSpec, moved: Sequence[Moved]) -> Verdict:
-    wanted = f"a stability index of {spec.psi_limit:g} or less, or no more than chance would make it"
-    seen = [one for one in moved if one.feature == SCORE and one.reference in LONG]
-    words = ", ".join(f"{one.psi:.3f} against {_NAMES[one.reference]}" for one in seen if one.psi is not None)
-    return Verdict("score", SCORE not in moved_features(spec, moved), wanted, words or "nothing to compare with")
+@dataclass(frozen=True)
+class MissingValues(Limit):
+    """No feature is null in a share of the rows that is more than `rise` greater than it was."""
+
+    rise: float = 0.25
+
+    def check(self, evidence: Evidence) -> Verdict:
+        wanted = f"no feature null in {100 * self.rise:g} points more of the rows than it was"
+        lost = list(lost_features(evidence.drifts, self.rise).values())
+        figures = ", ".join(
+            f"{one.feature} {one.missing_reference:.1%} then, {one.missing:.1%} now" for one in lost[:_NAMED]
+        )
+        more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
+        return Verdict("missing values", not lost, wanted, f"{figures}{more}" if lost else "none is")
 
 
-def _features(spec: ModelSpec, moved: Sequence[Moved], importance: Mapping[str, float]) -> Verdict:
-    wanted = f"features that have moved carry {spec.moved_limit:.0%} of the score or less"
-    found = {name: value for name, value in moved_features(spec, moved).items() if name != SCORE}
-    carried = moved_share(spec, moved, importance)
-    heaviest = sorted(found, key=lambda name: (-importance.get(name, 0.0), name))[:_NAMED]
-    words = ", ".join(f"{name} {found[name]:.2f}" for name in heaviest)
-    verb = ("has moved and carries", "have moved and carry")[len(found) > 1]
-    seen = f"{len(found)} {verb} {carried:.0%} of the score: {words}" if found else "none has moved"
-    return Verdict("features", carried <= spec.moved_limit, wanted, seen)
+@dataclass(frozen=True)
+class OutcomeFloor(Limit):
+    """Past scores, once their labels have matured, reach this AUC, interval and all."""
+
+    auc: float = 0.5
+
+    def check(self, evidence: Evidence) -> Verdict:
+        wanted = f"an AUC of {self.auc:g} or more, within its interval"
+        known = [row for row in evidence.outcomes if row["auc"] is not None]
+        low = [row for row in known if _high(row) < self.auc]
+        return Verdict("outcomes", not low, wanted, _figures(low or known))
 
 
-def _missing(spec: ModelSpec, moved: Sequence[Moved]) -> Verdict:
-    wanted = f"no feature null in {100 * spec.missing_limit:g} points more of the rows than it was"
-    lost = list(lost_features(spec, moved).values())
-    words = ", ".join(f"{one.feature} {one.missing_reference:.1%} then, {one.missing:.1%} now" for one in lost[:_NAMED])
-    more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
-    return Verdict("missing values", not lost, wanted, f"{words}{more}" if lost else "none is")
+@dataclass(frozen=True)
+class OutcomeDrop(Limit):
+    """Their AUC lies at most `auc` below what the evaluation of that version found, likewise."""
+
+    auc: float = 0.1
+
+    def check(self, evidence: Evidence) -> Verdict:
+        wanted = f"an AUC no more than {self.auc:g} below what the evaluation found, within its interval"
+        expected = evidence.expected
+        known = [
+            row for row in evidence.outcomes if row["auc"] is not None and "auc" in expected.get(row["version"], {})
+        ]
+        low = [row for row in known if _high(row) < expected[row["version"]]["auc"] - self.auc]
+        return Verdict("outcomes as evaluated", not low, wanted, _figures(low or known, expected))
 
 
-def _floor(spec: ModelSpec, outcomes: Sequence[Row]) -> Verdict:
-    wanted = f"an AUC of {spec.auc_floor:g} or more, within its interval"
-    judged = [row for row in outcomes if row["auc"] is not None]
-    low = [row for row in judged if _high(row) < spec.auc_floor]
-    return Verdict("outcomes", not low, wanted, _told(low or judged))
+LIMITS: Final[tuple[Limit, ...]] = (ScoreDrift(), FeatureDrift(), MissingValues(), OutcomeFloor(), OutcomeDrop())
+"""The limits of a model that names none of its own."""
+
+_Kind = TypeVar("_Kind", bound=Limit)
 
 
-def _drop(spec: ModelSpec, outcomes: Sequence[Row], expected: Mapping[str, Mapping[str, float]]) -> Verdict:
-    wanted = f"an AUC no more than {spec.auc_drop:g} below what the evaluation found, within its interval"
-    judged = [row for row in outcomes if row["auc"] is not None and "auc" in expected.get(row["version"], {})]
-    low = [row for row in judged if _high(row) < expected[row["version"]]["auc"] - spec.auc_drop]
-    return Verdict("outcomes as judged", not low, wanted, _told(low or judged, expected))
+def check_limits(evidence: Evidence, limits: Sequence[Limit] = ()) -> tuple[Verdict, ...]:
+    """The verdict of every limit, in their order; without limits, of LIMITS."""
+    return tuple(limit.check(evidence) for limit in limits or LIMITS)
+
+
+def limit_of(limits: Sequence[Limit], kind: type[_Kind]) -> _Kind:
+    """The limit of a kind that a model names, else the default one."""
+    return next((limit for limit in limits if isinstance(limit, kind)), kind())
+
+
+def _if_enough(evidence: Evidence, verdict: Verdict) -> Verdict:
+    if evidence.too_few is None:
+        return verdict
+    return replace(verdict, passed=True, seen=f"{evidence.too_few}; so far {verdict.seen}")
 
 
 def _high(row: Row) -> float:
     return float(row["auc"] if row["auc_high"] is None else row["auc_high"])
 
 
-def _told(rows: Sequence[Row], expected: Mapping[str, Mapping[str, float]] | None = None) -> str:
-    """The outcomes in words, the newest few."""
-    words = [
+def _figures(rows: Sequence[Row], expected: Mapping[str, Mapping[str, float]] | None = None) -> str:
+    """The newest few outcomes in words."""
+    found = [
         f"{row['auc']:.3f}"
         + (f" for {expected[row['version']]['auc']:.3f}" if expected is not None else "")
         + f" at {row['as_of']:%Y-%m-%d}"
         for row in rows[-_NAMED:]
     ]
-    return ", ".join(words) or "nothing has turned out since the last look"
-
-
-_NAMES = {TRAINING: "training", YEAR_AGO: "a year ago"}
+    return ", ".join(found) or "no labels have matured since the last monitoring run"

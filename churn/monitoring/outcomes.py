@@ -1,41 +1,34 @@
-"""How past scores turned out, once their labels have ripened. Grain: one row a scored as-of (of transactions, a stretch
-of days) and version.
-"""
+"""How past scores turned out, once their labels have matured. Grain: one row a period of scored as-ofs and version."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from churn.evaluation.judge import beside, judge
-from churn.training.data import Sources, labels, unblocked
-from churn.training.spec import ModelSpec
+from churn.dataset.examples import Period, examples
+from churn.evaluation.by_date import columns_beside, evaluate_by_date
+from churn.model_spec import ModelSpec, Sources
 
-EPOCH = datetime(1970, 1, 1)
-MOST = 60
-"""Stretches that are judged at a time, the newest: more pile up only where nobody has looked for long."""
+MOST_PERIODS: Final = 60
+"""Periods that are evaluated at a time, the newest: more pile up only where no monitoring has run for long."""
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """Scored as-ofs that are judged together: one of customers, up to `judged_days` of transactions."""
+class Scored:
+    """A period of as-ofs that one version scored."""
 
-    as_ofs: tuple[datetime, ...]
+    period: Period
     version: str
-
-    @property
-    def first(self) -> datetime:
-        return self.as_ofs[0]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the scores of a stretch. `metrics` are an evaluation's; none where all had one outcome."""
+    """What became of the scores of a period. `metrics` are an evaluation's; none where all had one outcome."""
 
     as_of: datetime
     version: str
@@ -49,29 +42,26 @@ class Outcome:
         return self.positives / self.n
 
 
-def ripe_stretches(
+def matured_periods(
     spec: ModelSpec,
     scored: Iterable[tuple[datetime, str]],
-    judged: Iterable[tuple[datetime, str]],
+    evaluated: Iterable[tuple[datetime, str]],
     *,
-    told_until: datetime,
-) -> list[Stretch]:
-    """Of the scored (as_of, version) the stretches that are ripe and not judged yet, in order of time.
-
-    Stretches of transactions are counted from 1970 on, so that they are the same whenever one looks; each is ripe when
-    the labels of its last day are, scored or not.
-    """
-    length, done = timedelta(days=spec.judged_days if spec.of_transactions else 1), set(judged)
-    stretches: dict[tuple[datetime, str], list[datetime]] = {}
-    for as_of, version in sorted(scored):
-        begins = EPOCH + length * ((as_of - EPOCH) // length)
-        stretches.setdefault((begins, version), []).append(as_of)
-    found = []
-    for (begins, version), as_ofs in sorted(stretches.items()):
-        last = begins + length - timedelta(days=1) if spec.of_transactions else as_ofs[-1]
-        if spec.window.ripe_at(last) <= told_until and (as_ofs[0], version) not in done:
-            found.append(Stretch(tuple(as_ofs), version))
-    return found[-MOST:]
+    known_until: datetime,
+) -> list[Scored]:
+    """Of the scored (as_of, version) the periods whose labels have matured and that were not evaluated yet, in order of
+    time."""
+    by_version: dict[str, list[datetime]] = {}
+    for as_of, version in scored:
+        by_version.setdefault(version, []).append(as_of)
+    done = set(evaluated)
+    found = [
+        Scored(period, version)
+        for version, as_ofs in by_version.items()
+        for period in examples(spec).periods(as_ofs)
+        if spec.window.matured_at(period.last) <= known_until and (period.first, version) not in done
+    ]
+    return sorted(found, key=lambda one: (one.period.last, one.version))[-MOST_PERIODS:]
 
 
 def outcome(
@@ -79,24 +69,24 @@ def outcome(
     sources: Sources,
     scores: DataFrame,
     features: DataFrame,
-    stretch: Stretch,
+    scored: Scored,
     *,
     known_until: datetime,
 ) -> Outcome | None:
-    """What the labels known by a moment say of the scores of a stretch; null where nobody can be judged.
+    """What the labels known by a time say of the scores of a period; None where no label is known.
 
-    `features` give the rule of thumb to compare with. Transactions of customers who were blocked are left out, as in an
-    evaluation.
+    `features` give the baseline to compare with. Only rows that are eligible in an evaluation count.
     """
-    at = F.col("as_of").isin(*stretch.as_ofs)
-    said = scores.where(at & (F.col("model_version") == stretch.version)).select(*spec.key, "score")
-    told = labels(spec, sources, said.select(*spec.key), known_until=known_until).select(*spec.key, "label")
-    joined = said.join(told, on=list(spec.key), how="inner").join(features.where(at), on=list(spec.key), how="left")
-    rows = unblocked(spec, sources, joined).select(*spec.key, "label", "score", *beside(spec)).toPandas()
+    rows_of, key, first = examples(spec), list(spec.key), scored.period.first
+    at = F.col("as_of").isin(*scored.period.as_ofs)
+    theirs = scores.where(at & (F.col("model_version") == scored.version)).select(*key, "score")
+    labels = rows_of.labels(sources, theirs.select(*key), known_until=known_until).select(*key, "label")
+    joined = theirs.join(labels, on=key, how="inner").join(features.where(at), on=key, how="left")
+    rows = rows_of.eligible(sources, joined).select(*key, "label", "score", *columns_beside(spec)).toPandas()
     if rows.empty:
         return None
-    rows = rows.sort_values(list(spec.key), ignore_index=True)
-    rows = rows.assign(day=rows["as_of"], as_of=stretch.first)
+    rows = rows.sort_values(key, ignore_index=True)
+    rows = rows.assign(day=rows["as_of"], as_of=first)
     n, positives = len(rows), int(rows["label"].sum())
-    metrics = judge(spec, rows)[f"{stretch.first:%Y-%m-%d}"] if 0 < positives < n else {}
-    return Outcome(stretch.first, stretch.version, n, positives, float(rows["score"].mean()), metrics)
+    metrics = evaluate_by_date(spec, rows)[f"{first:%Y-%m-%d}"] if 0 < positives < n else {}
+    return Outcome(first, scored.version, n, positives, float(rows["score"].mean()), metrics)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pyspark.sql import functions as F
 
-from churn.monitoring.drift import Moved
+from churn.monitoring.drift import Drift
 from churn.monitoring.outcomes import Outcome
 from churn.storage import Lake
 
@@ -20,14 +20,14 @@ DRIFT_SCHEMA = (
     "missing double, missing_reference double, n bigint, n_reference bigint"
 )
 OUTCOMES_SCHEMA = (
-    "model string, judged_at timestamp, as_of timestamp, version string, n bigint, positives bigint, rate double, "
+    "model string, evaluated_at timestamp, as_of timestamp, version string, n bigint, positives bigint, rate double, "
     "mean_score double, auc double, auc_low double, auc_high double, average_precision double, lift_10 double, "
-    "brier double, calibration_error double, rule_of_thumb_auc double, card_precision double, alert_precision double, "
+    "brier double, calibration_error double, baseline_auc double, card_precision double, alert_precision double, "
     "alert_recall double"
 )
 
 
-def write_drift(lake: Lake, model: str, version: str, as_of: datetime, moved: Sequence[Moved]) -> None:
+def write_drift(lake: Lake, model: str, version: str, as_of: datetime, drifts: Sequence[Drift]) -> None:
     """One row per (as_of, model, version, feature, reference), in place of those of an earlier run."""
     rows = [
         (
@@ -43,28 +43,28 @@ def write_drift(lake: Lake, model: str, version: str, as_of: datetime, moved: Se
             one.n,
             one.n_reference,
         )
-        for one in moved
+        for one in drifts
     ]
     frame = lake.spark.createDataFrame(rows, DRIFT_SCHEMA).coalesce(1)
     lake.replace(frame, DRIFT, {"model": model, "as_of": as_of})
 
 
-def write_outcomes(lake: Lake, model: str, judged_at: datetime, rows: Sequence[Row]) -> None:
-    """One row per (as_of that was scored, judged_at, version), in place of those of an earlier run."""
+def write_outcomes(lake: Lake, model: str, evaluated_at: datetime, rows: Sequence[Row]) -> None:
+    """One row per (as_of that was scored, evaluated_at, version), in place of those of an earlier run."""
     columns = [field.split()[0] for field in OUTCOMES_SCHEMA.split(", ")]
     values = [tuple(row[name] for name in columns) for row in rows]
     frame = lake.spark.createDataFrame(values, OUTCOMES_SCHEMA).coalesce(1)
-    lake.replace(frame, OUTCOMES, {"model": model, "judged_at": judged_at})
+    lake.replace(frame, OUTCOMES, {"model": model, "evaluated_at": evaluated_at})
 
 
-def outcome_row(model: str, judged_at: datetime, one: Outcome) -> Row:
+def outcome_row(model: str, evaluated_at: datetime, one: Outcome) -> Row:
     """An outcome as `outcomes` holds it; figures that need both outcomes are null where there was one."""
     found = one.metrics
     low, high = found.get("intervals", {}).get("auc") or (None, None)
     raised, cards = found.get("alerts", {}), [name for name in found if name.startswith("card_precision")]
     return {
         "model": model,
-        "judged_at": judged_at,
+        "evaluated_at": evaluated_at,
         "as_of": one.as_of,
         "version": one.version,
         "n": one.n,
@@ -78,7 +78,7 @@ def outcome_row(model: str, judged_at: datetime, one: Outcome) -> Row:
         "lift_10": found.get("lift", {}).get("0.1"),
         "brier": found.get("brier"),
         "calibration_error": found.get("calibration_error"),
-        "rule_of_thumb_auc": found.get("rule_of_thumb", {}).get("auc"),
+        "baseline_auc": found.get("baseline", {}).get("auc"),
         "card_precision": found[cards[0]] if cards else None,
         "alert_precision": raised.get("precision"),
         "alert_recall": raised.get("recall"),
@@ -86,15 +86,15 @@ def outcome_row(model: str, judged_at: datetime, one: Outcome) -> Row:
 
 
 def past_outcomes(lake: Lake, model: str, *, before: datetime) -> list[Row]:
-    """What earlier runs judged, in order of the as-ofs that were scored."""
+    """What earlier runs evaluated, in order of the as-ofs that were scored."""
     if not lake.exists(OUTCOMES):
         return []
-    rows = lake.read(OUTCOMES).where((F.col("model") == model) & (F.col("judged_at") < F.lit(before)))
-    return [row.asDict() for row in rows.orderBy("as_of", "judged_at", "version").collect()]
+    rows = lake.read(OUTCOMES).where((F.col("model") == model) & (F.col("evaluated_at") < F.lit(before)))
+    return [row.asDict() for row in rows.orderBy("as_of", "evaluated_at", "version").collect()]
 
 
 def past_drift(lake: Lake, model: str, feature: str, *, before: datetime) -> list[Row]:
-    """How a feature had moved at earlier as-ofs, in their order."""
+    """How a feature had drifted at earlier as-ofs, in their order."""
     if not lake.exists(DRIFT):
         return []
     rows = lake.read(DRIFT).where((F.col("model") == model) & (F.col("as_of") < F.lit(before)))

@@ -19,25 +19,26 @@ from pyspark.sql import Column, DataFrame, Row, SparkSession, Window
 from pyspark.sql import functions as F
 
 from churn.config import Config
-from churn.contracts import CONTRACTS
-from churn.contracts.arrivals import Place, arriving
-from churn.contracts.source import RAW, RULES, Mapped, first_line
-from churn.contracts.transactions import TRANSACTIONS
+from churn.dataset.examples import feature_columns, usable_features
+from churn.dataset.feature_table import read_columns
 from churn.errors import BadInputError, ChurnError
 from churn.features import Feature
-from churn.features.stream import LEDGER, LEDGER_COLUMNS, StreamEngine, together
-from churn.labels.arrivals import remembered, told_apart
-from churn.labels.fraud import looked_at
+from churn.features.stream_features import StreamEngine, together
+from churn.model_spec import Alerts, ModelSpec, probability
+from churn.runtime.session import with_settings
+from churn.sampling import drawn
+from churn.scoring.alerts import alert_table
 from churn.scoring.batch import score_table
-from churn.session import with_settings
+from churn.sources import CONTRACTS
+from churn.sources.catalog.transactions import TRANSACTIONS
+from churn.sources.mapping import RAW, RULES, Mapped, first_line
+from churn.sources.stream_deduplication import deduplicated, known_transactions
+from churn.sources.stream_ledger import LEDGER_COLUMNS, LEDGER_ROW
+from churn.sources.streaming import Place, arriving
+from churn.sources.versions import with_reported_transactions
 from churn.storage import Lake
-from churn.tracking import Registered
-from churn.training.data import columns, read_columns, usable_features
-from churn.training.fit import drawn
-from churn.training.pipeline import probability
-from churn.training.spec import ModelSpec
+from churn.training.model_version import ModelVersion
 
-ALERTS = "alerts_stream"
 LEDGER_TABLE = "ledger_stream"
 QUARANTINE = "quarantine_stream"
 
@@ -51,7 +52,7 @@ _SETTINGS: Mapping[str, str] = {
     "spark.databricks.delta.autoCompact.enabled": "true",
 }
 _REMEMBERED_LONGER = 30
-"""Days for which a transaction is remembered beyond what features look back on: for duplicates and corrections."""
+"""Days for which a transaction is known_transactions beyond what features look back on: for duplicates and corrections."""
 
 
 _FATES = ("accepted", "duplicate", "quarantined")
@@ -64,7 +65,13 @@ _ALERTED = ("event_time", "amount", "score", "model_version", "stream", "micro_b
 
 
 def stream_table(spec: ModelSpec) -> str:
+    """The name of a model's table of scores in a stream."""
     return f"{score_table(spec)}_stream"
+
+
+def alert_stream_table(spec: ModelSpec) -> str:
+    """The name of a model's table of alerts in a stream."""
+    return f"{alert_table(spec)}_stream"
 
 
 @dataclass
@@ -92,7 +99,7 @@ class StreamScorer:
     lake: Lake
     config: Config
     spec: ModelSpec
-    model: Registered
+    model: ModelVersion
     place: Place
     say: Callable[[str], None]
     _errors: list[ChurnError] = field(default_factory=list, repr=False)
@@ -125,6 +132,10 @@ class StreamScorer:
         finally:
             query.stop()
 
+    @property
+    def _alert_settings(self) -> Alerts:
+        return self.spec.alerts or Alerts()
+
     # ---------------------------------------------------------------- the way in
 
     @property
@@ -155,30 +166,30 @@ class StreamScorer:
         return empty.withColumn("superseded_at", F.lit(None).cast("timestamp"))
 
     @cached_property
-    def _looked_at(self) -> dict[str, DataFrame]:
+    def _feature_sources(self) -> dict[str, DataFrame]:
         """The past as features look at it."""
-        return looked_at(self._past)
+        return with_reported_transactions(self._past)
 
     @cached_property
     def _features(self) -> tuple[Feature, ...]:
-        return usable_features(self.spec, self._looked_at)[0]
+        return usable_features(self.spec, self._feature_sources)[0]
 
     @property
     def _columns(self) -> list[str]:
-        return columns(self.spec, self._features)
+        return feature_columns(self.spec, self._features)
 
     @cached_property
     def _engine(self) -> StreamEngine:
         if missing := sorted(set(read_columns(self.model.summary)) - set(self._columns)):
             raise BadInputError(
-                f"{self.spec.name} version {self.model.version} reads {', '.join(missing)}, which cannot be made of "
-                f"{', '.join(sorted(self._looked_at))}; let the other sources arrive, or train without them"
+                f"{self.spec.name} version {self.model.number} reads {', '.join(missing)}, which cannot be made of "
+                f"{', '.join(sorted(self._feature_sources))}; let the other sources arrive, or train without them"
             )
         return StreamEngine.of(
-            self._looked_at,
+            self._feature_sources,
             self._features,
-            delay=self.spec.maturity,
-            windows=self.spec.windows,
+            delay=self.spec.window.maturity,
+            windows=self.spec.features.windows,
             lateness=timedelta(minutes=self.config.stream.lateness_minutes),
             buckets=self.config.stream.buckets,
         )
@@ -216,9 +227,9 @@ class StreamScorer:
         engine = self._engine
         horizon = engine.horizon("fraud_reports") if "fraud_reports" in engine.sources else 0.0
         keep = timedelta(days=(365 if isinf(horizon) else horizon) + _REMEMBERED_LONGER)
-        told = told_apart(
+        told = deduplicated(
             {name: rows.rows for name, rows in self._arriving.items() if name in _PAID},
-            self._at_first(remembered(self._past, buckets=engine.buckets, keep=keep)),
+            self._at_first(known_transactions(self._past, buckets=engine.buckets, keep=keep)),
             buckets=engine.buckets,
             keep=keep,
         )
@@ -228,7 +239,7 @@ class StreamScorer:
         newest = self._past["transactions"].agg(F.max("event_time").alias("_newest"))
         before = [
             engine.packed(_at_rest(rows, name, newest, engine), (name,), at_rest=True)
-            for name, rows in self._looked_at.items()
+            for name, rows in self._feature_sources.items()
             if name in engine.sources
         ]
         return engine.described(together(packed), self._at_first(together(before)) if before else None)
@@ -283,11 +294,11 @@ class StreamScorer:
         """Write what became of the rows, those of each source in a row, and the quarantined ones as they came."""
         memory = self._memory
         counts = {name: dict.fromkeys(_FATES, 0) for name in self._arriving}
-        for row in ledger.groupBy("came_from", "became").count().collect():
-            counts[row["came_from"]][row["became"]] = row["count"]
+        for row in ledger.groupBy("of_source", "status").count().collect():
+            counts[row["of_source"]][row["status"]] = row["count"]
         if any(of["quarantined"] for of in counts.values()):
-            broken = ledger.where(F.col("became") == "quarantined").select(
-                F.col("came_from").alias("source"),
+            broken = ledger.where(F.col("status") == "quarantined").select(
+                F.col("of_source").alias("source"),
                 F.lit(stream).alias("stream"),
                 F.lit(number).cast("long").alias("micro_batch"),
                 "rules",
@@ -316,7 +327,7 @@ class StreamScorer:
             "event_time",
             "amount",
             probability().alias("score"),
-            F.lit(self.model.version).alias("model_version"),
+            F.lit(self.model.number).alias("model_version"),
             "late",
             F.lit(stream).alias("stream"),
             F.lit(number).cast("long").alias("micro_batch"),
@@ -334,7 +345,7 @@ class StreamScorer:
         limits = F.broadcast(lake.spark.createDataFrame(rules, schema))
         above = Window.partitionBy("as_of").orderBy(F.desc("score"), *self.spec.key)
         by_score = (F.col("score") >= F.col("threshold")) & (F.row_number().over(above) <= F.col("left"))
-        by_audit = drawn(self.spec.key, f"audit {self.spec.seed}") < F.col("share")
+        by_audit = drawn(self.spec.key, f"audit {self.spec.training.seed}") < F.col("share")
         chosen_by = F.when(by_score, "score").when(by_audit, "audit")
         alerts = (
             scored.where(~F.col("late"))
@@ -346,7 +357,9 @@ class StreamScorer:
         raised = alerts.collect()
         if raised:
             few = lake.spark.createDataFrame(raised, alerts.schema).coalesce(1)
-            lake.append(few, ALERTS, writer=f"{stream} alerts", number=number, partition=["as_of"])
+            lake.append(
+                few, alert_stream_table(self.spec), writer=f"{stream} alerts", number=number, partition=["as_of"]
+            )
             self._send(few, stream, number)
         for row in raised:
             if row["chosen_by"] == "score":
@@ -360,9 +373,13 @@ class StreamScorer:
             memory.usual[day] = self._usual(lake, day, before)
         if day not in memory.raised:
             by_score = (F.col("as_of") == F.lit(day)) & (F.col("chosen_by") == "score")
-            memory.raised[day] = lake.read(ALERTS).where(by_score & before).count() if lake.exists(ALERTS) else 0
+            memory.raised[day] = (
+                lake.read(alert_stream_table(self.spec)).where(by_score & before).count()
+                if lake.exists(alert_stream_table(self.spec))
+                else 0
+            )
         threshold, share = memory.usual[day]
-        return (day, threshold, max(0, self.spec.budget - memory.raised[day]), share)
+        return (day, threshold, max(0, self._alert_settings.alert_budget - memory.raised[day]), share)
 
     def _usual(self, lake: Lake, day: datetime, before: Column) -> tuple[float, float]:
         """The score that would have used up the budget on the last days scored, and the share that is to be audited.
@@ -379,16 +396,16 @@ class StreamScorer:
         ]
         scores = together(tables).groupBy("as_of", *TRANSACTIONS.key).agg(F.max("score").alias("score"))
         rank = F.row_number().over(Window.partitionBy("as_of").orderBy(F.desc("score"), *TRANSACTIONS.key))
-        last = F.min(F.when(F.col("rank") <= self.spec.budget, F.col("score")))
+        last = F.min(F.when(F.col("rank") <= self._alert_settings.alert_budget, F.col("score")))
         each = scores.withColumn("rank", rank).groupBy("as_of").agg(last.alias("last"), F.count("*").alias("n"))
-        days = each.orderBy(F.desc("as_of")).limit(self.spec.alert_days).collect()
+        days = each.orderBy(F.desc("as_of")).limit(self._alert_settings.threshold_days).collect()
         if not days:
             raise BadInputError(
                 f"no day until {day:%Y-%m-%d} has been scored, so no score is known that uses up the budget of "
-                f"{self.spec.budget} alerts; score one first: jobs/score.py --as-of {day - timedelta(days=1):%Y-%m-%d}"
+                f"{self._alert_settings.alert_budget} alerts; score one first: jobs/score.py --as-of {day - timedelta(days=1):%Y-%m-%d}"
             )
         mean = sum(row["last"] for row in days) / len(days)
-        return mean, self.spec.audit * len(days) / sum(row["n"] for row in days)
+        return mean, self._alert_settings.random_audit * len(days) / sum(row["n"] for row in days)
 
     def _send(self, raised: DataFrame, stream: str, number: int) -> None:
         """To the folder of alerts as JSON, or to their topic. A micro-batch that is tried again replaces its files; a
@@ -433,15 +450,15 @@ def _watermark(lake: Lake, stream: str, number: int) -> datetime | None:
 def _calls(rows: DataFrame) -> DataFrame:
     """Calls as they arrive: each sound one as a row, and each as a line of the ledger."""
     is_sound = F.size(RULES) == 0
-    lines = F.when(is_sound, F.array(F.lit("calls"), F.lit(LEDGER))).otherwise(F.array(F.lit(LEDGER)))
+    lines = F.when(is_sound, F.array(F.lit("calls"), F.lit(LEDGER_ROW))).otherwise(F.array(F.lit(LEDGER_ROW)))
     told = rows.withColumn("row_of", F.explode(lines))
     return told.withColumns(
         {
-            "described": F.lit(False),
-            "withdrawn": F.lit(False),
+            "requested": F.lit(False),
+            "retracted": F.lit(False),
             "superseded_at": F.lit(None).cast("timestamp"),
-            "came_from": F.lit("calls"),
-            "became": F.when(is_sound, "accepted").otherwise("quarantined"),
+            "of_source": F.lit("calls"),
+            "status": F.when(is_sound, "accepted").otherwise("quarantined"),
             "rules": F.col(RULES),
             "raw": F.col(RAW),
         }
@@ -455,4 +472,4 @@ def _at_rest(rows: DataFrame, name: str, newest: DataFrame, engine: StreamEngine
         since = F.col("_newest") - F.lit(timedelta(days=reach) + engine.lateness)
         rows = rows.join(F.broadcast(newest)).where(F.col("event_time") >= since).drop("_newest")
     nothing = {field.name: F.lit(None).cast(field.dataType) for field in LEDGER_COLUMNS}
-    return rows.withColumns({"row_of": F.lit(name), "described": F.lit(False), "withdrawn": F.lit(False)} | nothing)
+    return rows.withColumns({"row_of": F.lit(name), "requested": F.lit(False), "retracted": F.lit(False)} | nothing)

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from churn.errors import BadInputError, nearest
-from churn.session import with_settings
+from churn.runtime.session import with_settings
 from churn.simulation.draw import Dice
 from churn.simulation.frauds import suspicious
 from churn.simulation.noise import Dirt

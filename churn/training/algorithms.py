@@ -1,7 +1,7 @@
 """What a candidate may be: how it is declared, fitted by scikit-learn in one task, and fitted by MLlib on many.
 
 A declaration means the same in both. In one task it is fitted on a matrix and gives a `Linear` or a `Trees`, which
-`churn.training.mllib` makes into MLlib's own model.
+`churn.training.mllib_models` makes into MLlib's own model.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from churn.errors import ConfigError, nearest
+from churn.model_spec import Candidate
 
 Floats = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float32]
@@ -125,7 +126,16 @@ class Conditions:
 
 
 @dataclass(frozen=True)
-class Logistic:
+class Algorithm(Candidate):
+    """An algorithm that is fitted by scikit-learn in one task, or by MLlib on many."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"algorithm": type(self).__name__, **{of.name: getattr(self, of.name) for of in fields(self)}}
+
+
+@dataclass(frozen=True)
+class Logistic(Algorithm):
     """A logistic regression on standardised slots with an L2 penalty.
 
     `reg_param_total` is the weight of the penalty against the summed loss, MLlib's regParam times the number of rows,
@@ -158,7 +168,7 @@ class Logistic:
 
 
 @dataclass(frozen=True)
-class Forest:
+class Forest(Algorithm):
     """A random forest: each tree sees `rows_per_tree` of the rows (a share, at most `most_rows_per_tree`), each split
     the square root of the slots."""
 
@@ -201,7 +211,7 @@ class Forest:
 
 
 @dataclass(frozen=True)
-class Boosting:
+class Boosting(Algorithm):
     """Gradient-boosted trees on the logistic loss, as many of at most `max_trees` as serve a later slice best.
 
     `patience` is how many trees that do not serve it are fitted before fitting stops. Each split sees a share
@@ -269,7 +279,7 @@ class Boosting:
 
 
 @dataclass(frozen=True)
-class MLlib:
+class MLlib(Candidate):
     """One of MLlib's own classifiers with its own parameters: `MLlib("GBTClassifier", maxIter=60)`. Fitted by Spark on
     however many rows."""
 
@@ -282,12 +292,16 @@ class MLlib:
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "params", MappingProxyType(params))
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"algorithm": self.name, **self.params}
+
     def estimator(self, *, rows: int, rounds: int | None = None) -> Any:  # noqa: ARG002
         return _estimator(self.name, **self.params)
 
 
 @dataclass(frozen=True)
-class Blend:
+class Blend(Candidate):
     """The weighted sum of other candidates' margins, weights not below 0, learnt on later as-ofs."""
 
     of: tuple[str, ...]
@@ -296,16 +310,16 @@ class Blend:
         if len(set(self.of)) < 2:
             raise ConfigError(f"Blend: of is {self.of!r}, want the names of at least two other candidates")
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"algorithm": "Blend", "of": list(self.of)}
+
+    @property
+    def blends(self) -> tuple[str, ...]:
+        return self.of
+
 
 Single = Logistic | Forest | Boosting | MLlib
-Candidate = Single | Blend
-
-
-def settings_of(candidate: Candidate) -> dict[str, Any]:
-    """The declaration as a reviewer reads it."""
-    if isinstance(candidate, MLlib):
-        return {"algorithm": candidate.name, **candidate.params}
-    return {"algorithm": type(candidate).__name__, **{f.name: getattr(candidate, f.name) for f in fields(candidate)}}
 
 
 def _at_least(of: object, least: float, *names: str) -> None:

@@ -24,18 +24,18 @@ from pyspark.ml.stat import Summarizer
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from churn.dataset.column_summary import Summary, merged
 from churn.dataset.split import Fold, Split
 from churn.errors import BadInputError
-from churn.features.measure import micros
-from churn.training.algorithms import Blend, Linear, MLlib, Single, Trees
-from churn.training.choose import Trial, intercept, simplest_of_the_best, trial
-from churn.training.matrix import DRAW, ORDER, PACKED, Preparation, Rows, pack
-from churn.training.mllib import ensemble, first_trees, logistic
+from churn.features.engine.measures import micros
+from churn.model_spec import ModelSpec
+from churn.sampling import DRAWS, drawn
+from churn.training.algorithms import Linear, MLlib, Single, Trees
+from churn.training.fit_task import MOST_MARGINS, Learnt, Task, on_blocks
+from churn.training.mllib_models import ensemble, first_trees, logistic
 from churn.training.pipeline import VECTOR, calibration, margin, model_stages, preparation
-from churn.training.spec import ModelSpec
-from churn.training.summary import Summary, merged
-from churn.training.task import DRAWS, MOST_MARGINS, Learnt, Task, on_blocks
-from churn.training.words import words_of
+from churn.training.preparation import DRAW, ORDER, PACKED, Preparation, Rows, pack
+from churn.training.selection import Trial, intercept, simplest_of_the_best, trial
 
 Floats = npt.NDArray[np.float64]
 
@@ -62,7 +62,9 @@ class Fitted:
     @property
     def summary(self) -> dict[str, Any]:
         """What the model is and how it came about, as JSON has it."""
-        dates = {name: [f"{d:%Y-%m-%d}" for d in getattr(self.split, name)] for name in ("train", "calibrate", "ripe")}
+        dates = {
+            name: [f"{d:%Y-%m-%d}" for d in getattr(self.split, name)] for name in ("train", "calibrate", "matured")
+        }
         return {
             "chosen": self.chosen,
             "slopes": dict(self.slopes),
@@ -87,7 +89,7 @@ def fit(
     """
     with Trainer(spec, labelled, features) as trainer:
         trainer.check_classes(split)
-        singles = {name: one for name, one in spec.candidates.items() if not isinstance(one, Blend)}
+        singles = {name: cast("Single", one) for name, one in spec.candidates.items() if not one.blends}
         wanted = [(name, one, fold) for fold in split.folds for name, one in singles.items()]
         tried = trainer.learn([(one, fold, None) for _, one, fold in wanted], trial=True)
         by_name = {
@@ -95,13 +97,13 @@ def fit(
         }
         # What a blend is worth shows on a slice later than the one that gave its weights.
         offered = [name for name in spec.candidates if name in singles or len(split.folds) > 1]
-        trials = {name: _trial([by_name[part] for part in parts_of(spec, name)]) for name in offered}
+        trials = {name: _trial([by_name[part] for part in candidates_of(spec, name)]) for name in offered}
         chosen = simplest_of_the_best(trials)
-        weighed = dict(zip(parts_of(spec, chosen), trials[chosen].slopes, strict=True))
+        weighed = dict(zip(candidates_of(spec, chosen), trials[chosen].slopes, strict=True))
         slopes = {part: slope for part, slope in weighed.items() if slope} or weighed
         rounds = {part: _median([one.rounds for one in by_name[part]]) for part in slopes}
-        if spec.refit:
-            whole = Fold(train=split.ripe, later=())
+        if spec.training.refit:
+            whole = Fold(train=split.matured, later=())
             final = trainer.learn([(singles[part], whole, rounds[part]) for part in slopes])
         else:
             final = [by_name[part][-1] for part in slopes]
@@ -128,12 +130,12 @@ def _used(parts: Sequence[Learnt]) -> npt.NDArray[np.bool_]:
     return cast("npt.NDArray[np.bool_]", found)
 
 
-def parts_of(spec: ModelSpec, name: str) -> dict[str, Single]:
+def candidates_of(spec: ModelSpec, name: str) -> dict[str, Single]:
     """The candidates whose margins a candidate goes by: those of a blend, or itself."""
     candidate = spec.candidates[name]
-    if not isinstance(candidate, Blend):
-        return {name: candidate}
-    return {part: one for part, one in spec.candidates.items() if part in candidate.of and not isinstance(one, Blend)}
+    if not candidate.blends:
+        return {name: cast("Single", candidate)}
+    return {part: cast("Single", one) for part, one in spec.candidates.items() if part in candidate.blends}
 
 
 def _median(rounds: Sequence[int | None]) -> int | None:
@@ -237,7 +239,7 @@ class Trainer:
             *spec.key,
             F.col("label").cast("int").alias("label"),
             order.alias(ORDER),
-            drawn(spec.key, spec.seed).alias(DRAW),
+            drawn(spec.key, spec.training.seed).alias(DRAW),
             *self._numbers,
             *self._texts,
         )
@@ -254,7 +256,7 @@ class Trainer:
             before = self._classes.get(row["as_of"], _Classes(0, 0))
             self._classes[row["as_of"]] = _Classes(before.rows + row["rows"], before.positives + row["positives"])
         values = sum(of.rows for of in self._classes.values()) * (len(self._numbers) + len(self._texts))
-        self.in_one_task = values * _BYTES_PER_VALUE <= self._spec.one_task_mib << 20
+        self.in_one_task = values * _BYTES_PER_VALUE <= self._spec.training.one_task_mib << 20
         """Whether the rows fit one."""
         return self
 
@@ -287,12 +289,12 @@ class Trainer:
         for name in ("train", "calibrate"):
             of = self._count(getattr(split, name))
             if of.positives in (0, of.rows):
-                words = words_of(self._spec)
+                words = self._spec.vocabulary
                 only = f"only {words.entities} that {words.happened if of.positives else words.absent}"
                 seen = only if of.rows else f"no {words.entity}"
                 raise BadInputError(
                     f"model {self._spec.name}: the {name} slice has {seen} ({of.positives} of {of.rows} rows are 1), "
-                    f"nothing to learn from; check label = {self._spec.label!r}, lead, horizon and cohort in "
+                    f"nothing to learn from; check label = {self._spec.label.name!r} with its window and cohort in "
                     f"[model.{self._spec.name}], or bring more history"
                 )
 
@@ -329,20 +331,20 @@ class Trainer:
     ) -> Learnt:
         candidate, fold, rounds = wanted
         of = self._count(fold.train)
-        most = self._spec.trial_rows if trial else None
+        most = self._spec.training.trial_rows if trial else None
         task = Task(
             candidate=candidate,
             preparation=prepared[fold.train],
             train=tuple(micros(as_of) for as_of in fold.train),
             later=tuple(micros(as_of) for as_of in fold.later),
-            negatives=_share(self._spec.negatives_per_positive * of.positives, of.rows - of.positives)
-            if self._spec.negatives_per_positive
+            negatives=_share(self._spec.training.negatives_per_positive * of.positives, of.rows - of.positives)
+            if self._spec.training.negatives_per_positive
             else 1.0,
             sample=_share(most, of.rows) if most else 1.0,
             later_sample=_share(most, self._count(fold.later).rows) if most else 1.0,
-            seed=self._spec.seed,
+            seed=self._spec.training.seed,
             rounds=rounds,
-            margins=not trial or not self._spec.refit,
+            margins=not trial or not self._spec.training.refit,
         )
         run = self._in_one_task if self.in_one_task and not isinstance(candidate, MLlib) else self._by_spark
         return run(task, fold)
@@ -404,11 +406,6 @@ class Trainer:
 
 def _share(wanted: float, there: int) -> float:
     return min(1.0, wanted / max(1, there))
-
-
-def drawn(key: Sequence[str], seed: int | str) -> Column:
-    """A number from 0 to below 1 for each row, by its key and a seed: the same whatever the order."""
-    return F.pmod(F.xxhash64(*key, F.lit(seed)), F.lit(DRAWS)) / DRAWS
 
 
 def _within(share: float) -> Column:

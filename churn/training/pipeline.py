@@ -11,13 +11,11 @@ from typing import Any, Final
 
 import numpy as np
 from pyspark.ml.feature import SQLTransformer, VectorAssembler, VectorSlicer
-from pyspark.ml.functions import vector_to_array
-from pyspark.sql import Column, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import SparkSession
 
 from churn.training.algorithms import Linear
-from churn.training.matrix import Preparation, Slot
-from churn.training.mllib import logistic
+from churn.training.mllib_models import logistic
+from churn.training.preparation import Preparation, Slot
 
 Stages = list[Any]
 """Estimators and transformers in order; PySpark names no type that both share."""
@@ -76,8 +74,3 @@ def calibration(spark: SparkSession, slopes: Mapping[str, float], intercept: flo
     learnt = Linear(np.array(list(slopes.values())), intercept, np.ones(len(slopes)))
     model = logistic(spark, learnt).setFeaturesCol(_MARGINS)
     return [VectorAssembler(inputCols=[margin(name) for name in slopes], outputCol=_MARGINS), model]
-
-
-def probability() -> Column:
-    """The model's probability of a 1, from its output column."""
-    return vector_to_array(F.col("probability"))[1]

@@ -22,7 +22,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-from churn.session import environment, submit
+from churn.runtime.session import environment, submit
 from tests.jobs.company import arrive
 
 JOBS = Path(__file__).parents[2] / "jobs"

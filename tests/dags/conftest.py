@@ -29,7 +29,7 @@ sys.path[:0] = [str(ROOT / "dags"), str(ROOT)]
 
 def spark_environment() -> dict[str, str]:
     """What a spark-submit needs in its environment, itself on the path."""
-    ask = "import json; from churn.session import environment; print(json.dumps(environment()))"
+    ask = "import json; from churn.runtime.session import environment; print(json.dumps(environment()))"
     done = subprocess.run([PYTHON, "-c", ask], cwd=ROOT, capture_output=True, text=True, check=True)
     found: dict[str, str] = json.loads(done.stdout)
     return found | {"PATH": f"{found['SPARK_HOME']}/bin:{os.environ['PATH']}"}

@@ -9,7 +9,7 @@ import json
 import sys
 from typing import Any
 
-from churn.session import session
+from churn.runtime.session import session
 from churn.storage import Lake
 
 spark = session("content", lean=True)

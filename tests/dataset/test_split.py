@@ -8,7 +8,7 @@ import pytest
 
 from churn.dataset.split import Fold, Split, schedule, split_in_time
 from churn.errors import BadInputError, LeakageError
-from churn.labels import LabelWindow
+from churn.model_spec import LabelWindow
 
 WINDOW = LabelWindow(lead=0, horizon=30)
 DAYS = [datetime(2026, 1, 1) + timedelta(days=30 * month) for month in range(6)]

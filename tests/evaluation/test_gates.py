@@ -9,7 +9,7 @@ import pytest
 
 from churn.errors import ConfigError
 from churn.evaluation.gates import AtMost, Beats, Evidence, NoLeak, judge
-from churn.evaluation.leaks import LeakEvidence, single_feature_auc
+from churn.evaluation.leakage import LeakEvidence, single_feature_auc
 
 GOOD = Evidence(
     dates={"2026-01-01": {"calibration_error": 0.02}, "2026-02-01": {"calibration_error": 0.04}},

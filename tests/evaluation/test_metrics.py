@@ -81,7 +81,7 @@ def test_as_scikit_learn(digits: int) -> None:
 )
 def test_weights_are_rows_written_out(rows: list[tuple[int, int]]) -> None:
     """What a bootstrap rests on: a row of weight 2 counts as two rows."""
-    from churn.evaluation.ranked import Ranked
+    from churn.evaluation.ranking import Ranked
 
     label, score = np.array(rows).T
     weight = np.arange(len(rows)) % 3 + 1

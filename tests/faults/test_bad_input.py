@@ -11,8 +11,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from churn.config import load
-from churn.contracts.ingest import ingest, validate
-from churn.contracts.source import RAW, RULES, map_source
+from churn.sources.ingest import ingest, validate
+from churn.sources.mapping import RAW, RULES, map_source
 from churn.errors import ChurnError
 from churn.storage import Lake
 

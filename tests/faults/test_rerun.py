@@ -20,8 +20,8 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from churn.lifetime import TERMINATED
-from churn.session import environment
+from churn.runtime.processes import TERMINATED
+from churn.runtime.session import environment
 from churn.storage import Lake
 from tests.jobs.company import AS_OF, arguments, content, ended_at, step, write_shop
 from tests.mlflow_store import runs, stored

@@ -17,8 +17,8 @@ from pyspark.sql import SparkSession
 from typer.testing import CliRunner
 
 from churn.cli import app
-from churn.lifetime import run as run_group
-from churn.session import environment, submit
+from churn.runtime.processes import run as run_group
+from churn.runtime.session import environment, submit
 from churn.storage import Lake
 
 JOBS = Path(__file__).parents[2] / "jobs"

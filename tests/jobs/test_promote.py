@@ -39,7 +39,7 @@ SPEC = ModelSpec(
 LEAK = """
 from pyspark.sql import functions as F
 from churn import windowed
-from churn.contracts.transactions import TRANSACTIONS
+from churn.sources.catalog.transactions import TRANSACTIONS
 
 @windowed(TRANSACTIONS, agg="last", days=(90,), unit="days", fill=None)
 def next_purchase_in():

@@ -22,14 +22,15 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from churn import tracking
+from churn.registry import tracking
 from churn.config import load
-from churn.contracts.ingest import ingest
+from churn.sources.ingest import ingest
 from churn.scoring.stream import ALERTS, LEDGER_TABLE, QUARANTINE
 from churn.storage import Lake
-from churn.training.data import accepted, feature_rows, usable_features
-from churn.training.pipeline import probability
-from churn.training.spec import load_spec
+from churn.sources.accepted import accepted
+from churn.dataset.examples import feature_rows, usable_features
+from churn.model_spec import probability
+from churn.loading import load_spec
 from jobs import score_stream
 from tests.jobs.company import arrive, ended_at, run_chain
 

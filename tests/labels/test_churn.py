@@ -9,7 +9,8 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from churn.errors import LeakageError
-from churn.labels import LabelWindow, closure, inactivity
+from churn.model_spec import LabelWindow
+from churn.labels import closure, inactivity
 from churn.testing import frame
 
 AS_OF = datetime(2026, 3, 1)

@@ -9,10 +9,10 @@ from pyspark.ml.feature import VectorAssembler
 from pyspark.sql import SparkSession
 
 from churn.monitoring.drift import LAST, SCORE, TRAINING, YEAR_AGO, Bins, Moved, drift, looked_at, references
-from churn.monitoring.stability import psi
+from churn.monitoring.psi import psi
 from churn.testing import frame
 from churn.training.algorithms import Logistic
-from churn.training.spec import ModelSpec
+from churn.model_spec import ModelSpec
 
 SPEC = ModelSpec(name="churn", candidates={"logistic": Logistic()})
 THEN, NOW = datetime(2026, 8, 1), datetime(2026, 9, 1)

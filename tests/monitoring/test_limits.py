@@ -11,7 +11,7 @@ import pytest
 from churn.monitoring.drift import Bins, Moved
 from churn.monitoring.limits import moved_share, verdicts
 from churn.training.algorithms import Logistic
-from churn.training.spec import ModelSpec
+from churn.model_spec import ModelSpec
 
 SPEC = ModelSpec(name="churn", candidates={"logistic": Logistic()})
 STILL, SHIFTED = (500, 500), (900, 100)

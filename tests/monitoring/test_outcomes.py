@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from churn.monitoring.outcomes import Outcome, Stretch, outcome, ripe_stretches
 from churn.testing import frame
 from churn.training.algorithms import Logistic
-from churn.training.spec import ModelSpec
+from churn.model_spec import ModelSpec
 
 CANDIDATES = {"logistic": Logistic()}
 CHURN = ModelSpec(name="churn", candidates=CANDIDATES, lead=7, horizon=30, resamples=20)

@@ -20,12 +20,12 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import churn
-from churn.contracts import CONTRACTS
-from churn.contracts.contract import Contract, Field
-from churn.contracts.fraud_reports import FRAUD_REPORTS
-from churn.contracts.transactions import TRANSACTIONS
-from churn.features import Derived, Feature, Windowed, features, panel
-from churn.features.aggregate import MERGEABLE
+from churn.sources import CONTRACTS
+from churn.sources.contract import Contract, Field
+from churn.sources.catalog.fraud_reports import FRAUD_REPORTS
+from churn.sources.catalog.transactions import TRANSACTIONS
+from churn.features import Derived, Feature, Windowed, features, customer_features
+from churn.features.engine.aggregations import MERGEABLE
 
 BEGIN, END = datetime(2025, 1, 1), datetime(2026, 6, 1)
 AS_OFS = (datetime(2025, 11, 1), datetime(2026, 2, 1), datetime(2026, 3, 31, 15, 30))

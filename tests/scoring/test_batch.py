@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 from churn.scoring.batch import alerts
 from churn.testing import frame
 from churn.training.algorithms import Logistic
-from churn.training.spec import ModelSpec
+from churn.model_spec import ModelSpec
 
 SPEC = ModelSpec(name="fraud", label="fraud", candidates={"logistic": Logistic()}, budget=10, audit=4)
 SCHEMA = (

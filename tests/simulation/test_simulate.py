@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 import churn.simulation
-from churn.contracts import CONTRACTS
+from churn.sources import CONTRACTS
 from churn.errors import BadInputError
 from churn.simulation import CLEAN, Dirt, company, simulate
 from churn.simulation.draw import Dice

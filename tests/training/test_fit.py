@@ -13,14 +13,14 @@ from pyspark.sql import functions as F
 
 from churn.dataset.split import split_in_time
 from churn.errors import BadInputError
-from churn.evaluation.judge import judge, scored_rows
-from churn.labels import LabelWindow
+from churn.evaluation.by_date import judge, scored_rows
+from churn.model_spec import LabelWindow
 from churn.scoring.batch import scored
 from churn.training.algorithms import Blend, Boosting, Forest, Logistic, MLlib
-from churn.training.choose import Trial, simplest_of_the_best
+from churn.training.selection import Trial, simplest_of_the_best
 from churn.training.fit import fit
-from churn.training.pipeline import probability
-from churn.training.spec import ModelSpec
+from churn.model_spec import probability
+from churn.model_spec import ModelSpec
 
 DATES = [datetime(2026, 1, 1) + timedelta(days=30 * month) for month in range(4)]
 SPLIT = split_in_time(DATES, test=[DATES[3]], window=LabelWindow(lead=0, horizon=30), calibrate=1)

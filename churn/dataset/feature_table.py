@@ -1,0 +1,132 @@
+"""The stored features of a model: written for every as-of that a run needs, read again by each step after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from churn.dataset.calendar import calendar, known_until
+from churn.dataset.column_summary import Summary, summarised
+from churn.dataset.examples import examples, feature_columns, usable_features
+from churn.errors import BadInputError
+from churn.features import Feature, features
+from churn.model_spec import FeatureSet, ModelSpec, Sources
+from churn.storage import Lake
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build wrote: the table, its feature columns and as-ofs, and the features that lack a source."""
+
+    table: str
+    columns: tuple[str, ...]
+    as_ofs: tuple[datetime, ...]
+    left_out: tuple[Feature, ...]
+
+
+def feature_table(spec: ModelSpec) -> str:
+    """The name of a model's table of features."""
+    return f"features_{spec.name}"
+
+
+def build_features(
+    spark: SparkSession,
+    lake: Lake,
+    spec: ModelSpec,
+    sources: Sources,
+    as_of: datetime,
+    *,
+    only: bool = False,
+    in_use: Mapping[str, Any] | None = None,
+) -> Built:
+    """Write the features of every as-of a run at `as_of` needs (`only`: of as_of itself), replacing those as-ofs.
+
+    `in_use` is the `fit.json` of the version that scores. What it reads and `spec` names no more is computed too, where
+    that version is evaluated or scores.
+    """
+    if only:
+        known_until(spec, sources, as_of)
+        as_ofs, used_at = [as_of], [as_of]
+    else:
+        dates = calendar(spec, sources, as_of)
+        as_ofs, used_at = sorted({*dates.labelled, as_of}), [*dates.test, as_of]
+    chosen, left_out = usable_features(spec, sources)
+    rows = examples(spec).feature_rows(spark, sources, chosen, as_ofs)
+    if in_use:
+        rows = _with_lacking(rows, spec, sources, in_use, used_at)
+    lake.replace(rows, feature_table(spec), {"as_of": as_ofs}, widen=True)
+    return Built(feature_table(spec), tuple(feature_columns(spec, chosen)), tuple(as_ofs), left_out)
+
+
+def _with_lacking(
+    rows: DataFrame, spec: ModelSpec, sources: Sources, in_use: Mapping[str, Any], as_ofs: Sequence[datetime]
+) -> DataFrame:
+    """The rows, with the columns that the version in use reads and they lack; null at other as-ofs than these.
+
+    What no feature computes any more, or has no source now, is left out; `check_inputs` says so where it is missed.
+    """
+    windows = tuple(in_use.get("windows", spec.features.windows))
+    lacking = set(read_columns(in_use)) - set(rows.columns)
+    wanted = [
+        feature
+        for feature in features()
+        if lacking & set(feature.columns(windows)) and feature.sources <= set(sources) and examples(spec).has(feature)
+    ]
+    if not wanted:
+        return rows
+    theirs = spec.model_copy(update={"features": FeatureSet(windows=windows)})
+    added_rows = examples(theirs).feature_rows(rows.sparkSession, sources, wanted, as_ofs)
+    added = sorted(lacking & set(added_rows.columns))
+    return rows.join(added_rows.select(*spec.key, *added), on=list(spec.key), how="left")
+
+
+def read_features(lake: Lake, spec: ModelSpec, as_ofs: Sequence[datetime]) -> DataFrame:
+    """The stored features of these as-ofs. Raises BadInputError where one is missing."""
+    table = feature_table(spec)
+    rows = lake.read(table).where(F.col("as_of").isin(*as_ofs))
+    there = {row["as_of"] for row in rows.select("as_of").distinct().collect()}
+    if missing := sorted(set(as_ofs) - there):
+        raise BadInputError(
+            f"{table} has no rows of as-of {', '.join(f'{as_of:%Y-%m-%d}' for as_of in missing)}: either nobody was in "
+            "the cohort then, or build_features has not run for this as-of"
+        )
+    return rows
+
+
+def read_columns(summary: Mapping[str, Any]) -> list[str]:
+    """The feature columns that a version reads, by its `fit.json`."""
+    columns = summary.get("columns", {})
+    return [*columns.get("numeric", ()), *columns.get("text", ())]
+
+
+def summary_of(rows: DataFrame, columns: Sequence[str]) -> Summary | None:
+    """What is known of those of the columns that are there; None where there are no rows."""
+    kinds = {name: kind for name, kind in rows.dtypes if name in set(columns)}
+    texts = [name for name, kind in kinds.items() if kind == "string"]
+    found = summarised(rows, [name for name in kinds if name not in texts], texts)
+    return Summary.merged(list(found.values())) if found else None
+
+
+def check_inputs(spec: ModelSpec, inputs: Summary | None, summary: Mapping[str, Any], version: str) -> None:
+    """Raises BadInputError where a column that a version reads is not among the inputs, or was never null in training
+    and is nothing else now.
+
+    So looks an as-of that was built for other features, or without a source; its scores would mean nothing.
+    """
+    if inputs is None:
+        return
+    patchy = summary["columns"].get("patchy", ())
+    known = inputs.known
+    lacking = [name for name in read_columns(summary) if name not in known or (name not in patchy and not known[name])]
+    if lacking:
+        raise BadInputError(
+            f"{feature_table(spec)} has no values of {', '.join(lacking[:5])}"
+            + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
+            + f", which {spec.name} version {version} reads: run build_features again for this as-of, and check that "
+            "the sources it was trained on are there"
+        )

@@ -1,0 +1,196 @@
+"""Evaluate a challenger on dates after all it has learnt from, beside the baseline and the champion."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from statistics import fmean
+from typing import Any, Final
+
+import pandas as pd
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from churn.dataset.calendar import Calendar, calendar
+from churn.dataset.calendar import split as split_dates
+from churn.dataset.examples import examples
+from churn.dataset.feature_table import check_inputs, read_columns, read_features
+from churn.dataset.split import Fold
+from churn.errors import BadInputError
+from churn.evaluation.by_date import BASELINE, evaluate_by_date, scored_rows
+from churn.evaluation.gates import Evidence, Unmatched, check_gates
+from churn.evaluation.leakage import LeakEvidence, auc_alone
+from churn.evaluation.metrics import Metrics, compare, evaluate, metrics
+from churn.features import features
+from churn.model_spec import ModelSpec, Sources, Verdict
+from churn.storage import Lake
+from churn.training.fit import Trainer, candidates_of
+from churn.training.model_version import ModelVersion
+
+LEAK_ROWS: Final = 100_000
+"""About as many rows as the evidence of leaks is taken from; customers are picked by hash."""
+SEGMENT: Final = "customer_segment"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found: metrics by test date, the gates' verdicts, and what they were found from.
+
+    `rows` are those of `scored_rows`, with `champion`, its scores, where there is one to compare with.
+    `against_champion` is what `compare` says of both; None where they were not compared.
+    """
+
+    version: ModelVersion
+    as_of: datetime
+    dates: Calendar
+    by_date: Mapping[str, Metrics]
+    verdicts: tuple[Verdict, ...]
+    rows: pd.DataFrame
+    leaks: LeakEvidence
+    segments: Mapping[str, Metrics] | None
+    champion: str | None
+    against_champion: Mapping[str, Any] | None
+
+
+def evaluate_challenger(
+    lake: Lake,
+    spec: ModelSpec,
+    sources: Sources,
+    as_of: datetime,
+    version: ModelVersion,
+    champion: ModelVersion | None = None,
+) -> Evaluation:
+    """Evaluate a registered version on the test dates of a run at `as_of`.
+
+    Raises BadInputError where it was trained for another run: its test dates would not be later than its data.
+    """
+    dates, fitted = calendar(spec, sources, as_of), version.summary
+    if max(fitted["split"]["matured"]) >= f"{dates.test[0]:%Y-%m-%d}":
+        raise BadInputError(
+            f"{spec.name} version {version.number} has learnt from {max(fitted['split']['matured'])}, which is not "
+            f"before the first test date {dates.test[0]:%Y-%m-%d} of as-of {as_of:%Y-%m-%d}; train for this as-of first"
+        )
+    rows_of, matured = examples(spec), split_dates(spec, dates).matured
+    stored = read_features(lake, spec, (*matured, *dates.test))
+    learnt = rows_of.labelled(sources, stored.where(F.col("as_of").isin(*matured)), known_until=dates.test[0])
+    test = rows_of.eligible(
+        sources, rows_of.labelled(sources, stored.where(F.col("as_of").isin(*dates.test)))
+    ).persist()
+    segment = SEGMENT if SEGMENT in test.columns else None
+    unmatched = _unmatched(spec, dates, version, champion)
+    opponent = champion if champion and not unmatched else None
+    compared = [version, *([opponent] if opponent else [])]
+    with _trainer(spec, learnt, test, compared) as trainer:
+        for one in compared:
+            check_inputs(spec, trainer.summary(dates.test), one.summary, one.number)
+        rows = scored_rows(spec, version.model, test, *([segment] if segment else []))
+        by_date = evaluate_by_date(spec, rows)
+        if opponent:
+            rows["champion"] = scored_rows(spec, opponent.model, test)["score"]
+        leaks = _leaks(spec, trainer, by_date, dates, fitted)
+    test.unpersist()
+    shared: dict[str, Any] = {"seed": spec.training.seed, "key": rows["customer_id"], "date": rows["as_of"]}
+    against = {"baseline": compare(rows["label"], rows["score"], rows[BASELINE], **shared)}
+    if opponent:
+        against["champion"] = compare(rows["label"], rows["score"], rows["champion"], probability=True, **shared)
+    return Evaluation(
+        version=version,
+        as_of=as_of,
+        dates=dates,
+        by_date=by_date,
+        verdicts=check_gates(Evidence(by_date, against, leaks, unmatched), spec.gates),
+        rows=rows,
+        leaks=leaks,
+        segments=_segments(spec, rows, segment),
+        champion=champion.number if champion else None,
+        against_champion=against.get("champion"),
+    )
+
+
+def _unmatched(
+    spec: ModelSpec, dates: Calendar, version: ModelVersion, champion: ModelVersion | None
+) -> dict[str, Unmatched]:
+    """Why the version is not compared with the champion that there is, if so."""
+    if champion is None:
+        return {}
+    if champion.number == version.number:
+        return {"champion": Unmatched(True, f"version {version.number} is the champion itself")}
+    newest = datetime.fromisoformat(max(champion.summary["split"]["matured"]))
+    if spec.window.matured_at(newest) > dates.test[0]:
+        why = f"the champion, version {champion.number}, has learnt from {newest:%Y-%m-%d}, whose outcomes came after "
+        return {"champion": Unmatched(False, f"{why}the first test date {dates.test[0]:%Y-%m-%d}: no fair comparison")}
+    return {}
+
+
+def _trainer(spec: ModelSpec, learnt: DataFrame, test: DataFrame, versions: Sequence[ModelVersion]) -> Trainer:
+    """The rows that the first version has learnt from and the test rows, with all that the versions read."""
+    read = dict.fromkeys(column for version in versions for column in read_columns(version.summary))
+    there = [column for column in read if column in test.columns and column in learnt.columns]
+    same = [*spec.key, "label", *there]
+    return Trainer(spec, learnt.select(*same).unionByName(test.select(*same)), there)
+
+
+def _leaks(
+    spec: ModelSpec,
+    trainer: Trainer,
+    by_date: Mapping[str, Metrics],
+    dates: Calendar,
+    fitted: Mapping[str, Any],
+) -> LeakEvidence:
+    """Each feature alone, and the model without the signals that follow a decision to leave."""
+    columns = fitted["columns"]["numeric"]
+    alone = trainer.on_rows(dates.test, partial(auc_alone, columns=columns), most=LEAK_ROWS)
+    read = read_columns(fitted)
+    marked = {
+        column
+        for feature in features()
+        if feature.after_intent
+        for column in feature.columns(spec.features.windows)
+        if column in read
+    }
+    if not marked:
+        return LeakEvidence(alone=alone)
+    return LeakEvidence(
+        alone=alone,
+        after_intent=tuple(sorted(marked)),
+        with_after_intent=_means(by_date.values()),
+        without_after_intent=_without(spec, trainer, dates, fitted, set(read) - marked),
+    )
+
+
+def _without(
+    spec: ModelSpec, trainer: Trainer, dates: Calendar, fitted: Mapping[str, Any], columns: Collection[str]
+) -> dict[str, float]:
+    """The metrics of the chosen candidate, fitted on these columns and otherwise alike."""
+    fold = Fold(train=split_dates(spec, dates).matured, later=dates.test)
+    parts = candidates_of(spec, fitted["chosen"])
+    wanted = [(parts[part], fold, fitted["rounds"].get(part)) for part in fitted["slopes"]]
+    found = trainer.learn(wanted, only=columns)
+    log_odds = sum(slope * one.later_margin for slope, one in zip(fitted["slopes"].values(), found, strict=True))
+    as_of = examples(spec).evaluated_as(pd.Series(found[0].later_as_of.astype("datetime64[us]")))
+    rows = pd.DataFrame({"label": found[0].later_label, "score": log_odds})
+    return _means(metrics(part["label"], part["score"], probability=False) for _, part in rows.groupby(as_of))
+
+
+def _means(by_date: Collection[Metrics] | Any) -> dict[str, float]:
+    dates = list(by_date)
+    return {name: fmean(float(one[name]) for one in dates) for name in ("auc", "average_precision")}
+
+
+def _segments(spec: ModelSpec, rows: pd.DataFrame, segment: str | None) -> dict[str, Metrics] | None:
+    """The metrics of each segment that has both outcomes."""
+    if segment is None:
+        return None
+    return {
+        str(name): evaluate(
+            part["label"],
+            part["score"],
+            seed=spec.training.seed,
+            resamples=spec.evaluation.resamples,
+            key=part["customer_id"],
+        )
+        for name, part in rows.groupby(segment)
+        if part["label"].nunique() == 2
+    }

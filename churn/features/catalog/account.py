@@ -1,0 +1,85 @@
+"""Account: how long a customer has been one, what was agreed, and how that changed."""
+
+from __future__ import annotations
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from churn.features.declarations import derived, windowed
+from churn.sources.catalog.customers import CUSTOMERS
+
+
+def _days_between(later: Column, earlier: Column) -> Column:
+    return (F.unix_seconds(later) - F.unix_seconds(earlier)) / 86_400
+
+
+@windowed(CUSTOMERS, agg="last", unit="moment", fill=None)
+def _opened_at() -> Column:
+    """When the account was opened, as last told; else when the customer is first told of."""
+    return F.coalesce(F.col("opened_at"), F.col("event_time"))
+
+
+@windowed(CUSTOMERS, agg="last", unit="moment", fill=None)
+def _contract_ends_at() -> Column:
+    """When the binding term ends, as last told."""
+    return F.col("contract_ends_on").cast("timestamp")
+
+
+@derived(unit="days", fill=None)
+def tenure(_opened_at: Column, as_of: Column) -> Column:
+    """Days since the account was opened; null = not known."""
+    return _days_between(as_of, _opened_at)
+
+
+@derived(unit="days", fill=None)
+def days_to_contract_end(_contract_ends_at: Column, as_of: Column) -> Column:
+    """Days until the binding term ends; negative = it has ended, null = none."""
+    return _days_between(_contract_ends_at, as_of)
+
+
+@windowed(CUSTOMERS, agg="last", unit="name", fill="none")
+def plan() -> Column:
+    """The plan agreed."""
+    return F.col("plan")
+
+
+@windowed(CUSTOMERS, agg="last", unit="name", fill="none")
+def region() -> Column:
+    """Where the customer lives."""
+    return F.col("region")
+
+
+@windowed(CUSTOMERS, agg="last", unit="name", fill="none")
+def customer_segment() -> Column:
+    """The company's own grouping of the customer."""
+    return F.col("segment")
+
+
+@windowed(CUSTOMERS, agg="last", unit="money", fill=None)
+def monthly_fee() -> Column:
+    """The fee a month, as last agreed; null = not known."""
+    return F.col("monthly_fee")
+
+
+@windowed(CUSTOMERS, agg="changes", days=(90, 365), unit="changes", fill=0)
+def plan_changes() -> Column:
+    """How often the plan changed."""
+    return F.col("plan")
+
+
+@windowed(CUSTOMERS, agg="changes", days=(90, 365), unit="changes", fill=0)
+def fee_changes() -> Column:
+    """How often the monthly fee changed."""
+    return F.col("monthly_fee")
+
+
+@windowed(CUSTOMERS, agg="first", unit="money", fill=None)
+def _first_fee() -> Column:
+    """The fee first agreed."""
+    return F.col("monthly_fee")
+
+
+@derived(unit="ratio", fill=1)
+def fee_against_first(monthly_fee: Column, _first_fee: Column) -> Column:
+    """The monthly fee over the one first agreed; 1 = the same."""
+    return F.try_divide(monthly_fee, _first_fee)

@@ -1,0 +1,162 @@
+"""Calls: how often and why a customer rings, and how it went."""
+
+from __future__ import annotations
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from churn.features.declarations import derived, windowed
+from churn.sources.catalog.calls import CALLS
+
+WINDOWS = (7, 30, 90, 180)
+LEAVING = "cancel|terminat|retention|close.?account|port.?out|switch"
+COMPLAINING = "complain|dispute|grievance"
+BILLING = "bill|invoice|payment|fee|price|charge"
+TECHNICAL = "technic|outage|fault|service|network|device"
+
+
+def inbound() -> Column:
+    """True for a call the customer made; null direction counts as one."""
+    return F.coalesce(F.col("direction"), F.lit("inbound")) == "inbound"
+
+
+def about(words: str) -> Column:
+    """True where reason or queue of an inbound call matches the pattern, in any case."""
+    return inbound() & F.concat_ws(" ", "reason", "queue").rlike(f"(?i){words}")
+
+
+def _count(condition: Column) -> Column:
+    return F.when(condition, F.lit(1))
+
+
+@windowed(CALLS, agg="count", days=WINDOWS, unit="calls", fill=0)
+def calls_made() -> Column:
+    """Calls the customer made."""
+    return _count(inbound())
+
+
+@windowed(CALLS, agg="active_days", days=WINDOWS, unit="days", fill=0)
+def call_days() -> Column:
+    """Days on which the customer called."""
+    return _count(inbound())
+
+
+@windowed(CALLS, agg="sum", days=WINDOWS, unit="s", fill=0)
+def talk_time() -> Column:
+    """Seconds spent talking to an agent; hold time is not counted."""
+    return F.when(inbound(), F.col("talk_seconds"))
+
+
+@windowed(CALLS, agg="mean", days=WINDOWS, unit="s", fill=None)
+def wait_mean() -> Column:
+    """The mean wait for an agent; null = no call says."""
+    return F.when(inbound(), F.col("wait_seconds"))
+
+
+@windowed(CALLS, agg="max", days=WINDOWS, unit="s", fill=None)
+def wait_longest() -> Column:
+    """The longest wait for an agent; null = no call says."""
+    return F.when(inbound(), F.col("wait_seconds"))
+
+
+@windowed(CALLS, agg="sum", days=WINDOWS, unit="s", fill=0)
+def hold_time() -> Column:
+    """Seconds spent on hold."""
+    return F.when(inbound(), F.col("hold_seconds"))
+
+
+@windowed(CALLS, agg="sum", days=WINDOWS, unit="transfers", fill=0)
+def call_transfers() -> Column:
+    """How often the customer was passed on to another agent."""
+    return F.when(inbound(), F.col("transfers"))
+
+
+@windowed(CALLS, agg="count", days=WINDOWS, unit="calls", fill=0)
+def calls_abandoned() -> Column:
+    """Calls the customer hung up on before an agent answered."""
+    return _count(inbound() & F.col("abandoned"))
+
+
+@windowed(CALLS, agg="count", days=WINDOWS, unit="calls", fill=0)
+def calls_unresolved() -> Column:
+    """Calls that ended with the matter open."""
+    return _count(inbound() & ~F.col("resolved"))
+
+
+@windowed(CALLS, agg="repeat", days=WINDOWS, unit="calls", fill=0, within_days=7)
+def repeat_calls() -> Column:
+    """Calls that follow another one of the customer within 7 days."""
+    return _count(inbound())
+
+
+@windowed(CALLS, agg="days_since_last", unit="days", fill=None)
+def days_since_call() -> Column:
+    """Days since the last call; null = never called."""
+    return _count(inbound())
+
+
+@windowed(CALLS, agg="count", days=WINDOWS, unit="calls", fill=0)
+def complaint_calls() -> Column:
+    """Calls to complain."""
+    return _count(about(COMPLAINING))
+
+
+@windowed(CALLS, agg="count", days=WINDOWS, unit="calls", fill=0)
+def billing_calls() -> Column:
+    """Calls about bills, prices and payments."""
+    return _count(about(BILLING))
+
+
+@windowed(CALLS, agg="count", days=WINDOWS, unit="calls", fill=0)
+def technical_calls() -> Column:
+    """Calls about something that does not work."""
+    return _count(about(TECHNICAL))
+
+
+@windowed(CALLS, agg="count", days=(30, 90), unit="calls", fill=0, after_intent=True)
+def leaving_calls() -> Column:
+    """Calls about cancelling, or that went through the retention queue: the customer has decided already."""
+    return _count(about(LEAVING))
+
+
+@windowed(CALLS, agg="entropy", days=(90, 180), unit="bits", fill=0)
+def reason_mix() -> Column:
+    """Entropy of the reasons of calls; 0 = always the same one."""
+    return F.when(inbound(), F.col("reason"))
+
+
+@windowed(CALLS, agg="mean", days=(90, 180), unit="points of 5", fill=None)
+def satisfaction() -> Column:
+    """The mean satisfaction given after calls; null = none given."""
+    return F.col("csat")
+
+
+@windowed(CALLS, agg="last", unit="points of 5", fill=None)
+def satisfaction_last() -> Column:
+    """The last satisfaction given; null = none ever."""
+    return F.col("csat")
+
+
+@windowed(CALLS, agg="slope", days=(180,), unit="points of 5 per day", fill=0)
+def satisfaction_slope() -> Column:
+    """The trend of satisfaction, by least squares; 0 with fewer than two given."""
+    return F.col("csat")
+
+
+@windowed(CALLS, agg="count", days=(90,), unit="calls", fill=0)
+def calls_out_of_hours() -> Column:
+    """Calls made before 8 or from 20 o'clock on, in UTC."""
+    hour = F.hour("event_time")
+    return _count(inbound() & ((hour < 8) | (hour >= 20)))
+
+
+@derived(unit="ratio", fill=0)
+def call_trend(calls_made_30d: Column, calls_made_90d: Column) -> Column:
+    """Calls of 30 days against the usual month of 90; 1 = unchanged, 0 = none in 30 days."""
+    return F.try_divide(3 * calls_made_30d, calls_made_90d)
+
+
+@derived(days=WINDOWS, unit="share", fill=0)
+def share_unresolved(calls_unresolved: Column, calls_made: Column) -> Column:
+    """The share of calls that ended with the matter open; 0 without calls."""
+    return F.try_divide(calls_unresolved, calls_made)

@@ -1,0 +1,261 @@
+"""Velocity: how a transaction stands against the last minutes to weeks of its customer, merchant and device.
+
+Features of a transaction, as of the moment just before it. Those made from fraud reports see only what was reported
+by then.
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from churn.features.declarations import HOUR, MINUTE, derived, windowed
+from churn.sources.catalog.calls import CALLS
+from churn.sources.catalog.fraud_reports import FRAUD_REPORTS
+from churn.sources.catalog.transactions import TRANSACTIONS
+
+BURST = (15 * MINUTE, HOUR, 6 * HOUR, 1, 7, 30)
+HABIT = (1, 7, 30)
+
+
+def _paid() -> Column:
+    """Money that left, or was meant to: fees are the company's own, refunds come back."""
+    return F.col("kind").isin("purchase", "payment", "transfer")
+
+
+def _amount() -> Column:
+    return F.when(_paid(), F.col("amount"))
+
+
+# ---------------------------------------------------------------- the customer
+
+
+@windowed(TRANSACTIONS, agg="count", days=BURST, unit="transactions", fill=0)
+def customer_payments() -> Column:
+    """Purchases, payments and transfers the customer made or tried to make."""
+    return _amount()
+
+
+@windowed(TRANSACTIONS, agg="sum", days=BURST, unit="money", fill=0)
+def customer_paid() -> Column:
+    """Money of those."""
+    return _amount()
+
+
+@windowed(TRANSACTIONS, agg="mean", days=HABIT, unit="money", fill=None)
+def customer_amount() -> Column:
+    """The customer's mean amount; null = none in the window."""
+    return _amount()
+
+
+@windowed(TRANSACTIONS, agg="std", days=(30,), unit="money", fill=None)
+def customer_amount_std() -> Column:
+    """How the customer's amounts vary: their standard deviation; null = fewer than two."""
+    return _amount()
+
+
+@windowed(TRANSACTIONS, agg="max", days=HABIT, unit="money", fill=None)
+def customer_amount_max() -> Column:
+    """The customer's largest amount; null = none in the window."""
+    return _amount()
+
+
+@windowed(TRANSACTIONS, agg="count", days=(HOUR, 1, 7), unit="transactions", fill=0)
+def customer_declined() -> Column:
+    """Transactions of the customer that were declined."""
+    return F.when(F.col("status") == "declined", F.lit(1))
+
+
+@windowed(TRANSACTIONS, agg="days_since_last", unit="days", fill=None)
+def since_customer_paid() -> Column:
+    """Days since the customer's last transaction; null = this is the first."""
+    return _amount()
+
+
+@windowed(TRANSACTIONS, agg="days_since_first", unit="days", fill=None)
+def customer_known_for() -> Column:
+    """Days since the customer's first transaction; null = this is the first."""
+    return _amount()
+
+
+@windowed(FRAUD_REPORTS, agg="count", days=(30,), unit="transactions", fill=0)
+def customer_frauds() -> Column:
+    """The customer's transactions that are known to be frauds by now."""
+    return F.when(F.col("is_fraud"), F.lit(1))
+
+
+@derived(unit="ratio", fill=1, days=HABIT)
+def amount_to_usual(amount: Column, customer_amount: Column) -> Column:
+    """The amount over the customer's mean; 1 = no history."""
+    return F.try_divide(amount.cast("double"), customer_amount)
+
+
+@derived(unit="ratio", fill=1, days=HABIT)
+def amount_to_largest(amount: Column, customer_amount_max: Column) -> Column:
+    """The amount over the customer's largest; 1 = no history."""
+    return F.try_divide(amount.cast("double"), customer_amount_max)
+
+
+@derived(unit="ratio", fill=1)
+def customer_peak(customer_amount_max_7d: Column, customer_amount_30d: Column) -> Column:
+    """The customer's largest amount of the last week over the month's mean; 1 = none in the last week."""
+    return F.try_divide(customer_amount_max_7d, customer_amount_30d)
+
+
+@derived(unit="deviations", fill=0)
+def amount_unusual(amount: Column, customer_amount_30d: Column, customer_amount_std_30d: Column) -> Column:
+    """How many standard deviations the amount lies above the customer's mean; 0 = too little history."""
+    return F.try_divide(amount.cast("double") - customer_amount_30d, customer_amount_std_30d)
+
+
+# ---------------------------------------------------------------- the merchant
+
+
+@windowed(TRANSACTIONS, agg="count", days=(HOUR, 1, 7, 30), by="merchant_id", unit="transactions", fill=0)
+def merchant_payments() -> Column:
+    """Transactions at the merchant, of all customers."""
+    return _amount()
+
+
+@windowed(TRANSACTIONS, agg="mean", days=(1, 7, 30), by="merchant_id", unit="money", fill=None)
+def merchant_amount() -> Column:
+    """The mean amount at the merchant; null = none in the window."""
+    return _amount()
+
+
+@windowed(TRANSACTIONS, agg="count", days=HABIT, by="merchant_id", delayed=True, unit="transactions", fill=0)
+def merchant_matured() -> Column:
+    """Transactions at the merchant whose reports have all come: in a window that ends a maturity ago."""
+    return _amount()
+
+
+@windowed(FRAUD_REPORTS, agg="count", days=HABIT, by="merchant_id", delayed=True, unit="transactions", fill=0)
+def merchant_matured_frauds() -> Column:
+    """Of those, the ones that are known to be frauds."""
+    return F.when(F.col("is_fraud"), _amount())
+
+
+@derived(unit="share", fill=0, days=HABIT)
+def merchant_fraud_share(merchant_matured_frauds: Column, merchant_matured: Column) -> Column:
+    """The share of frauds among the merchant's transactions, in a window that ends a maturity ago; 0 = none there.
+
+    Le Borgne et al. 2022, Reproducible Machine Learning for Credit Card Fraud Detection, 3.4, with its delay.
+    """
+    return F.try_divide(merchant_matured_frauds, merchant_matured)
+
+
+@windowed(FRAUD_REPORTS, agg="count", days=(7, 30), by="merchant_id", unit="transactions", fill=0)
+def merchant_frauds() -> Column:
+    """Transactions at the merchant that are known to be frauds by now, reported early or late."""
+    return F.when(F.col("is_fraud"), _amount())
+
+
+@windowed(FRAUD_REPORTS, agg="days_since_last", by="merchant_id", days=(30,), unit="days", fill=None)
+def since_merchant_fraud() -> Column:
+    """Days since the last transaction at the merchant that is known to be a fraud; null = none in the window."""
+    return F.when(F.col("is_fraud"), _amount())
+
+
+@windowed(FRAUD_REPORTS, agg="days_since_first", by="merchant_id", days=(30,), unit="days", fill=None)
+def merchant_bad_for() -> Column:
+    """Days since the first of those in the window: how long the merchant has been in trouble; null = none."""
+    return F.when(F.col("is_fraud"), _amount())
+
+
+@derived(unit="ratio", fill=1, days=(7, 30))
+def amount_to_merchants(amount: Column, merchant_amount: Column) -> Column:
+    """The amount over the merchant's mean; 1 = no history."""
+    return F.try_divide(amount.cast("double"), merchant_amount)
+
+
+@windowed(TRANSACTIONS, agg="count", by=("customer_id", "merchant_id"), unit="transactions", fill=0)
+def visits() -> Column:
+    """Earlier transactions of this customer at this merchant; 0 = a new merchant."""
+    return _amount()
+
+
+# ---------------------------------------------------------------- the device and the country
+
+
+@windowed(TRANSACTIONS, agg="count", days=(HOUR, 1, 7), by="device_id", unit="transactions", fill=0)
+def device_payments() -> Column:
+    """Transactions with the device, of all customers."""
+    return _amount()
+
+
+@windowed(TRANSACTIONS, agg="sum", days=(HOUR, 1, 7), by="device_id", unit="money", fill=0)
+def device_paid() -> Column:
+    """Money of those."""
+    return _amount()
+
+
+@windowed(TRANSACTIONS, agg="count", by=("customer_id", "device_id"), unit="transactions", fill=0)
+def device_uses() -> Column:
+    """Earlier transactions of this customer with this device; 0 = a new device."""
+    return _amount()
+
+
+@windowed(TRANSACTIONS, agg="count", by=("customer_id", "country"), unit="transactions", fill=0)
+def country_visits() -> Column:
+    """Earlier transactions of this customer in this country; 0 = a new country."""
+    return _amount()
+
+
+# ---------------------------------------------------------------- the call centre
+
+
+@windowed(CALLS, agg="count", days=(HOUR, 1, 7, 365), unit="calls", fill=0)
+def calls_before() -> Column:
+    """Calls of the customer."""
+    return F.when(F.coalesce(F.col("direction"), F.lit("inbound")) == "inbound", F.lit(1))
+
+
+@windowed(CALLS, agg="count", days=(HOUR, 1, 7), unit="calls", fill=0)
+def access_calls() -> Column:
+    """Calls about how to get into the account: a password, a PIN, an address, a telephone number, a device."""
+    return F.when(F.lower("reason").rlike("passw|pin\\b|login|access|address|phone|device|security"), F.lit(1))
+
+
+@derived(unit="yes/no", fill=0)
+def first_call_in_a_year(calls_before_1d: Column, calls_before_365d: Column) -> Column:
+    """1 = the customer called in the last day, and not in the year before."""
+    return ((calls_before_1d > 0) & (calls_before_365d == calls_before_1d)).cast("int")
+
+
+# ---------------------------------------------------------------- the transaction itself
+
+
+@derived(unit="money", fill=None)
+def transaction_amount(amount: Column) -> Column:
+    """The amount."""
+    return amount.cast("double")
+
+
+@derived(unit="hour", fill=None)
+def hour_of_day(event_time: Column) -> Column:
+    """The hour of the day, UTC, from 0 to 23."""
+    return F.hour(event_time)
+
+
+@derived(unit="yes/no", fill=None)
+def at_night(event_time: Column) -> Column:
+    """1 = from midnight to 6, UTC."""
+    return (F.hour(event_time) < 6).cast("int")
+
+
+@derived(unit="yes/no", fill=None)
+def on_weekend(event_time: Column) -> Column:
+    """1 = on a Saturday or a Sunday, UTC."""
+    return F.dayofweek(event_time).isin(1, 7).cast("int")
+
+
+@derived(unit="kind", fill="unknown")
+def transaction_kind(kind: Column) -> Column:
+    """What the money moves for."""
+    return kind
+
+
+@derived(unit="channel", fill="unknown")
+def transaction_channel(channel: Column) -> Column:
+    """How the transaction is made."""
+    return channel

@@ -1,0 +1,91 @@
+"""What is loaded from files by path: model files, and a company's own catalogue of sources, features and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from churn.discovery import load_file, load_folder
+from churn.errors import BadInputError, ConfigError, nearest
+from churn.features.declarations import check_derived, forget
+from churn.labels import LABELS
+from churn.model_spec import Alerts, Label, ModelSpec
+from churn.sources import CONTRACTS
+from churn.validation import Frozen, validated
+
+
+def load_catalog(folder: Path) -> None:
+    """Add the files in `sources/`, `features/` and `labels/` of a folder to the library's own, once in a process.
+
+    Raises ConfigError where a file declares nothing, or a name that is taken; BadInputError where it cannot be run.
+    """
+    for module in load_folder(folder / "sources"):
+        CONTRACTS.register(module)
+    if load_folder(folder / "features"):
+        check_derived()
+    for module in load_folder(folder / "labels"):
+        LABELS.register(module)
+
+
+def load_spec(path: str | Path) -> ModelSpec:
+    """The `SPEC` of a model file, wherever it is.
+
+    Raises BadInputError where the file is missing, cannot be run, or holds no SPEC.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise BadInputError(
+            f"no model file {file}; models are files such as models/churn.py that hold SPEC = ModelSpec(...)"
+        )
+    name = f"churn_model_{file.stem}"
+    forget(name)  # a chain in one session loads its model for each step
+    spec = getattr(load_file(file, name), "SPEC", None)
+    if not isinstance(spec, ModelSpec):
+        raise BadInputError(f"{file} holds no SPEC = ModelSpec(...)")
+    return spec
+
+
+def with_settings(spec: ModelSpec, values: Mapping[str, Any], *, file: Path) -> ModelSpec:
+    """The same model with a company's settings, [model.<name>] and its parts. Raises ConfigError with all that is
+    wrong."""
+    parts = [name for name in type(spec).model_fields if isinstance(getattr(spec, name), Frozen) or name == "alerts"]
+    changed: dict[str, Any] = {}
+    problems = []
+    for name, value in values.items():
+        section = f"model.{spec.name}"
+        try:
+            if name == "label":
+                changed[name] = _label(spec, value, file)
+            elif name == "baseline":
+                changed[name] = str(value)
+            elif name not in parts:
+                raise ConfigError(
+                    f"{file.name}: [{section}] has no setting {name!r}{nearest(name, [*parts, 'baseline'])}"
+                )
+            else:
+                before = getattr(spec, name) or Alerts()
+                changed[name] = validated(
+                    type(before), {**before.model_dump(), **_table(value, file, f"{section}.{name}")},
+                    file=file, section=f"{section}.{name}",
+                )  # fmt: skip
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return spec.model_copy(update=changed)
+
+
+def _label(spec: ModelSpec, value: Any, file: Path) -> Label:
+    section = f"model.{spec.name}.label"
+    given = {"name": value} if isinstance(value, str) else dict(_table(value, file, section))
+    name = given.pop("name", spec.label.name)
+    label = LABELS.named(name, f"{file.name}: [{section}] name")
+    before = spec.label.model_dump() if isinstance(spec.label, label) else {}
+    return validated(label, {**before, **given}, file=file, section=section)
+
+
+def _table(value: Any, file: Path, section: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{file.name}: [{section}] is {value!r}, want a table of settings")
+    return value

@@ -1,0 +1,310 @@
+"""What a model is: one frozen declaration, made of parts with one concern each. Times are whole days.
+
+A model file holds `SPEC = ModelSpec(...)`. churn.toml may set any plain value of a part in `[model.<name>.<part>]`;
+candidates, gates and limits are Python's.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import Field, model_validator
+from pyspark.ml.functions import vector_to_array
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from churn.errors import ConfigError, LeakageError, nearest
+from churn.validation import Frozen
+from churn.vocabulary import Vocabulary
+
+Sources = Mapping[str, DataFrame]
+"""Accepted tables by the name of their contract."""
+Entity = Literal["customer", "transaction"]
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+
+KEYS: Final[Mapping[Entity, tuple[str, ...]]] = MappingProxyType(
+    {"customer": ("customer_id", "as_of"), "transaction": ("transaction_id", "customer_id", "as_of")}
+)
+"""The columns that identify a row of a model; `as_of` is a customer's midnight, or the day of a transaction."""
+
+
+class LabelWindow(Frozen):
+    """The label window of an as-of: `[as_of + lead, as_of + lead + horizon)`. `maturity` is how many days after its end
+    labels may still change."""
+
+    lead: NotNegative = 7
+    horizon: Positive = 30
+    maturity: NotNegative = 0
+
+    @property
+    def matures_after(self) -> timedelta:
+        """From an as-of to the time its labels are complete; also the least gap between train, calibrate and test."""
+        return timedelta(days=self.lead + self.horizon + self.maturity)
+
+    def matured_at(self, as_of: datetime) -> datetime:
+        """The time from which the labels of `as_of` may be trained on, positives too."""
+        return as_of + self.matures_after
+
+    def start(self, as_of: Column) -> Column:
+        """The first instant of the window."""
+        return as_of + F.make_dt_interval(F.lit(self.lead))
+
+    def contains(self, timestamp: Column) -> Column:
+        """True where `timestamp` lies in the label window of the row's as_of."""
+        end = F.col("as_of") + F.make_dt_interval(F.lit(self.lead + self.horizon))
+        return (timestamp >= self.start(F.col("as_of"))) & (timestamp < end)
+
+    def check_matured(self, as_ofs: Sequence[datetime], known_until: datetime) -> None:
+        """Raises LeakageError where a label window is cut by `known_until`: its 0s and 1s are not facts yet."""
+        early = [as_of for as_of in as_ofs if self.matured_at(as_of) > known_until]
+        if early:
+            raise LeakageError(
+                f"labels of as-of {max(early):%Y-%m-%d} are complete on {self.matured_at(max(early)):%Y-%m-%d} (lead "
+                f"{self.lead} + horizon {self.horizon} + maturity {self.maturity} days), but rows are known only until "
+                f"{known_until:%Y-%m-%d %H:%M}; use as-ofs until {known_until - self.matures_after:%Y-%m-%d}, or a "
+                "shorter horizon"
+            )
+
+
+class Label(Frozen, ABC):
+    """What is predicted: a file in `labels/`, or in the folder `labels` of a company's own catalogue.
+
+    Its fields are the settings of the label. `entity` says for whom it speaks, `sources` which accepted tables it is
+    computed from, `complete_by` which of them say by their newest report until when labels are known.
+    """
+
+    name: ClassVar[str]
+    entity: ClassVar[Entity]
+    sources: ClassVar[tuple[str, ...]]
+    complete_by: ClassVar[tuple[str, ...]] = ()
+    vocabulary: ClassVar[Vocabulary]
+
+    @property
+    @abstractmethod
+    def outcome(self) -> str:
+        """What is predicted, in words that end the sentence "the chance that a customer (a transaction) ..."."""
+
+    @abstractmethod
+    def compute(self, rows: DataFrame, sources: Sources, window: LabelWindow) -> DataFrame:
+        """The rows with `label`, 1 or 0; rows whose label cannot be known are left out, never called 0.
+
+        `rows` have the key of the entity: customers at as-ofs, or transactions. `sources` has the label's sources, each
+        row in the one version that is valid when labels are computed. A label describes what happened in the window,
+        so it reads all rows known when it is computed, not those known at as-of.
+        """
+
+
+class Candidate(ABC):
+    """An algorithm that a model may choose, with its settings (churn.training.algorithms)."""
+
+    @property
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """The declaration as a reviewer reads it."""
+
+    @property
+    def blends(self) -> tuple[str, ...]:
+        """The other candidates whose margins it adds up; none = it is fitted itself."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a gate or a limit found: what was wanted, what was seen, and whether that will do. Sentences without a full
+    stop."""
+
+    name: str
+    passed: bool
+    wanted: str
+    seen: str
+
+
+class Gate(ABC):
+    """A demand on a challenger (churn.evaluation.gates): a frozen declaration that a model file may list."""
+
+    @abstractmethod
+    def check(self, evidence: Any) -> Verdict:
+        """What the evidence of an evaluation (churn.evaluation.gates.Evidence) says."""
+
+
+class Limit(ABC):
+    """A bound on what a model in use may see or do (churn.monitoring.limits): likewise declared and listed."""
+
+    @abstractmethod
+    def check(self, evidence: Any) -> Verdict:
+        """What the evidence of a monitoring run (churn.monitoring.limits.Evidence) says."""
+
+
+class Cohort(Frozen):
+    """Which customers belong at an as-of: those with an open account, or those active in the days before it."""
+
+    kind: Literal["open", "active"] = "open"
+    active_days: Positive = 180
+    activity: tuple[str, ...] = ("purchase",)
+    """The kinds of transactions that show that a customer is active."""
+
+    @property
+    def population(self) -> str:
+        """In words."""
+        if self.kind == "open":
+            return "customers with an open account"
+        return f"customers with a {' or '.join(self.activity)} in the last {self.active_days} days"
+
+
+class FeatureSet(Frozen):
+    """Which features a model reads. Those of a source that is missing are left out, and named in the report."""
+
+    include: tuple[str, ...] = ("calls", "spending", "account", "crossover")
+    """Families or single features."""
+    exclude: tuple[str, ...] = ()
+    windows: tuple[Positive, ...] = (30, 90, 180)
+    """Of every feature that has several, in days; empty = each feature's own."""
+
+
+class Schedule(Frozen):
+    """The as-ofs of a model."""
+
+    every: Positive = 30
+    """Days between training as-ofs."""
+    history: NotNegative = 90
+    """Days of data that must precede the first as-of."""
+    max_as_ofs: Positive = 24
+    """The most as-ofs to learn from, newest first."""
+    calibrate_as_ofs: Positive = 3
+    test_as_ofs: Positive = 3
+    test_every: Positive = 30
+    stale_after: NotNegative = 35
+    """Days that as-of may lie after the last row known, before scoring on it is refused."""
+    retrain_after: Positive = 50
+    """Positives that must have matured at new as-ofs before training again is worth it."""
+    split: str = "time"
+
+    @model_validator(mode="after")
+    def _in_time(self) -> Schedule:
+        if self.split != "time":
+            raise LeakageError(
+                f"split = {self.split!r} puts one customer, days apart, into train and test, and lets labels overlap "
+                "features; only split = 'time' is offered"
+            )
+        return self
+
+    @property
+    def test_step(self) -> timedelta:
+        return timedelta(days=self.test_every)
+
+
+class Training(Frozen):
+    """How candidates are fitted."""
+
+    negatives_per_positive: NotNegative = 0
+    """Negatives to each positive that candidates are trained on, sampled by id; 0 = all. The prior is corrected."""
+    trial_rows: Positive = 200_000
+    """The most rows, sampled by id, that candidates are trained on to choose between them, and tried on for each later
+    slice; the chosen one is fitted on all."""
+    one_task_mib: NotNegative = 1024
+    """Up to so many MiB of feature values, 4 bytes each, a candidate is fitted by scikit-learn in one task, which takes
+    some eight times as much memory; beyond, by MLlib on all executors."""
+    refit: bool = True
+    """Fit the chosen candidate again on every matured as-of; the choice keeps its gap either way."""
+    seed: int = 17
+
+
+class EvaluationSettings(Frozen):
+    """How a model is evaluated. `period_days` and `blocked_card_days` apply to transactions."""
+
+    resamples: NotNegative = 200
+    period_days: Positive = 1
+    """How many days of transactions are evaluated together."""
+    blocked_card_days: NotNegative = 0
+    """Customers with a fraud of so many days before the period, known at the day's start, are left out: their card is
+    blocked."""
+
+
+class Alerts(Frozen):
+    """Which of the rows scored for a day are to be looked at by people."""
+
+    alert_budget: NotNegative = 100
+    """How many rows of the highest scores a day can be handled."""
+    random_audit: NotNegative = 5
+    """How many more a day are drawn at random, so that labels do not come from alerts alone."""
+    threshold_days: Positive = 7
+    """In a stream: the scored days before, from which it learns what score uses up the budget."""
+
+
+class Monitoring(Frozen):
+    """What a monitoring run compares."""
+
+    window_days: Positive = 28
+    """Of transactions: how many days up to as-of are compared together, as days of a week and of a month differ."""
+
+
+class ModelSpec(Frozen):
+    """A model: what it predicts (`label`, `window`), for whom (`cohort`), from what (`features`), when (`schedule`), how
+    it is chosen and held to its promise. `baseline` is the one feature to beat: the higher, the likelier.
+
+    Raises ConfigError where a candidate blends one that is not there, LeakageError for a split that is not in time.
+    """
+
+    name: str
+    label: Label
+    candidates: Mapping[str, Candidate] = Field(min_length=1)
+    window: LabelWindow = LabelWindow()
+    cohort: Cohort = Cohort()
+    features: FeatureSet = FeatureSet()
+    baseline: str = "days_since_purchase"
+    schedule: Schedule = Schedule()
+    training: Training = Training()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    alerts: Alerts | None = None
+    """None = no row is singled out beyond its rank."""
+    monitoring: Monitoring = Monitoring()
+    gates: tuple[Gate, ...] = ()
+    """What a challenger must show to become champion; empty = churn.evaluation.gates.GATES."""
+    limits: tuple[Limit, ...] = ()
+    """What a monitoring run checks; empty = churn.monitoring.limits.LIMITS."""
+
+    @model_validator(mode="after")
+    def _blends_are_of_candidates(self) -> ModelSpec:
+        singles = [name for name, one in self.candidates.items() if not one.blends]
+        for name, candidate in self.candidates.items():
+            if unknown := [one for one in candidate.blends if one not in singles]:
+                raise ConfigError(
+                    f"model {self.name}: candidate {name} blends {unknown[0]!r}, which is no candidate by itself"
+                    f"{nearest(unknown[0], singles)}"
+                )
+        return self
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns that identify a row."""
+        return KEYS[self.label.entity]
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.label.vocabulary
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting, as a reviewer reads it."""
+        parts = ("window", "cohort", "features", "schedule", "training", "evaluation", "monitoring")
+        return {
+            "name": self.name,
+            "label": {"name": self.label.name, **self.label.model_dump()},
+            "baseline": self.baseline,
+            **{part: getattr(self, part).model_dump() for part in parts},
+            "alerts": self.alerts.model_dump() if self.alerts else None,
+            "candidates": {name: candidate.settings for name, candidate in self.candidates.items()},
+            "gates": [str(gate) for gate in self.gates],
+            "limits": [str(limit) for limit in self.limits],
+        }
+
+
+def probability() -> Column:
+    """A model's probability of a 1, from its output column `probability`."""
+    return vector_to_array(F.col("probability"))[1]

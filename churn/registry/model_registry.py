@@ -1,0 +1,116 @@
+"""Which version of a model has which alias, and what was noted of it; why aliases move: churn.registry.promotion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from churn.errors import BadInputError
+from churn.registry import tracking
+from churn.registry.tracking import CHALLENGER, CHAMPION
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+@dataclass(frozen=True)
+class ModelRegistry:
+    """The registered model of one name. Every method raises ChurnError where the store cannot be reached."""
+
+    tracking_uri: str
+    model: str
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        return tracking.connect(self.tracking_uri)
+
+    def aliases(self) -> dict[str, str]:
+        """The version behind each alias; none where nothing is registered yet."""
+        if not tracking.exists(self.tracking_uri):
+            return {}
+        with self._reaching() as client:
+            return tracking.aliases(client, self.model) or {}
+
+    def version(self, alias: str) -> str:
+        """Raises BadInputError where no version has the alias, and says what there is."""
+        known = self.aliases()
+        if alias not in known:
+            there = ", ".join(f"{name} = version {number}" for name, number in sorted(known.items()))
+            hint = f"known: {there}" if there else self._unknown()
+            raise BadInputError(f"model {self.model!r} at {self.tracking_uri} has no {alias}; {hint}")
+        return known[alias]
+
+    def _unknown(self) -> str:
+        """What to do where no version has an alias."""
+        if not tracking.exists(self.tracking_uri):
+            return "there is no store yet; train a model first: churn run --as-of DATE"
+        with self._reaching() as client:
+            names = sorted(str(one.name) for one in client.search_registered_models())
+        others = f"registered are {', '.join(names)}; " if names and self.model not in names else ""
+        return f"{others}train one first: churn run --as-of DATE"
+
+    def in_use(self) -> tuple[str, str]:
+        """(alias, version) of what scores: the champion; while there is none, the challenger."""
+        known = self.aliases()
+        alias = CHAMPION if CHAMPION in known else CHALLENGER
+        return alias, self.version(alias)
+
+    def summary_in_use(self) -> Mapping[str, Any] | None:
+        """The `fit.json` of the version that scores; null where nothing is registered yet."""
+        return self.summary(self.in_use()[1]) if self.aliases() else None
+
+    def newest(self) -> str | None:
+        """The version that was trained last; null where there is none."""
+        if not tracking.exists(self.tracking_uri):
+            return None
+        with self._reaching() as client:
+            found = [int(one.version) for one in client.search_model_versions(f"name = '{self.model}'")]
+            return str(max(found)) if found else None
+
+    def versions(self) -> dict[str, Mapping[str, str]]:
+        """The tags of every version, the newest version first."""
+        with self._reaching() as client:
+            found = client.search_model_versions(f"name = '{self.model}'")
+            newest_first = sorted(found, key=lambda one: -int(one.version))
+            # A search does not give tags on every store.
+            return {str(one.version): client.get_model_version(self.model, one.version).tags for one in newest_first}
+
+    def tags(self, version: str) -> Mapping[str, str]:
+        with self._reaching() as client:
+            return dict(client.get_model_version(self.model, version).tags)
+
+    def tag(self, version: str, **tags: str) -> None:
+        """Note something of a version; what is noted already is not written again."""
+        before = self.tags(version)
+        with self._reaching() as client:
+            for name, value in tags.items():
+                if before.get(name) != value:
+                    client.set_model_version_tag(self.model, version, name, value)
+
+    def point(self, alias: str, version: str) -> None:
+        """Give an alias to a version, and take it from another that had it."""
+        with self._reaching() as client:
+            client.set_registered_model_alias(self.model, alias, version)
+
+    def drop(self, alias: str) -> None:
+        with self._reaching() as client:
+            client.delete_registered_model_alias(self.model, alias)
+
+    def summary(self, version: str) -> Mapping[str, Any]:
+        """What training noted of a version in `fit.json`."""
+        with self._reaching() as client:
+            return tracking.fit_summary(str(client.get_model_version(self.model, version).run_id))
+
+    def finished(self, run_id: str) -> bool:
+        """Whether a run came to its end without an error."""
+        with self._reaching() as client:
+            return str(client.get_run(run_id).info.status) == "FINISHED"
+
+    @contextmanager
+    def _reaching(self) -> Iterator[MlflowClient]:
+        client = self.client
+        with tracking.reaching(self.tracking_uri):
+            yield client

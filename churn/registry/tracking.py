@@ -1,0 +1,396 @@
+"""Runs and models in MLflow: what was tried, on which data, how good it was, and which model came of it.
+
+The only module that imports mlflow, which takes a second or two: import it where a job needs it, not sooner.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version as installed
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # a server that is away is said at once, not in minutes
+
+import mlflow
+import mlflow.spark
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus
+from mlflow.exceptions import MlflowException
+from mlflow.models import infer_signature
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+from pyspark.ml import PipelineModel
+from pyspark.sql import DataFrame
+
+from churn.config import Config
+from churn.errors import BadInputError, ChurnError
+from churn.training.model_version import ModelVersion
+
+CHALLENGER: Final = "challenger"
+CHAMPION: Final = "champion"
+PREVIOUS: Final = "previous"
+"""The champion before this one, to go back to."""
+RUN_KEY: Final = "run_key"
+"""The tag that names the work of a run, such as "train churn 2026-10-01": a rerun has the same."""
+
+_LONGEST_VALUE = 6000
+_METRICS_PER_CALL = 1000
+_PARAMS_PER_CALL = 100
+_ENDING_SECONDS = 5
+_SQLITE = "sqlite:///"
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""How stores say that there is no such model, version or alias."""
+_REQUIREMENTS = ("pyspark", "mlflow")
+
+for noisy in ("mlflow", "alembic"):
+    logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run under way: what is logged to it. Every name may hold slashes, by which MLflow's pages are grouped."""
+
+    id: str
+    key: str
+    client: MlflowClient
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Settings, nested ones under dotted names; what MLflow would refuse as too long is cut short."""
+        flat = [Param(name, _shortened(str(value))) for name, value in flatten(values, separator=".").items()]
+        for start in range(0, len(flat), _PARAMS_PER_CALL):
+            self.client.log_batch(self.id, params=flat[start : start + _PARAMS_PER_CALL])
+
+    def metrics(self, prefix: str, values: Mapping[str, Any], *, as_of: datetime | None = None) -> None:
+        """Metrics as `prefix/name`, nested ones as `prefix/lift/0.1`; null is left out.
+
+        With `as_of` a metric has one point for each date: its step reads 20261001, its time is that date's.
+        """
+        step = int(f"{as_of:%Y%m%d}") if as_of else 0
+        if as_of:  # without a zone it is UTC, as everywhere here
+            at = int((as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)).timestamp() * 1000)
+        else:
+            at = self.client.get_run(self.id).info.start_time
+        flat = [
+            Metric(f"{prefix}/{name}", float(value), at, step)
+            for name, value in flatten(values, separator="/").items()
+            if value is not None
+        ]
+        for start in range(0, len(flat), _METRICS_PER_CALL):
+            self.client.log_batch(self.id, metrics=flat[start : start + _METRICS_PER_CALL])
+
+    def table(self, name: str, *, path: str, version: int, context: str = "training") -> None:
+        """A Delta table that was read: as the parameter `table.<name>.version`, and among the run's data sets."""
+        self.client.log_param(self.id, f"table.{name}.version", version)
+        source = json.dumps({"path": path, "delta_table_version": version})
+        read = Dataset(name=name, digest=f"v{version}", source_type="delta_table", source=source)
+        self.client.log_inputs(self.id, [DatasetInput(read, [InputTag(MLFLOW_DATASET_CONTEXT, context)])])
+
+    def text(self, text: str, path: str) -> None:
+        """A text artifact: a report, a settings file."""
+        self.client.log_text(self.id, text, path)
+
+    def json(self, values: Mapping[str, Any], path: str) -> None:
+        """Values as a JSON artifact."""
+        self.client.log_dict(self.id, dict(values), path)
+
+    def model(self, model: PipelineModel, *, inputs: DataFrame, outputs: DataFrame, name: str = "model") -> None:
+        """The model with its signature: the columns of `inputs` and `outputs`, whose schemas alone are read."""
+        mlflow.spark.log_model(
+            model,
+            artifact_path=name,
+            signature=infer_signature(inputs, outputs),
+            # Named, or MLflow would load the model in another process to see what it imports.
+            pip_requirements=[f"{package}=={installed(package)}" for package in _REQUIREMENTS],
+            dfs_tmpdir=_scratch(),
+        )
+
+    def register(self, model: str, *, alias: str = CHALLENGER, name: str = "model") -> str:
+        """The logged model as the next version of a registered one, under an alias; its version.
+
+        A rerun replaces what an earlier run of the same key registered, unless another alias (champion) holds on to it.
+        """
+        with _unless_there():
+            self.client.create_registered_model(model)
+        source = f"{self.client.get_run(self.id).info.artifact_uri}/{name}"
+        created = self.client.create_model_version(model, source, self.id, tags={RUN_KEY: self.key})
+        self.client.set_registered_model_alias(model, alias, created.version)
+        in_use = {str(held) for held in self.client.get_registered_model(model).aliases.values()}
+        for earlier in self.client.search_model_versions(f"name = '{model}'"):
+            if earlier.tags.get(RUN_KEY) == self.key and str(earlier.version) not in in_use:
+                self.client.delete_model_version(model, earlier.version)
+        return str(created.version)
+
+
+@contextmanager
+def run(
+    tracking_uri: str, experiment: str, name: str, *, key: str, tags: Mapping[str, str] | None = None
+) -> Iterator[Run]:
+    """A run that ends FINISHED, or FAILED where anything is raised, SIGTERM included (which raises SystemExit(143)).
+
+    A run of the same key that is still RUNNING was killed before it could say so: it is ended as FAILED first.
+    Raises ChurnError where the store cannot be reached.
+    """
+    client = connect(tracking_uri)
+    with reaching(tracking_uri):
+        experiment_id = _experiment(client, tracking_uri, experiment)
+        _end_killed(client, experiment_id, key)
+        started = mlflow.start_run(
+            experiment_id=experiment_id,
+            run_name=name,
+            tags={**(tags or {}), RUN_KEY: key},
+            log_system_metrics=False,
+        )
+    run_id = started.info.run_id
+    with _on_sigterm(lambda: _fail(client, run_id, "terminated")) as sigterm:
+        try:
+            yield Run(run_id, key, client)
+            sigterm.raise_if_came()
+            sigterm.held = True
+            mlflow.end_run(RunStatus.to_string(RunStatus.FINISHED))
+            sigterm.raise_if_came()
+        except BaseException as error:
+            sigterm.held = True
+            _fail(client, run_id, "terminated" if sigterm.came else _described(error))
+            with suppress(Exception):
+                mlflow.end_run(RunStatus.to_string(RunStatus.FAILED))
+            raise
+
+
+@contextmanager
+def tracked_run(config: Config, what: str, model: str, as_of: datetime | None = None) -> Iterator[Run]:
+    """A run for what is done to a model, such as "train churn 2026-10-01", which is its name and its key."""
+    key = f"{what} {model}" + (f" {as_of:%Y-%m-%d}" if as_of else "")
+    with run(config.tracking_uri, config.experiment, key, key=key, tags={"model": model}) as tracked:
+        yield tracked
+
+
+def load_model(tracking_uri: str, model: str, alias_or_version: str = CHALLENGER) -> ModelVersion:
+    """A version of a registered model, by its number or its alias; needs a Spark session.
+
+    Raises BadInputError where there is none, and says which there are; ChurnError where its files are gone.
+    """
+    client = connect(tracking_uri)
+    with reaching(tracking_uri):
+        try:
+            if alias_or_version.isdigit():
+                found = client.get_model_version(model, alias_or_version)
+            else:
+                found = client.get_model_version_by_alias(model, alias_or_version)
+        except MlflowException as error:
+            if not absent(error):
+                raise
+            raise BadInputError(_no_model(client, tracking_uri, model, alias_or_version)) from error
+        try:
+            with tempfile.TemporaryDirectory() as scratch:
+                # The files are read here and now, so that the copies MLflow makes can go.
+                loaded = mlflow.spark.load_model(
+                    f"models:/{model}/{found.version}", dfs_tmpdir=scratch, dst_path=scratch
+                )
+        except (MlflowException, OSError) as error:
+            place = client.get_model_version_download_uri(model, found.version)
+            raise ChurnError(
+                f"the files of {model} version {found.version} cannot be read from {place}: {error}; bring them back, "
+                f"or go back to the version before: churn rollback {model}"
+            ) from error
+        return ModelVersion(loaded, str(found.version), str(found.run_id), fit_summary(str(found.run_id)))
+
+
+def fit_summary(run_id: str) -> Mapping[str, Any]:
+    """What a training run noted of its model in `fit.json`; nothing where it was logged without one."""
+    try:
+        return dict(mlflow.artifacts.load_dict(f"runs:/{run_id}/fit.json"))
+    except (MlflowException, OSError):
+        return {}
+
+
+def flatten(values: Mapping[str, Any], *, separator: str) -> dict[str, Any]:
+    """Nested mappings as one, the names joined; a pair of numbers is an interval, from low to high.
+
+    >>> flatten({"lift": {"0.1": 3.1}, "intervals": {"auc": [0.7, 0.8]}}, separator="/")
+    {'lift/0.1': 3.1, 'intervals/auc/low': 0.7, 'intervals/auc/high': 0.8}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = value
+        if isinstance(value, list) and len(value) == 2 and all(isinstance(bound, float) for bound in value):
+            inner = dict(zip(("low", "high"), value, strict=True))
+        if isinstance(inner, Mapping):
+            nested = flatten(inner, separator=separator)
+            flat.update({f"{name}{separator}{below}": leaf for below, leaf in nested.items()})
+        else:
+            flat[name] = inner
+    return flat
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
+
+
+def _scratch() -> str:
+    """Where Spark writes a model on its way to the store: MLflow's own setting, else a folder of this user's."""
+    return os.environ.get("MLFLOW_DFS_TMP") or f"{tempfile.gettempdir()}/mlflow-{os.getuid()}"
+
+
+def connect(tracking_uri: str) -> MlflowClient:
+    """A client of the store, and MLflow's own functions turned to it. Raises ChurnError where there can be none."""
+    with reaching(tracking_uri, files=True):
+        if store := _sqlite_file(tracking_uri):
+            store.parent.mkdir(parents=True, exist_ok=True)
+        mlflow.set_tracking_uri(tracking_uri)
+        return MlflowClient(tracking_uri)
+
+
+def exists(tracking_uri: str) -> bool:
+    """Whether there is a store already: asking a SQLite file that is not there would make one, in seconds."""
+    store = _sqlite_file(tracking_uri)
+    return store is None or store.exists()
+
+
+@contextmanager
+def reaching(tracking_uri: str, *, files: bool = False) -> Iterator[None]:
+    """What MLflow raises inside becomes a ChurnError that says where to look, with `files` what an OS raises too."""
+    told = (MlflowException, OSError) if files else (MlflowException,)
+    try:
+        yield
+    except told as error:
+        raise ChurnError(f"cannot track runs at {tracking_uri}: {error}; check [tracking] uri in churn.toml") from error
+
+
+def absent(error: MlflowException) -> bool:
+    """Whether the store was reached, and holds no such thing."""
+    return error.error_code in _ABSENT
+
+
+def _sqlite_file(tracking_uri: str) -> Path | None:
+    return Path(tracking_uri.removeprefix(_SQLITE)).resolve() if tracking_uri.startswith(_SQLITE) else None
+
+
+@contextmanager
+def _unless_there() -> Iterator[None]:
+    """Creates what may be there already, by an earlier run or by one a moment quicker."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _experiment(client: MlflowClient, tracking_uri: str, name: str) -> str:
+    """The experiment's id; a new one in a local SQLite store keeps its files in `mlruns` beside the store."""
+    store = _sqlite_file(tracking_uri)
+    if client.get_experiment_by_name(name) is None:
+        with _unless_there():
+            client.create_experiment(name, artifact_location=(store.parent / "mlruns").as_uri() if store else None)
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        raise ChurnError(f"the experiment {name!r} at {tracking_uri} vanished while this run began; try again")
+    if found.lifecycle_stage == "deleted":
+        raise BadInputError(
+            f"the experiment {name!r} at {tracking_uri} was deleted; restore it (mlflow experiments restore "
+            f"--experiment-id {found.experiment_id}) or set another [tracking] experiment in churn.toml"
+        )
+    return str(found.experiment_id)
+
+
+def _end_killed(client: MlflowClient, experiment_id: str, key: str) -> None:
+    for stale in client.search_runs([experiment_id], f"tags.{RUN_KEY} = '{key}' and attributes.status = 'RUNNING'"):
+        client.set_tag(stale.info.run_id, "ended", "killed; found so by the run that came after it")
+        client.set_terminated(stale.info.run_id, RunStatus.to_string(RunStatus.FAILED))
+
+
+def _fail(client: MlflowClient, run_id: str, reason: str) -> None:
+    """Ends a run as FAILED, in a thread of its own, which no signal interrupts.
+
+    Raises nothing: what went wrong matters more than that it could not be noted.
+    """
+
+    def end() -> None:
+        with suppress(Exception):
+            client.set_terminated(run_id, RunStatus.to_string(RunStatus.FAILED))
+            client.set_tag(run_id, "error", _shortened(reason))
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    ending.join(_ENDING_SECONDS)  # not for ever: where a signal stopped the main thread, it may hold what this needs
+
+
+def _described(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # a Java exception asks its JVM for its words, which may be gone
+        return type(error).__name__
+
+
+@dataclass
+class _Sigterm:
+    """Whether SIGTERM came, and whether its exception is held back: leaving must not be interrupted by leaving."""
+
+    came: bool = False
+    held: bool = False
+
+    def raise_if_came(self) -> None:
+        if self.came:
+            raise SystemExit(128 + signal.SIGTERM)
+
+
+@contextmanager
+def _on_sigterm(closing: Callable[[], None]) -> Iterator[_Sigterm]:
+    """On SIGTERM calls `closing`, then raises SystemExit(143); only the main thread can do that.
+
+    `closing` is called at once: leaving the main thread's work may take longer than a supervisor waits, since a call
+    into Spark's JVM is not left before the JVM has answered. A handler that was there before, such as a job's own, is
+    called and does the raising. `raise_if_came` is for the end, as the exception may have been swallowed on its way up:
+    Python does that in a destructor.
+    """
+    state = _Sigterm()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # once is enough: a second one must not break the closing
+        state.came = True
+        closing()
+        try:
+            if callable(before):
+                before(number, frame)
+            state.raise_if_came()
+        except SystemExit:
+            if not state.held:
+                raise
+
+    if threading.current_thread() is not threading.main_thread():
+        yield state
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield state
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def aliases(client: MlflowClient, model: str) -> dict[str, str] | None:
+    """The version behind each alias of a registered model; null where none is registered by that name."""
+    try:
+        return {alias: str(version) for alias, version in client.get_registered_model(model).aliases.items()}
+    except MlflowException as error:
+        if not absent(error):
+            raise
+        return None
+
+
+def _no_model(client: MlflowClient, tracking_uri: str, model: str, alias_or_version: str) -> str:
+    there = aliases(client, model)
+    if there is None:
+        return f"no model {model!r} is registered at {tracking_uri}; train one first: churn run --as-of DATE"
+    known = ", ".join(f"{alias} = version {number}" for alias, number in sorted(there.items())) or "no alias is set"
+    return f"model {model!r} has no version or alias {alias_or_version!r} at {tracking_uri}; known: {known}"

@@ -1,0 +1,104 @@
+"""The jars that Spark needs beside its own. `python -m churn.runtime.jars` resolves and keeps them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+
+import pyspark
+
+from churn.errors import ChurnError, ConfigError
+from churn.runtime.java import KEPT, java_home
+
+SPARK_HOME = Path(pyspark.__file__).parent
+
+# One entry adds a connector; all are resolved together, so that they agree on what they share.
+COORDINATES = {
+    "delta": f"io.delta:delta-spark_4.2_2.13:{version('delta-spark')}",
+    "postgresql": "org.postgresql:postgresql:42.7.7",
+    "kafka": f"org.apache.spark:spark-sql-kafka-0-10_2.13:{version('pyspark')}",
+}
+
+# Which Spark has under another name, or no code path here needs.
+SUPERFLUOUS = (
+    "com.fasterxml.jackson.datatype:jackson-datatype-jdk8",
+    "commons-logging:commons-logging",
+    "javax.annotation:javax.annotation-api",
+    "org.checkerframework:checker-qual",
+)
+
+
+def folder() -> Path:
+    """CHURN_JARS, else where set-up keeps them."""
+    return Path(os.environ.get("CHURN_JARS") or KEPT / "jars")
+
+
+def jars() -> list[Path]:
+    """Every jar to put beside Spark's own, Delta's among them."""
+    found = sorted(folder().glob("*.jar"))
+    if not any("delta-spark" in jar.name for jar in found):
+        raise ConfigError(
+            f"no Delta jars in {folder()}: run `make setup` (or `python -m churn.runtime.jars`), "
+            "or set CHURN_JARS to a folder that has them; see docs/install.md"
+        )
+    return found
+
+
+def superfluous() -> list[str]:
+    """What not to put beside Spark's jars, as Maven patterns: second copies of what it has, and SUPERFLUOUS."""
+    spark_has = {re.sub(r"-\d.*$", "", jar.stem) for jar in (SPARK_HOME / "jars").glob("*.jar")}
+    return [*SUPERFLUOUS, *(f"*:{artifact}" for artifact in sorted(spark_has))]
+
+
+def resolve(coordinates: Iterable[str], into: Path, *, without: Iterable[str] = ()) -> list[Path]:
+    """Fetch coordinates and all they depend on by Spark's own resolver, which leaves out Scala's library.
+
+    The folder is replaced only once all is there. CHURN_IVY_SETTINGS names an Ivy settings file where Maven Central
+    is not to be reached.
+    """
+    wanted = ",".join(coordinates)
+    with tempfile.TemporaryDirectory() as scratch:
+        nothing = Path(scratch, "nothing.py")
+        nothing.touch()
+        settings = {
+            "spark.jars.ivy": scratch,
+            "spark.jars.packages": wanted,
+            "spark.jars.excludes": ",".join(without),
+        }
+        if ivy := os.environ.get("CHURN_IVY_SETTINGS"):
+            settings["spark.jars.ivySettings"] = ivy
+        options = [part for key, value in settings.items() for part in ("--conf", f"{key}={value}")]
+        environment = os.environ | {"JAVA_HOME": str(java_home()), "PYSPARK_PYTHON": sys.executable}
+        environment.pop("SPARK_HOME", None)  # another Spark has other jars
+        done = subprocess.run(
+            [SPARK_HOME / "bin" / "spark-submit", "--master", "local[1]", *options, nothing],
+            env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        found = sorted(Path(scratch, "jars").glob("*.jar"))
+        if done.returncode or not found:
+            raise ChurnError(
+                f"the jars {wanted} could not be resolved; behind a mirror set CHURN_IVY_SETTINGS, "
+                f"offline bring them along, see docs/install.md\n{done.stderr[-4000:]}"
+            )
+        into.parent.mkdir(parents=True, exist_ok=True)
+        fresh = into.with_name(f"{into.name}.{os.getpid()}")
+        shutil.copytree(Path(scratch, "jars"), fresh)
+    shutil.rmtree(into, ignore_errors=True)
+    fresh.replace(into)
+    return sorted(into.glob("*.jar"))
+
+
+if __name__ == "__main__":
+    try:
+        if not os.environ.get("CHURN_JARS"):
+            resolve(COORDINATES.values(), folder(), without=superfluous())
+        print(f"{len(jars())} jars in {folder()}")
+    except ChurnError as error:
+        sys.exit(str(error))

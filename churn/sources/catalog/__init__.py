@@ -1,0 +1,1 @@
+"""The contracts: one file a source. `calls.py` holds `CALLS = Contract(...)`."""

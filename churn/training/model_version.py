@@ -1,0 +1,19 @@
+"""A version of a model, as training made it and a registry holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.ml import PipelineModel
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """`number` is the registry's; `summary` is what its training recorded in `fit.json`."""
+
+    model: PipelineModel
+    number: str
+    run_id: str
+    summary: Mapping[str, Any]

@@ -1,0 +1,187 @@
+"""Labelled feature rows as matrices: packed by Spark, prepared in numpy.
+
+`pack` runs in `mapInArrow` over the rows, once: it turns the rows of an as-of into one compressed block, and says of
+every column what a preparation needs to know. `Preparation.fit` merges that over the as-ofs of a slice, and
+`Rows.matrix` gives the slice's matrix in one task. The values are those that the stages of
+`churn.training.pipeline` give a row, to the bit: float32 numbers.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from churn.dataset.column_summary import Summary, by_as_of, double
+from churn.errors import BadInputError
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+
+ORDER: Final = "_order"
+"""A hash of the key: rows are in its order, whatever their partitions were."""
+DRAW: Final = "_draw"
+"""A number from 0 to below 1, drawn by the key: which rows a sample has."""
+PACKED: Final = "as_of timestamp, rows bigint, positives bigint, summary binary, block binary"
+
+MOST_LEVELS: Final = 100
+"""Texts of a column that have a slot of their own; the others share none."""
+
+_COMPRESSED: Final = pa.ipc.IpcWriteOptions(compression="lz4")
+
+
+def signed_log(values: Floats) -> Array:
+    """sign(x) ln(1 + |x|) as float32, NaN where x is; an infinite x counts as the greatest double."""
+    greatest = np.finfo(np.float64).max
+    finite = np.clip(values, -greatest, greatest)
+    found: Array = (np.sign(finite) * np.log(1 + np.abs(finite))).astype(np.float32)
+    return found
+
+
+# ---------------------------------------------------------------- packing
+
+
+def pack(batches: Iterable[pa.RecordBatch], numbers: Sequence[str], texts: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Rows (as_of, label, ORDER, DRAW, features) as PACKED: one row for each as-of of a batch."""
+    for as_of, rows in by_as_of(batches):
+        label = rows["label"].to_numpy(zero_copy_only=False)
+        yield pa.RecordBatch.from_pydict(
+            {
+                "as_of": pa.array([as_of], pa.int64()).cast(rows["as_of"].type),
+                "rows": pa.array([len(label)], pa.int64()),
+                "positives": pa.array([int(label.sum())], pa.int64()),
+                "summary": pa.array([pickle.dumps(Summary.of(rows, numbers, texts))], pa.binary()),
+                "block": pa.array([_block(rows, as_of, numbers, texts)], pa.binary()),
+            }
+        )
+
+
+def _block(batch: pa.RecordBatch, as_of: int, numbers: Sequence[str], texts: Sequence[str]) -> bytes:
+    columns = {
+        "as_of": pa.array(np.full(len(batch), as_of)),
+        **{name: batch[name] for name in ("label", ORDER, DRAW)},
+        **{name: pa.array(signed_log(double(batch[name]))) for name in numbers},
+        **{name: batch[name] for name in texts},
+    }
+    rows = pa.RecordBatch.from_pydict(columns)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema, options=_COMPRESSED) as stream:
+        stream.write_batch(rows)
+    return bytes(sink.getvalue())
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows in the order of their key; `table` has their features, numbers as signed logarithms."""
+
+    as_of: npt.NDArray[np.int64]
+    label: Floats
+    table: pa.Table
+
+    @classmethod
+    def unpacked(cls, batches: Iterable[pa.RecordBatch], kept: Callable[[pa.Table], Array]) -> Rows:
+        """The rows of all blocks, together, as far as they are `kept`."""
+        blocks = (pa.ipc.open_stream(block.as_buffer()).read_all() for batch in batches for block in batch["block"])
+        table = pa.concat_tables([block.filter(pa.array(kept(block))) for block in blocks]).combine_chunks()
+        keys = {name: table[name].to_numpy() for name in ("as_of", ORDER)}
+        table = table.take(pa.array(np.lexsort((keys[ORDER], keys["as_of"]))))
+        return cls(table["as_of"].to_numpy(), table["label"].to_numpy().astype(np.float64), table)
+
+    def where(self, kept: Array) -> Rows:
+        return Rows(self.as_of[kept], self.label[kept], self.table.filter(pa.array(kept)))
+
+    def matrix(self, preparation: Preparation) -> npt.NDArray[np.float32]:
+        """One row a row, one column a slot."""
+        found = np.empty((len(self.label), len(preparation.slots)), np.float32, order="F")
+        for place, slot in enumerate(preparation.slots):
+            column = self.table[slot.feature]
+            if slot.level is not None:
+                is_it = pc.equal(column, slot.level).fill_null(False)
+                found[:, place] = is_it.to_numpy()
+            elif slot.is_gap:
+                found[:, place] = column.is_null(nan_is_null=True).to_numpy()
+            else:
+                values = column.to_numpy()
+                found[:, place] = np.where(np.isnan(values), slot.fill, values)
+        return found
+
+
+# ---------------------------------------------------------------- preparation
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One number of the vector that candidates see: a column's signed logarithm, with `fill` for null; whether it is
+    null (`is_gap`); or whether it is the text `level`."""
+
+    feature: str
+    fill: float = 0.0
+    is_gap: bool = False
+    level: str | None = None
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How feature columns become a vector, as learnt from the rows of a slice.
+
+    `numeric` and `text` are the columns that vary there; `patchy` those among them that are null somewhere. A null
+    stands at the column's median, in a patchy column with a mark beside it.
+    """
+
+    numeric: tuple[str, ...]
+    text: tuple[str, ...]
+    patchy: tuple[str, ...]
+    slots: tuple[Slot, ...] = field(repr=False)
+
+    @classmethod
+    def fit(cls, summary: Summary, features: Sequence[str]) -> Preparation:
+        """Raises BadInputError where no column varies."""
+        numbers = {name: summary.numbers[name] for name in features if name in summary.numbers}
+        texts = {name: summary.texts[name] for name in features if name in summary.texts}
+        numeric = tuple(name for name, of in numbers.items() if of.least < of.greatest)
+        text = tuple(name for name, of in texts.items() if len(of) > 1)
+        if not numeric and not text:
+            raise BadInputError(
+                f"none of {len(numbers) + len(texts)} features varies on {summary.rows} training rows; is there more "
+                "than one customer, and are there rows before the training as-ofs?"
+            )
+        known = summary.known
+        patchy = tuple(name for name in numeric + text if known[name] < summary.rows)
+        # A median of whole numbers is one of them; of others it is close to one.
+        medians = {name: numbers[name].quantile(0.5) for name in numeric}
+        fills = {name: float(signed_log(np.array([median]))[0]) for name, median in medians.items()}
+        levels = {name: sorted(level for level, _ in _commonest(texts[name])) for name in text}
+        return cls(
+            numeric,
+            text,
+            patchy,
+            (
+                *(Slot(name, fill=fills[name]) for name in numeric),
+                *(Slot(name, is_gap=True) for name in patchy),
+                *(Slot(name, level=level) for name in text for level in levels[name]),
+            ),
+        )
+
+    def only(self, kept: npt.NDArray[np.bool_]) -> Preparation:
+        """The same with these slots alone, and the columns that they need."""
+        slots = tuple(slot for slot, keep in zip(self.slots, kept, strict=True) if keep)
+        needed = {slot.feature for slot in slots}
+        numeric, text, patchy = (
+            tuple(name for name in names if name in needed) for names in (self.numeric, self.text, self.patchy)
+        )
+        return Preparation(numeric, text, patchy, slots)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The feature columns that are read."""
+        return self.numeric + self.text
+
+
+def _commonest(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MOST_LEVELS]

@@ -1,0 +1,35 @@
+"""What a model predicts, in words: reports, plots and errors speak of customers and leavers, not of rows and ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words of one label, as they are used in a sentence: "all 57 customers stayed", "call the top 10 %"."""
+
+    entity: str
+    entities: str
+    positive: str
+    positives: str
+    happened: str
+    absent: str
+    act: str
+    acted: str
+    likeliest: str
+
+
+CHURN: Final = Vocabulary(
+    entity="customer",
+    entities="customers",
+    positive="leaver",
+    positives="leavers",
+    happened="left",
+    absent="stayed",
+    act="call",
+    acted="called",
+    likeliest="likeliest to leave",
+)
+"""Of labels about customers who leave, and of metrics computed without a label."""

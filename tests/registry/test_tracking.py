@@ -1,0 +1,270 @@
+"""Runs, models and their registry in a real SQLite store."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.models import get_model_info
+from pyspark.ml import Pipeline
+from pyspark.ml.classification import LogisticRegression
+from pyspark.ml.feature import VectorAssembler
+from pyspark.sql import SparkSession
+
+from churn.registry import tracking
+from churn.errors import BadInputError, ChurnError
+
+KEY = "train churn 2026-10-01"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One store for the module: making its tables takes two seconds. Each test has an experiment of its own."""
+    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'deep' / 'mlflow.db'}"
+
+
+def runs(store: str, experiment: str) -> list[tuple[str, str]]:
+    """(status, run key) of every run, the oldest first."""
+    client = MlflowClient(store)
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None
+    return [
+        (run.info.status, run.data.tags["run_key"])
+        for run in client.search_runs([found.experiment_id], order_by=["attributes.start_time ASC"])
+    ]
+
+
+def begin(store: str, experiment: str) -> None:
+    with tracking.run(store, experiment, "train", key=KEY):
+        pass
+
+
+def test_what_is_logged_can_be_read_again(store: str) -> None:
+    as_of = datetime(2026, 10, 1)
+    with tracking.run(store, "logged", "train", key=KEY, tags={"as_of": "2026-10-01"}) as run:
+        run.params({"seed": 17, "candidates": {"gbt": {"maxIter": 60}}, "long": "x" * 7000})
+        run.metrics(
+            "test", {"auc": 0.75, "brier": None, "lift": {"0.1": 3.1}, "intervals": {"auc": [0.7, 0.8]}}, as_of=as_of
+        )
+        run.table("calls", path="/lake/calls", version=3)
+        run.text("<p>good</p>", "report.html")
+        run.json({"b": 1}, "settings.json")
+        run.text("<svg/>", "plots/line.svg")
+
+    client = MlflowClient(store)
+    seen = client.get_run(run.id)
+    assert seen.data.params == {
+        "seed": "17",
+        "candidates.gbt.maxIter": "60",
+        "long": "x" * 5999 + "…",
+        "table.calls.version": "3",
+    }
+    assert seen.data.metrics == {
+        "test/auc": 0.75,
+        "test/lift/0.1": 3.1,
+        "test/intervals/auc/low": 0.7,
+        "test/intervals/auc/high": 0.8,
+    }
+    point = client.get_metric_history(run.id, "test/auc")[0]
+    assert (point.step, point.timestamp) == (20261001, 1_790_812_800_000)
+    assert [(d.dataset.name, d.dataset.digest) for d in seen.inputs.dataset_inputs] == [("calls", "v3")]
+    assert {artifact.path for artifact in client.list_artifacts(run.id)} == {"plots", "report.html", "settings.json"}
+    assert seen.data.tags["as_of"] == "2026-10-01"
+    # Beside the store, so that moving or deleting one folder moves or deletes all of it.
+    beside = Path(store.removeprefix("sqlite:///")).parent / "mlruns" / run.id / "artifacts" / "plots" / "line.svg"
+    assert beside.read_text() == "<svg/>"
+
+
+def test_a_run_that_raises_is_failed_and_says_why(store: str) -> None:
+    with pytest.raises(BadInputError, match="nothing to learn"), tracking.run(store, "raises", "train", key=KEY) as run:
+        raise BadInputError("nothing to learn from")
+    seen = MlflowClient(store).get_run(run.id)
+    assert (seen.info.status, seen.data.tags["error"]) == ("FAILED", "BadInputError: nothing to learn from")
+
+
+def test_an_error_without_words_fails_the_run_too(store: str) -> None:
+    class SpeechlessError(Exception):
+        def __str__(self) -> str:
+            raise ConnectionError("the JVM that knew is gone")
+
+    with pytest.raises(SpeechlessError), tracking.run(store, "speechless", "train", key=KEY) as run:
+        raise SpeechlessError
+    seen = MlflowClient(store).get_run(run.id)
+    assert (seen.info.status, seen.data.tags["error"]) == ("FAILED", "SpeechlessError")
+
+
+def test_a_swallowed_sigterm_still_fails_the_run(store: str) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def swallow() -> None:  # as Python does with what a destructor raises
+        with suppress(SystemExit):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as ended, tracking.run(store, "swallowed", "train", key=KEY):
+        swallow()
+    assert ended.value.code == 143
+    assert runs(store, "swallowed") == [("FAILED", KEY)]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_sigterm_while_failing_does_not_stop_the_failing(store: str) -> None:
+    """As when Spark's JVM is terminated: the call into it raises, and what watches it sends SIGTERM a moment later."""
+
+    class LateError(Exception):
+        def __str__(self) -> str:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return "while it was put into words"
+
+    with pytest.raises(LateError), tracking.run(store, "late", "train", key=KEY):
+        raise LateError
+    assert runs(store, "late") == [("FAILED", KEY)]
+
+
+def test_a_handler_that_was_there_is_asked_too(store: str) -> None:
+    def leave(number: int, _frame: object) -> None:
+        raise SystemExit(number + 1)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        with pytest.raises(SystemExit) as ended, tracking.run(store, "handled", "train", key=KEY):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is leave
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == signal.SIGTERM + 1
+    assert runs(store, "handled") == [("FAILED", KEY)]
+
+
+# Leaving takes its time, as it does while Spark's JVM is busy: the run is ended before that, not after.
+CHILD = """
+    import sys, time
+    from churn.registry import tracking
+    with tracking.run(sys.argv[1], sys.argv[2], "train", key=sys.argv[3]):
+        try:
+            print("started", flush=True)
+            time.sleep(60)
+        finally:
+            print(tracking.MlflowClient(sys.argv[1]).get_run(tracking.mlflow.active_run().info.run_id).info.status)
+"""
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "left"),
+    [
+        (signal.SIGTERM, 143, "FAILED"),
+        (signal.SIGKILL, -signal.SIGKILL, "RUNNING"),  # it could not say so any more
+    ],
+)
+def test_a_killed_job_and_its_rerun(store: str, sent: signal.Signals, code: int, left: str) -> None:
+    experiment = f"killed by {sent.name}"
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(CHILD), store, experiment, KEY], stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "started\n"
+        child.send_signal(sent)
+        assert child.wait(timeout=30) == code
+        assert child.stdout.read() == ("FAILED\n" if left == "FAILED" else "")
+    assert runs(store, experiment) == [(left, KEY)]
+
+    with tracking.run(store, experiment, "another", key="train churn 2026-11-01"):
+        assert runs(store, experiment)[0] == (left, KEY)  # another job's run is left alone
+    with tracking.run(store, experiment, "rerun", key=KEY):
+        pass
+    assert runs(store, experiment) == [("FAILED", KEY), ("FINISHED", "train churn 2026-11-01"), ("FINISHED", KEY)]
+
+
+def test_a_store_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ChurnError, match=r"cannot track runs at sqlite:.*check \[tracking\] uri in churn.toml"):
+        begin(f"sqlite:///{tmp_path}/file/mlflow.db", "any")
+    with pytest.raises(ChurnError, match=r"cannot track runs at carrier-pigeon:"):
+        begin("carrier-pigeon://roof", "any")
+
+
+def test_a_server_that_is_away_is_said_soon(unused_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    began = time.monotonic()
+    with pytest.raises(ChurnError, match=r"cannot track runs at http://127.0.0.1"):
+        begin(f"http://127.0.0.1:{unused_port}", "any")
+    assert time.monotonic() - began < 20
+
+
+@pytest.fixture
+def unused_port() -> int:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+def test_a_deleted_experiment_is_not_written_to(store: str) -> None:
+    begin(store, "gone")
+    client = MlflowClient(store)
+    client.delete_experiment(client.get_experiment_by_name("gone").experiment_id)
+    with pytest.raises(BadInputError, match=r"the experiment 'gone' .* was deleted; restore it"):
+        begin(store, "gone")
+
+
+def test_a_rerun_replaces_what_it_registered(store: str) -> None:
+    client = MlflowClient(store)
+
+    def train(key: str) -> str:
+        with tracking.run(store, "registry", "train", key=key) as run:
+            return run.register("sales")
+
+    def versions() -> dict[str, str]:
+        found = client.search_model_versions("name = 'sales'")
+        return {str(version.version): version.tags["run_key"] for version in found}
+
+    assert train(KEY) == "1"
+    assert train(KEY) == "2"  # run again: the first one's version goes
+    assert versions() == {"2": KEY}
+    client.set_registered_model_alias("sales", "champion", "2")
+    assert train(KEY) == "3"  # run again: a champion stays
+    assert train("train sales 2026-11-01") == "4"
+    assert versions() == {"2": KEY, "3": KEY, "4": "train sales 2026-11-01"}
+    assert [str(client.get_model_version_by_alias("sales", alias).version) for alias in ("challenger", "champion")] == [
+        "4",
+        "2",
+    ]
+
+
+def test_a_model_is_logged_and_loaded_again(store: str, spark: SparkSession) -> None:
+    schema = "a double, b double, label int"
+    rows = spark.createDataFrame([(0.0, 1.0, 0), (1.0, 0.0, 1), (0.2, 0.9, 0), (0.9, 0.3, 1)], schema)
+    stages = [VectorAssembler(inputCols=["a", "b"], outputCol="features"), LogisticRegression(regParam=0.1)]
+    fitted = Pipeline(stages=stages).fit(rows)
+    scored = fitted.transform(rows)
+
+    with pytest.raises(BadInputError, match=r"no model 'churn' is registered .*; train one first"):
+        tracking.load_model(store, "churn")
+    with tracking.run(store, "models", "train", key=KEY) as run:
+        run.model(fitted, inputs=rows.select("a", "b"), outputs=scored.select("prediction"))
+        assert run.register("churn") == "1"
+    with pytest.raises(BadInputError, match=r"no version or alias 'champion' .*; known: challenger = version 1"):
+        tracking.load_model(store, "churn", "champion")
+
+    loaded = tracking.load_model(store, "churn")
+    assert (loaded.version, loaded.run_id) == ("1", run.id)
+    signature = get_model_info(f"runs:/{run.id}/model").signature
+    assert (signature.inputs.input_names(), signature.outputs.input_names()) == (["a", "b"], ["prediction"])
+    want = [tuple(row.probability) for row in scored.select("probability").collect()]
+    assert [tuple(row.probability) for row in loaded.model.transform(rows).select("probability").collect()] == want
+
+    shutil.rmtree(url2pathname(urlsplit(MlflowClient(store).get_model_version_download_uri("churn", "1")).path))
+    with pytest.raises(ChurnError, match=r"the files of churn version 1 cannot be read from .*; bring them back"):
+        tracking.load_model(store, "churn")

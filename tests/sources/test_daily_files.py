@@ -1,0 +1,143 @@
+"""A source that comes as a file a day: what a batch reads, and when it is held."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from churn.config import Config, load
+from churn.sources.ingest import LedgerRow, ingest
+from churn.sources.mapping import map_source
+from churn.errors import ConfigError, HoldError
+from churn.storage import Lake
+
+HEADER = "transaction_id,customer_id,event_time,kind,amount,loaded_at\n"
+CONFIG = """
+[sources.transactions]
+path = "{path}"
+look_back = {look_back}
+[sources.transactions.columns]
+known_time = "loaded_at"
+[sources.transactions.expect]
+rows = {rows}
+"""
+OCTOBER_3 = datetime(2026, 10, 3)
+
+
+def sale(number: int, day: int, *, loaded: int | None = None) -> str:
+    return f"t{number},ann,2026-10-{day:02} 08:00:00,purchase,9.50,2026-10-{loaded or day:02} 09:00:00\n"
+
+
+def write(
+    folder: Path, files: Mapping[str, str], *, path: str = "sales/${day}.csv", look_back: int = 2, rows: int = 0
+) -> Config:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    (folder / "churn.toml").write_text(CONFIG.format(path=path, look_back=look_back, rows=rows))
+    return load(folder / "churn.toml")
+
+
+def days_read(spark: SparkSession, config: Config) -> list[int]:
+    """The day of October of every row that the batch of 3 October reads."""
+    rows = map_source(spark, config.sources["transactions"], as_of=OCTOBER_3).rows
+    return sorted(row[0] for row in rows.select(F.dayofmonth("event_time")).collect())
+
+
+def batch(
+    spark: SparkSession, folder: Path, files: Mapping[str, str], *, rows: int = 0, as_of: datetime = OCTOBER_3
+) -> LedgerRow:
+    """Write the files and ingest the batch of an as-of."""
+    config = write(folder, files, rows=rows)
+    [row] = ingest(spark, Lake(spark, config.root), config, batch=f"{as_of:%Y-%m-%d}", as_of=as_of)
+    return row
+
+
+@pytest.mark.parametrize("path", ["sales/${day}.csv", "2026-01-01/s-${day}.csv", "dt=${day}/*.csv", "in*/${day}/"])
+def test_a_batch_reads_the_days_before_its_as_of(spark: SparkSession, tmp_path: Path, path: str) -> None:
+    place = path.replace("in*", "in1") + ("2020-02-02.csv" if path.endswith("/") else "")
+    files = {
+        place.replace("${day}", f"2026-10-0{day}").replace("*", "part-2020-02-02"): HEADER + sale(day, day)
+        for day in (1, 2, 3, 4)
+    }
+    assert days_read(spark, write(tmp_path, files, path=path)) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("there", "look_back", "missing"),
+    [
+        ((1,), 2, "2026-10-02.csv has not come"),  # the newest
+        ((), 1, "2026-10-02.csv has not come"),
+        ((4,), 3, "2026-10-02.csv has not come"),  # only what a later batch reads
+        ((1, 2), 3, None),  # the first file there is begins the history
+        ((2,), 3, None),
+    ],
+)
+def test_a_day_without_a_file_holds_the_batch(
+    spark: SparkSession, tmp_path: Path, there: tuple[int, ...], look_back: int, missing: str | None
+) -> None:
+    files = {f"sales/2026-10-0{day}.csv": HEADER + sale(day, day) for day in there}
+    config = write(tmp_path, files, look_back=look_back)
+    if missing is None:
+        assert days_read(spark, config) == list(there)
+    else:
+        with pytest.raises(HoldError, match=missing):
+            days_read(spark, config)
+
+
+def test_a_gap_within_the_look_back_holds_the_batch(spark: SparkSession, tmp_path: Path) -> None:
+    files = {f"sales/2026-09-{day}.csv": HEADER for day in (28, 29)}
+    files["sales/2026-09-30.csv"] = ""  # there, but nothing in it yet: not even a header
+    files |= {f"sales/2026-10-0{day}.csv": HEADER + sale(day, day) for day in (1, 2)}
+    with pytest.raises(HoldError, match=r"2026-09-30\.csv has not come; nothing was written"):
+        days_read(spark, write(tmp_path, files, look_back=4))
+
+
+def test_rows_are_expected_of_the_last_day_alone(spark: SparkSession, tmp_path: Path) -> None:
+    files = {"sales/2026-10-01.csv": HEADER + sale(1, 1) + sale(2, 1), "sales/2026-10-02.csv": HEADER + sale(3, 2)}
+    with pytest.raises(HoldError, match="1 rows have come, at least 2 are expected"):
+        batch(spark, tmp_path, files, rows=2)
+    assert not (tmp_path / "lake").exists()
+    files["sales/2026-10-02.csv"] += sale(4, 2)
+    assert batch(spark, tmp_path, files, rows=2).accepted == 4
+
+
+def test_the_first_batch_reads_the_history_and_the_next_what_came_since(spark: SparkSession, tmp_path: Path) -> None:
+    files = {f"sales/2026-09-{day}.csv": HEADER + sale(day, day).replace("2026-10", "2026-09") for day in (10, 20, 30)}
+    files |= {f"sales/2026-10-0{day}.csv": HEADER + sale(day, day) for day in (1, 2)}
+    first = batch(spark, tmp_path, files)
+    files["sales/2026-10-02.csv"] += sale(3, 2, loaded=3)  # the file of the 2nd grows after its batch
+    files["sales/2026-10-03.csv"] = HEADER + sale(4, 3)
+    then = batch(spark, tmp_path, files, as_of=datetime(2026, 10, 4))
+    again = batch(spark, tmp_path, files)  # the first is still the first; what the next took up stays there
+    assert [(row.rows_in, row.accepted, row.duplicate) for row in (first, then, again)] == [
+        (5, 5, 0),
+        (3, 2, 1),
+        (6, 5, 1),
+    ]
+    told = Lake(spark, str(tmp_path / "lake")).read("transactions").orderBy("event_time", "transaction_id")
+    assert [(row["transaction_id"], row["batch"]) for row in told.collect()] == [
+        ("t10", "2026-10-03"),
+        ("t20", "2026-10-03"),
+        ("t30", "2026-10-03"),
+        ("t1", "2026-10-03"),
+        ("t2", "2026-10-03"),
+        ("t3", "2026-10-04"),
+        ("t4", "2026-10-04"),
+    ]
+
+
+def test_looking_back_needs_days_in_the_path(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"look_back needs a path with a day in it, such as \"calls/\$\{day\}\.csv\""):
+        write(tmp_path, {}, path="sales")
+
+
+def test_a_daily_batch_needs_an_as_of(spark: SparkSession, tmp_path: Path) -> None:
+    config = write(tmp_path, {})
+    with pytest.raises(ConfigError, match="comes daily, so a batch of it needs an as-of"):
+        ingest(spark, Lake(spark, config.root), config, batch="b")

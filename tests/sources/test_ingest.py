@@ -1,0 +1,328 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from churn.config import Config, load
+from churn.sources.catalog.closures import CLOSURES
+from churn.sources.ingest import LedgerRow, ingest, validate, versions
+from churn.errors import BadInputError, ConfigError, HoldError
+from churn.storage import Lake
+
+CLOSURE = "customer_id string, event_time timestamp, known_time timestamp, kind string"
+AS_OF = datetime(2026, 1, 10)
+
+
+def day(number: int | None) -> datetime | None:
+    return None if number is None else datetime(2026, 1, number)
+
+
+def judged(
+    spark: SparkSession,
+    incoming: Sequence[tuple[str, int, int, str]],
+    others: Sequence[tuple[str, int, int, str, int | None, str]] | None,
+    *,
+    known_is_told: bool,
+    as_of: datetime | None = AS_OF,
+) -> list[tuple[object, ...]]:
+    """Customer, event day, known day, kind, superseded day, status, touched batch of each row."""
+    mine = [(who, day(event), day(known), kind) for who, event, known, kind in incoming]
+    frame = spark.createDataFrame(mine, CLOSURE).repartition(3)
+    theirs = None
+    if others is not None:
+        rows = [(who, day(event), day(known), kind, day(end), batch) for who, event, known, kind, end, batch in others]
+        theirs = spark.createDataFrame(rows, f"{CLOSURE}, superseded_at timestamp, batch string").repartition(2)
+    found = versions(frame, theirs, CLOSURES, known_is_told=known_is_told, as_of=as_of)
+    columns = [F.dayofmonth(name) for name in ("event_time", "known_time")]
+    shown = found.select("customer_id", *columns, "kind", F.dayofmonth("superseded_at"), "_status", "_touched")
+    return sorted((tuple(row) for row in shown.collect()), key=str)
+
+
+def test_rows_of_one_batch_become_versions(spark: SparkSession) -> None:
+    rows = [
+        ("twice", 1, 1, "voluntary"),
+        ("twice", 1, 1, "voluntary"),
+        # known again later, saying the same
+        ("again", 1, 1, "voluntary"),
+        ("again", 1, 3, "voluntary"),
+        # corrected, and corrected back
+        ("changed", 1, 1, "voluntary"),
+        ("changed", 1, 2, "involuntary"),
+        ("changed", 1, 3, "voluntary"),
+        # two contents known at one moment: neither is right, but what was known before stays
+        ("conflict", 1, 1, "voluntary"),
+        ("conflict", 1, 2, "voluntary"),
+        ("conflict", 1, 2, "involuntary"),
+    ]
+    assert judged(spark, rows, None, known_is_told=True) == [
+        ("again", 1, 1, "voluntary", None, "accepted", None),
+        ("again", 1, 3, "voluntary", None, "duplicate", None),
+        ("changed", 1, 1, "voluntary", 2, "accepted", None),
+        ("changed", 1, 2, "involuntary", 3, "accepted", None),
+        ("changed", 1, 3, "voluntary", None, "accepted", None),
+        ("conflict", 1, 1, "voluntary", None, "accepted", None),
+        ("conflict", 1, 2, "involuntary", None, "quarantined", None),
+        ("conflict", 1, 2, "voluntary", None, "quarantined", None),
+        ("twice", 1, 1, "voluntary", None, "accepted", None),
+        ("twice", 1, 1, "voluntary", None, "duplicate", None),
+    ]
+
+
+def test_rows_are_judged_beside_those_of_other_batches(spark: SparkSession) -> None:
+    others = [
+        ("again", 1, 1, "voluntary", None, "first"),
+        ("changed", 1, 1, "voluntary", None, "first"),
+        ("late", 1, 5, "voluntary", None, "first"),
+        ("between", 1, 1, "voluntary", 5, "first"),
+        ("between", 1, 5, "involuntary", None, "second"),
+        ("conflict", 1, 1, "voluntary", None, "first"),
+        # superseded by a row that this batch brought when it was run before, and no longer brings
+        ("withdrawn", 1, 1, "voluntary", 4, "first"),
+    ]
+    incoming = [
+        ("again", 1, 2, "voluntary"),
+        ("changed", 1, 2, "involuntary"),
+        ("late", 1, 2, "involuntary"),
+        ("between", 2, 3, "voluntary"),
+        ("conflict", 1, 1, "involuntary"),
+    ]
+    assert judged(spark, incoming, others, known_is_told=True) == [
+        ("again", 1, 1, "voluntary", None, None, None),
+        ("again", 1, 2, "voluntary", None, "duplicate", None),
+        ("between", 1, 1, "voluntary", 3, None, "first"),
+        ("between", 1, 5, "involuntary", None, None, None),
+        ("between", 2, 3, "voluntary", 5, "accepted", None),
+        ("changed", 1, 1, "voluntary", 2, None, "first"),
+        ("changed", 1, 2, "involuntary", None, "accepted", None),
+        ("conflict", 1, 1, "involuntary", None, "quarantined", None),
+        ("conflict", 1, 1, "voluntary", None, None, None),
+        ("late", 1, 2, "involuntary", 5, "accepted", None),
+        ("late", 1, 5, "voluntary", None, None, None),
+        ("withdrawn", 1, 1, "voluntary", None, None, "first"),
+    ]
+
+
+def test_where_known_time_is_not_told_a_correction_is_known_from_the_as_of_of_its_batch(spark: SparkSession) -> None:
+    others = [
+        ("again", 1, 1, "voluntary", None, "first"),
+        ("changed", 1, 1, "voluntary", None, "first"),
+        ("moved", 1, 1, "voluntary", None, "first"),
+        # corrected by a batch of a later as-of; this one is run again
+        ("rerun", 1, 20, "involuntary", None, "third"),
+    ]
+    incoming = [
+        ("again", 1, 1, "voluntary"),
+        ("changed", 1, 1, "involuntary"),
+        ("moved", 5, 5, "voluntary"),
+        ("rerun", 1, 1, "voluntary"),
+        # nothing orders two closures of one batch
+        ("conflict", 1, 1, "voluntary"),
+        ("conflict", 2, 2, "voluntary"),
+    ]
+    assert judged(spark, incoming, others, known_is_told=False) == [
+        ("again", 1, 1, "voluntary", None, None, None),
+        ("again", 1, 10, "voluntary", None, "duplicate", None),
+        ("changed", 1, 1, "voluntary", 10, None, "first"),
+        ("changed", 1, 10, "involuntary", None, "accepted", None),
+        ("conflict", 1, 1, "voluntary", None, "quarantined", None),
+        ("conflict", 2, 2, "voluntary", None, "quarantined", None),
+        ("moved", 1, 1, "voluntary", 10, None, "first"),
+        ("moved", 5, 10, "voluntary", None, "accepted", None),
+        ("rerun", 1, 1, "voluntary", 20, "accepted", None),
+        ("rerun", 1, 20, "involuntary", None, None, None),
+    ]
+
+
+def test_without_known_time_and_as_of_nothing_orders_two_batches(spark: SparkSession) -> None:
+    others = [("moved", 1, 1, "voluntary", None, "first")]
+    assert judged(spark, [("moved", 2, 2, "voluntary")], others, known_is_told=False, as_of=None) == [
+        ("moved", 1, 1, "voluntary", None, None, None),
+        ("moved", 2, 2, "voluntary", None, "quarantined", None),
+    ]
+
+
+Configured = Callable[[str], Config]
+
+
+@pytest.fixture
+def configured(tmp_path: Path) -> Configured:
+    """Write calls.csv, and a configuration of it with an optional known time; more settings may follow."""
+
+    def write(csv: str, more: str = "") -> Config:
+        (tmp_path / "calls.csv").write_text(csv)
+        (tmp_path / "churn.toml").write_text(
+            "[sources.calls]\npath = 'calls.csv'\n[sources.calls.columns]\ncall_id = 'id'\ncustomer_id = 'who'\n"
+            f"event_time = 'at'\n[sources.calls.reject]\ntest = \"who = 'test'\"\n{more}"
+        )
+        return load(tmp_path / "churn.toml")
+
+    return write  # type: ignore[return-value]
+
+
+def contents(lake: Lake) -> dict[str, list[tuple[object, ...]]]:
+    """All that a batch writes, sorted."""
+    tables = {"calls": ["call_id", "customer_id", "event_time", "known_time", "queue", "superseded_at", "batch"]}
+    tables |= {"quarantine": ["*"], "ledger": ["source", "batch", "rows_in", "accepted", "duplicate", "quarantined"]}
+    return {
+        name: sorted((tuple(row) for row in lake.read(name).select(*columns).collect()), key=str)
+        for name, columns in tables.items()
+    }
+
+
+FIRST = (
+    "id,who,at,known_time,queue\n"
+    "1,ann,2026-01-01,2026-01-01,sales\n"
+    "1,ann,2026-01-01,2026-01-02,sales\n"  # says the same a day later
+    "2,bob,2026-01-02,2026-01-02,sales\n"
+    "3,test,2026-01-02,2026-01-02,sales\n"  # rejected by its owner
+    "4,cy,2026-01-03,2026-01-02,sales\n"  # known before it happened
+    "5,dan,2026-01-03,2026-01-03,sales\n"  # contradicts the next
+    "5,dan,2026-01-03,2026-01-03,support\n"
+)
+SECOND = (
+    "id,who,at,known_time,queue\n"
+    "1,ann,2026-01-01,2026-01-05,support\n"  # a correction
+    "6,eve,2026-01-05,2026-01-05,sales\n"
+)
+
+
+def test_a_batch_lands_once_whatever_is_run_again(
+    spark: SparkSession, tmp_path: Path, configured: Configured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = Lake(spark, str(tmp_path / "lake"))
+
+    def run(batch: str, csv: str) -> list[LedgerRow]:
+        return ingest(spark, lake, configured(csv), batch=batch, as_of=AS_OF)
+
+    first = run("first", FIRST)
+    assert first == [
+        LedgerRow(
+            source="calls",
+            batch="first",
+            as_of=AS_OF.replace(tzinfo=UTC),
+            rows_in=7,
+            accepted=2,
+            duplicate=1,
+            quarantined=4,
+            rules={"conflicting_id": 2, "known_before_event": 1, "test": 1},
+            first_event=datetime(2026, 1, 1, tzinfo=UTC),
+            last_event=datetime(2026, 1, 2, tzinfo=UTC),
+        )
+    ]
+    after_first = contents(lake)
+    assert after_first == {
+        "calls": [
+            ("1", "ann", day(1), day(1), "sales", None, "first"),
+            ("2", "bob", day(2), day(2), "sales", None, "first"),
+        ],
+        "quarantine": [
+            ("calls", "first", ["conflicting_id"], raw("5", "dan", 3, 3, "sales")),
+            ("calls", "first", ["conflicting_id"], raw("5", "dan", 3, 3, "support")),
+            ("calls", "first", ["known_before_event"], raw("4", "cy", 3, 2, "sales")),
+            ("calls", "first", ["test"], raw("3", "test", 2, 2, "sales")),
+        ],
+        "ledger": [("calls", "first", 7, 2, 1, 4)],
+    }
+    assert run("first", FIRST) == first
+    assert contents(lake) == after_first
+
+    # The second batch is killed behind each of its commits, and run again.
+    commits: list[str] = []
+    for survived in (1, 2):
+        commits.clear()
+        with monkeypatch.context() as killed:
+            for name in ("replace", "merge"):
+                killed.setattr(Lake, name, killed_after(survived, commits, getattr(Lake, name)))
+            with pytest.raises(KeyboardInterrupt):
+                run("second", SECOND)
+        assert len(commits) == survived
+    assert [(row.accepted, row.duplicate, row.quarantined) for row in run("second", SECOND)] == [(2, 0, 0)]
+    after_second = contents(lake)
+    assert after_second["calls"] == [
+        ("1", "ann", day(1), day(1), "sales", day(5), "first"),
+        ("1", "ann", day(1), day(5), "support", None, "second"),
+        ("2", "bob", day(2), day(2), "sales", None, "first"),
+        ("6", "eve", day(5), day(5), "sales", None, "second"),
+    ]
+    assert after_second["quarantine"] == after_first["quarantine"]
+    assert after_second["ledger"] == [("calls", "first", 7, 2, 1, 4), ("calls", "second", 2, 2, 0, 0)]
+
+    # The first batch again finds itself as it was; a second batch that lost its correction takes it back.
+    assert run("first", FIRST) == first
+    assert contents(lake) == after_second
+    run("second", "id,who,at,known_time,queue\n6,eve,2026-01-05,2026-01-05,sales\n")
+    assert contents(lake)["calls"] == [*after_first["calls"], ("6", "eve", day(5), day(5), "sales", None, "second")]
+
+
+def raw(call: str, who: str, at: int, known: int, queue: str) -> str:
+    return f'{{"id":"{call}","who":"{who}","at":"2026-01-0{at}","known_time":"2026-01-0{known}","queue":"{queue}"}}'
+
+
+def killed_after(survived: int, commits: list[str], write: Callable[..., None]) -> Callable[..., None]:
+    def maybe(lake: Lake, df: object, name: str, *rest: object, **more: object) -> None:
+        if len(commits) == survived:
+            raise KeyboardInterrupt
+        write(lake, df, name, *rest, **more)
+        commits.append(name)
+
+    return maybe
+
+
+def test_what_is_expected_and_has_not_come_is_a_hold(
+    spark: SparkSession, tmp_path: Path, configured: Configured
+) -> None:
+    lake = Lake(spark, str(tmp_path / "lake"))
+    csv = "id,who,at\n1,ann,2026-01-07\n2,ann,2026-01-09 23:00:00\n3,ann,\n"
+
+    thin = configured(csv, "[sources.calls.expect]\nrows = 4\n")
+    with pytest.raises(HoldError, match="calls: 3 rows have come, at least 4 are expected; nothing was written"):
+        ingest(spark, lake, thin, batch="b", as_of=AS_OF)
+
+    gap = configured(csv, "[sources.calls.expect]\ndays = 3\n")
+    with pytest.raises(HoldError, match="calls: no rows on 2026-01-08; nothing was written"):
+        ingest(spark, lake, gap, batch="b", as_of=AS_OF)
+    assert validate(spark, gap, as_of=AS_OF)[0].problem is not None
+    with pytest.raises(ConfigError, match="days counts back from an as-of"):
+        ingest(spark, lake, gap, batch="b")
+
+    assert not lake.exists("calls")
+    assert not lake.exists("ledger")
+
+
+def test_too_many_broken_rows_are_refused_with_examples_unless_their_owner_named_them(
+    spark: SparkSession, tmp_path: Path, configured: Configured
+) -> None:
+    lake = Lake(spark, str(tmp_path / "lake"))
+    config = configured("id,who,at\n1,test,\n2,test,\n3,ann,2026-01-01\n4,ann,1/2/2026\n5,ann,2/2/2026\n")
+
+    assert [(row.accepted, row.quarantined) for row in ingest(spark, lake, config, batch="b")] == [(1, 4)]
+
+    config = configured("id,who,at\n3,ann,2026-01-01\n4,ann,1/2/2026\n5,ann,2/2/2026\n")
+    with pytest.raises(BadInputError) as error:
+        ingest(spark, lake, config, batch="b")
+    assert str(error.value) == (
+        "calls: 2 of 3 rows break the contract, more than max_quarantined = 0.5: event_time_unreadable 2 times, such as"
+        ' {"id":"4","who":"ann","at":"1/2/2026"}; nothing was written; fix churn.toml: [sources.calls.columns] or its'
+        " options, name rows to leave out in [sources.calls.reject], or raise max_quarantined"
+    )
+    assert [(row[2], row[3]) for row in contents(lake)["ledger"]] == [(5, 1)]
+
+
+def test_validate_writes_nothing_and_shows_examples(
+    spark: SparkSession, tmp_path: Path, configured: Configured
+) -> None:
+    [report] = validate(spark, configured(FIRST))
+
+    assert (report.row.rows_in, report.row.accepted, report.row.duplicate, report.row.quarantined) == (7, 2, 1, 4)
+    assert report.examples == {
+        "conflicting_id": (raw("5", "dan", 3, 3, "sales"), raw("5", "dan", 3, 3, "support")),
+        "known_before_event": (raw("4", "cy", 3, 2, "sales"),),
+        "test": (raw("3", "test", 2, 2, "sales"),),
+    }
+    assert report.problem is None  # 3 of 7 break the contract; the fourth is rejected by its owner
+    assert not (tmp_path / "lake").exists()

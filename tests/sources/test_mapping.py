@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from churn.config import Source
+from churn.sources.mapping import RULES, map_source
+from churn.storage import Lake
+
+CALL = {"call_id": "id", "customer_id": "who", "event_time": "at"}
+
+
+def calls(path: object, *, columns: Mapping[str, str] = CALL, **settings: object) -> Source:
+    whole = {"format": "csv", "columns": columns, "path": str(path), **settings}
+    return Source(name="calls", file=Path("churn.toml"), **whole)  # type: ignore[arg-type]
+
+
+def mapped(spark: SparkSession, source: Source, *columns: str) -> list[tuple[object, ...]]:
+    return sorted((tuple(row) for row in map_source(spark, source).rows.select(*columns).collect()), key=str)
+
+
+@pytest.mark.parametrize(
+    ("at", "instant", "rules"),
+    [
+        # Berlin is an hour ahead of UTC in winter, two in summer.
+        ("2024-01-15 12:00:00", datetime(2024, 1, 15, 11), []),
+        ("2024-07-15T12:00:00.25", datetime(2024, 7, 15, 10, 0, 0, 250000), []),
+        # an offset of its own wins over the zone
+        ("2024-01-15T12:00:00Z", datetime(2024, 1, 15, 12), []),
+        ("2024-01-15 12:00:00+05:30", datetime(2024, 1, 15, 6, 30), []),
+        # a date is its first instant
+        ("2024-01-15", datetime(2024, 1, 14, 23), []),
+        # 02:30 did not happen on this day; 03:00 did
+        ("2024-03-31 02:30:00", None, ["event_time_clock_gap"]),
+        ("2024-03-31 03:00:00", datetime(2024, 3, 31, 1), []),
+        # 02:30 happened twice, at 00:30 and 01:30 UTC: the later; 01:59 and 03:00 once
+        ("2024-10-27 02:30:00", datetime(2024, 10, 27, 1, 30), []),
+        ("2024-10-27 01:59:59", datetime(2024, 10, 26, 23, 59, 59), []),
+        ("2024-10-27 03:00:00", datetime(2024, 10, 27, 2), []),
+        ("15.01.2024", None, ["event_time_unreadable"]),
+        ("2024-01-32 12:00:00Z", None, ["event_time_unreadable"]),
+        ("", None, ["event_time_missing"]),
+    ],
+)
+def test_times(zoned: Mapping[str, tuple[object, object]], at: str, instant: datetime | None, rules: list[str]) -> None:
+    assert zoned[at] == (instant, rules)
+
+
+@pytest.fixture(scope="module")
+def zoned(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[object, object]]:
+    """Every time of the table above, read as Berlin's in one go."""
+    [times] = [mark.args[1] for mark in test_times.pytestmark]  # type: ignore[attr-defined]
+    path = tmp_path_factory.mktemp("times") / "calls.csv"
+    path.write_text("id,who,at\n" + "".join(f"{row[0] or 'none'},a,{row[0]}\n" for row in times))
+    rows = mapped(spark, calls(path, zone="Europe/Berlin"), "call_id", "event_time", RULES)
+    return {"" if row[0] == "none" else str(row[0]): row[1:] for row in rows}  # type: ignore[misc]
+
+
+def test_a_date_is_its_first_instant_where_the_clock_skips_midnight(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "calls.csv").write_text("id,who,at\n1,a,2018-11-04\n2,a,2018-11-04 00:30:00\n")
+    rows = mapped(
+        spark, calls(tmp_path / "calls.csv", zone="America/Sao_Paulo"), "call_id", "event_time", "known_time", RULES
+    )
+    assert rows == [
+        ("1", datetime(2018, 11, 4, 3), datetime(2018, 11, 4, 3), []),
+        ("2", None, None, ["event_time_clock_gap"]),
+    ]
+
+
+def test_files_with_other_headers_fill_the_right_columns(spark: SparkSession, tmp_path: Path) -> None:
+    """In one folder: another order, a column less, a BOM, an odd name, a compressed, an empty and a hidden file."""
+    (tmp_path / "1.csv").write_text("id,who,at,wait_seconds\n1,ann,2024-01-01,5\n")
+    (tmp_path / "2.csv").write_text("\ufeffwait_seconds,at,who,id\n6,2024-01-02,bob,2\n", encoding="utf-8")
+    (tmp_path / "3 [new] {x}.csv.gz").write_bytes(gzip.compress(b"at,id,who\n2024-01-03,3,cy\n"))
+    (tmp_path / "4.csv").touch()
+    (tmp_path / "_SUCCESS").touch()
+
+    rows = mapped(spark, calls(tmp_path), "call_id", "customer_id", "event_time", "wait_seconds", RULES)
+
+    assert rows == [
+        ("1", "ann", datetime(2024, 1, 1), 5, []),
+        ("2", "bob", datetime(2024, 1, 2), 6, []),
+        ("3", "cy", datetime(2024, 1, 3), None, []),
+    ]
+    assert mapped(spark, calls(tmp_path / "[12].csv"), "call_id") == [("1",), ("2",)]
+
+
+def test_options_of_the_file_are_those_of_sparks_reader(spark: SparkSession, tmp_path: Path) -> None:
+    path = tmp_path / "calls.csv"
+    path.write_bytes("id;who;at\n1;'zoë; the 2nd';2024-01-01\n".encode("latin-1"))
+    options = {"sep": ";", "quote": "'", "encoding": "ISO-8859-1"}
+    assert mapped(spark, calls(path, options=options), "call_id", "customer_id") == [("1", "zoë; the 2nd")]
+
+    path.write_text("1,ann,2024-01-01\n")
+    columns = {"call_id": "_c0", "customer_id": "_c1", "event_time": "_c2"}
+    bare = calls(path, columns=columns, options={"header": "false"})
+    assert mapped(spark, bare, "call_id", "customer_id") == [("1", "ann")]
+
+
+def test_expressions_types_and_text(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "calls.csv").write_text(
+        "call id,who,at,secs,ok,csat\n"
+        # blanks around text go, empty text is null, the rest of Unicode stays
+        '" 1\t",\u00a0zoë 🦉\u3000,2024-01-01,61, TRUE ,\n',
+        encoding="utf-8",
+    )
+    columns = {
+        "call_id": "`call id`",
+        "customer_id": "who",
+        "event_time": "at",
+        "known_time": "timestampadd(SECOND, secs, cast(at as timestamp_ntz))",
+        "talk_seconds": "secs / 2",  # 30.5 is no whole number of seconds, and is not made one
+        "wait_seconds": "secs * 2.0",
+        "resolved": "ok",
+        "queue": "'sales'",
+    }
+    names = ("call_id", "customer_id", "known_time", "talk_seconds", "wait_seconds", "resolved", "queue", "csat", RULES)
+
+    rows = mapped(spark, calls(tmp_path / "calls.csv", columns=columns, zone="Europe/Berlin"), *names)
+
+    known = datetime(2023, 12, 31, 23, 1, 1)
+    assert rows == [("1", "zoë 🦉", known, None, 122, True, "sales", None, ["talk_seconds_unreadable"])]
+
+
+def test_json_is_text_too_and_a_broken_line_is_kept(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "calls.json").write_text(
+        '{"id": 1, "who": {"name": "ann"}, "at": "2024-01-01 08:00:00Z"}\n{"id": 2, "who\n'
+        '{"at": "2024-01-02", "id": "3", "late": 1}\n'
+    )
+    source = calls(tmp_path / "calls.json", format="json", columns={**CALL, "customer_id": "who.name"})
+
+    assert mapped(spark, source, "call_id", "customer_id", RULES, "_raw") == [
+        ("1", "ann", [], None),
+        ("3", None, ["customer_id_missing"], '{"at":"2024-01-02","id":"3","late":"1","who":null}'),
+        (None, None, ["malformed_row"], '{"line":"{\\"id\\": 2, \\"who"}'),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "delta"])
+def test_typed_sources_keep_their_types(spark: SparkSession, tmp_path: Path, kind: str) -> None:
+    row = (
+        1,
+        "ann",
+        datetime(2024, 7, 1, 12, tzinfo=UTC),
+        datetime(2024, 7, 1, 14, 5),
+        date(2024, 8, 1),
+        Decimal("9.5"),
+    )
+    schema = "id bigint, who string, at timestamp, loaded timestamp_ntz, ends date, fee decimal(6,2)"
+    df = spark.createDataFrame([row], schema)
+    df.write.format(kind).save(str(tmp_path / "customers"))
+    source = Source(
+        name="customers",
+        file=Path("churn.toml"),
+        format=kind,
+        path=str(tmp_path / "customers"),
+        zone="Europe/Berlin",
+        columns={
+            "customer_id": "id",
+            "event_time": "at",  # an instant: the zone does not touch it
+            "known_time": "loaded",  # without a zone: Berlin's
+            "contract_ends_on": "ends",
+            "opened_at": "ends",
+            "monthly_fee": "fee",
+        },
+    )
+
+    names = ("customer_id", "event_time", "known_time", "contract_ends_on", "opened_at", "monthly_fee", RULES)
+    assert mapped(spark, source, *names) == [
+        (
+            "1",
+            datetime(2024, 7, 1, 12),
+            datetime(2024, 7, 1, 12, 5),
+            date(2024, 8, 1),
+            datetime(2024, 7, 31, 22),
+            Decimal("9.5000"),
+            [],
+        )
+    ]
+
+
+def test_a_table_of_the_lake_can_be_a_source(spark: SparkSession, tmp_path: Path) -> None:
+    lake = Lake(spark, str(tmp_path))
+    lake.replace(spark.createDataFrame([("1", "ann", "2024-01-01")], "id string, who string, at string"), "raw", {})
+    assert mapped(spark, calls(lake.path("raw"), format="delta"), "call_id") == [("1",)]
