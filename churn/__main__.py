@@ -1,5 +1,7 @@
 """`python -m churn` is the `churn` command."""
 
+import sys
+
 from churn.cli import main
 
-main()
+sys.exit(main())

@@ -145,8 +145,8 @@ class Arrivals(Frozen):
 class Stream(Frozen):
     """`[stream]`: how transactions are scored as they arrive.
 
-    `lateness_minutes` is how long after a later one a transaction may come and still be told of in full. `servers` are
-    Kafka's; alerts go to the folder or the topic `alerts` beside their table. `files` and `rows` bound what one
+    `lateness_minutes` is how long after a later one a transaction may arrive and still have all its features. `servers`
+    are Kafka's; alerts go to the folder or the topic `alerts` beside their table. `files` and `rows` bound what one
     micro-batch takes of each source: files of a folder, messages of a topic. `buckets` of keys are worked on side by
     side; like the features, they are fixed as long as the checkpoint lives.
     """

@@ -1,6 +1,6 @@
-"""How declarations are found: every file of a catalogue, the library's own and a company's, without a list of them.
+"""How declarations are found: a file each, in the library's catalogues and in a company's, without a list of them.
 
-A company's catalogue is a folder with `sources/`, `features/` and `labels/`; [catalog] in churn.toml names it.
+A company's catalogue is a folder with `sources/`, `features/` and `labels/`; `catalog` in churn.toml names it.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
+from inspect import isabstract
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any, Generic, TypeVar
+
+from pyspark.cloudpickle import register_pickle_by_value
 
 from churn.errors import BadInputError, ConfigError, nearest
 
@@ -27,52 +30,50 @@ def modules(package: str, path: Iterable[str]) -> Iterator[ModuleType]:
 
 def load_file(file: Path, name: str) -> ModuleType:
     """A Python file as a module of this name, run anew. Raises BadInputError where it cannot be run."""
-    found = importlib.util.spec_from_file_location(name, file)
-    if found is None or found.loader is None:
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
         raise BadInputError(f"{file} is not a Python file")
-    module = importlib.util.module_from_spec(found)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # annotations of its classes are resolved there
     try:
-        found.loader.exec_module(module)
-    except BadInputError:
-        raise
-    except Exception as error:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[name]
+        if isinstance(error, BadInputError) or not isinstance(error, Exception):
+            raise
         raise BadInputError(f"{file} cannot be run: {type(error).__name__}: {error}") from error
+    register_pickle_by_value(module)  # type: ignore[no-untyped-call]  # Spark's workers cannot import it
     return module
 
 
 def load_folder(folder: Path) -> list[ModuleType]:
     """The Python files of a folder, each run once in a process, in the order of their names."""
-    found = []
-    for file in sorted(folder.glob("*.py")):
-        name = f"churn_catalog.{file.resolve()}"
-        if name not in sys.modules:
-            sys.modules[name] = load_file(file, file.stem)
-        found.append(sys.modules[name])
-    return found
+    names = {f"churn_catalog{folder.resolve()}.{file.stem}": file for file in sorted(folder.glob("*.py"))}
+    return [sys.modules.get(name) or load_file(file, name) for name, file in names.items()]
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """Declarations by name, a file each. Two of one name, or a file without one, raise ConfigError."""
+    """Declarations by name, a file each. `kind` is what they are called in messages."""
 
-    def __init__(self, what: str, is_one: Callable[[Any], bool]) -> None:
-        self._what, self._is_one = what, is_one
-        self._found: dict[str, T] = {}
+    def __init__(self, kind: str, is_declaration: Callable[[Any], bool]) -> None:
+        self._kind, self._is_declaration = kind, is_declaration
+        self._declared: dict[str, T] = {}
         self._files: dict[str, str] = {}
 
     def __getitem__(self, name: str) -> T:
-        return self._found[name]
+        return self._declared[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
+        return iter(self._declared)
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._declared)
 
-    def named(self, name: str, where: str) -> T:
-        """The declaration of this name. Raises ConfigError, which begins with `where`, and names the nearest."""
-        if name not in self._found:
-            raise ConfigError(f"{where}: no {self._what} {name!r}{nearest(name, self._found)}")
-        return self._found[name]
+    def named(self, name: str, setting: str) -> T:
+        """The declaration of this name. Raises ConfigError about `setting` with the nearest name."""
+        if name not in self._declared:
+            raise ConfigError(f"{setting}: no {self._kind} {name!r}{nearest(name, self._declared)}")
+        return self._declared[name]
 
     def discover(self, package: str, path: Iterable[str]) -> None:
         """Register what every module of a package declares."""
@@ -80,19 +81,22 @@ class Registry(Mapping[str, T], Generic[T]):
             self.register(module)
 
     def register(self, module: ModuleType) -> None:
-        """Register what a module declares; what it only imports is not its own."""
-        file = str(module.__file__)
-        own = [value for value in vars(module).values() if self._is_one(value) and self._is_own(value, file)]
-        if not own:
-            raise ConfigError(f"{file} declares no {self._what}; see docs/add-a-{self._what}.md")
-        for one in own:
-            taken = self._files.setdefault(one.name, file)
-            if taken != file:
-                raise ConfigError(f"two {self._what}s are named {one.name!r}, in {taken} and in {file}; rename one")
-            self._found[one.name] = one
+        """Register what a module declares; what it imports is not its own.
 
-    def _is_own(self, value: Any, file: str) -> bool:
-        of = sys.modules.get(value.__module__) if isinstance(value, type) else None
-        if of is not None and of.__file__ != file:
-            return False
-        return all(value is not one or self._files[name] == file for name, one in self._found.items())
+        Raises ConfigError where it declares nothing, or a name that another file has.
+        """
+        file = str(module.__file__)
+        own = [value for value in vars(module).values() if self._is_declaration(value) and self._is_own(value, module)]
+        if not own:
+            raise ConfigError(f"{file} declares no {self._kind}; see docs/add-a-{self._kind}.md")
+        for value in own:
+            taken = self._files.setdefault(value.name, file)
+            if taken != file:
+                raise ConfigError(f"two {self._kind}s are named {value.name!r}, in {taken} and in {file}; rename one")
+            self._declared[value.name] = value
+
+    def _is_own(self, value: Any, module: ModuleType) -> bool:
+        """A class is its module's, if it is not abstract; another value that of the first file that had it."""
+        if isinstance(value, type):
+            return value.__module__ == module.__name__ and not isabstract(value)
+        return self._files.get(value.name) == str(module.__file__) or value is not self._declared.get(value.name)

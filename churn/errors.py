@@ -1,4 +1,4 @@
-"""The errors a user can meet, and the exit code that each becomes."""
+"""The errors that this library explains to its user, and the exit code of each."""
 
 from __future__ import annotations
 
@@ -7,51 +7,51 @@ from difflib import get_close_matches
 
 
 class ChurnError(Exception):
-    """Something this library can explain: one message, no stack trace. Exit code 1."""
+    """An error that this library explains: one message, no stack trace. Exit code 1."""
 
     exit_code = 1
-    word = "error"
-    """What stands before the message on a terminal."""
+    label = "error"
+    """Printed before the message."""
 
 
 class BadInputError(ChurnError):
-    """Input or configuration that must be changed by its owner. Exit code 2."""
+    """Input or configuration that its owner must change. Exit code 2."""
 
     exit_code = 2
 
 
 class ConfigError(BadInputError):
-    """A setting that cannot be right: the message names the file, the key and the nearest known one."""
+    """A wrong setting; the message names the file, the key and the nearest known one."""
 
 
 class ContractError(BadInputError):
-    """Data that does not have the columns or types its contract promises."""
+    """Data without the columns or types that their contract requires."""
 
 
 class LeakageError(BadInputError):
-    """A model was about to learn from what it could not have known; the message says what to change."""
+    """A model would learn from what is known only later; the message says what to change."""
 
 
 class HoldError(ChurnError):
-    """Data that should be there is not there yet. Nothing was written; try again later. Exit code 3."""
+    """Data that should have arrived are missing. Nothing was written; try again later. Exit code 3."""
 
     exit_code = 3
-    word = "hold"
+    label = "hold"
 
 
 class LimitError(ChurnError):
-    """What a model sees, or how it did, is beyond a limit; everything that was found has been written. Exit code 1."""
+    """A monitoring run exceeded a limit; all its results have been written. Exit code 1."""
 
 
 class NothingToDoError(ChurnError):
-    """What was asked for is not due; nothing is wrong, and nothing was written. Exit code 4."""
+    """The work is not due; nothing is wrong, and nothing was written. Exit code 4."""
 
     exit_code = 4
-    word = "nothing to do"
+    label = "nothing to do"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint to put behind an unknown name.
+    """A hint to append to a message about an unknown name.
 
     >>> nearest("call", ["calls", "spending"])
     "; did you mean 'calls'?"

@@ -1,75 +1,76 @@
-"""What every script in jobs/ shares: its session, and the exit code that says how it ended."""
+"""What every script in jobs/ shares: its configuration, its session and tables, and its exit code."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-import click
 import typer
 from pyspark.sql import SparkSession
 
 from churn.config import Config, load
 from churn.dataset.examples import check_sources
-from churn.errors import BadInputError, ChurnError
+from churn.errors import BadInputError
 from churn.loading import load_catalog, load_spec, with_settings
 from churn.model_spec import ModelSpec, Sources
-from churn.runtime.processes import guard
-from churn.runtime.session import session, stop
+from churn.options import exit_code
+from churn.runtime.session import scoped_session
 from churn.sources.accepted import accepted
 from churn.storage import Lake
 
 
-def settings(config: Path, model: Path) -> tuple[Config, ModelSpec]:
-    """churn.toml and the model with its settings, all checked without Spark; the company's catalogue is loaded."""
-    loaded = company(config)
-    spec = load_spec(model)
-    return loaded, with_settings(spec, loaded.models.get(spec.name, {}), file=loaded.path)
+def load_company(file: Path) -> Config:
+    """churn.toml, checked; its own catalogue of sources, features and labels is loaded."""
+    config = load(file)
+    if config.catalog:
+        load_catalog(config.catalog)
+    return config
 
 
-def company(config: Path) -> Config:
-    """churn.toml, and the company's own catalogue loaded."""
-    loaded = load(config)
-    if loaded.catalog:
-        load_catalog(loaded.catalog)
-    return loaded
+def load_model_spec(file: Path, config: Config) -> ModelSpec:
+    """The model of a file with the company's settings for it, checked."""
+    spec = load_spec(file)
+    return with_settings(spec, config.models.get(spec.name, {}), file=config.path)
 
 
 @dataclass
 class Job:
-    """A job under way; Spark starts when it is first needed. A session that was there before is left as it was."""
+    """A run of a job, as a context manager. Its attributes are loaded at first use: a job without Spark starts none.
+
+    A session that was running before is used, and stays; one that the job starts is stopped at its end.
+    """
 
     name: str
     config_file: Path
     model_file: Path | None = None
     summary: Path | None = None
-    _is_shared: bool = field(default=False, init=False)
+    _resources: ExitStack = field(default_factory=ExitStack, init=False)
 
     def __enter__(self) -> Job:
-        self._is_shared = SparkSession.getActiveSession() is not None
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if "spark" in self.__dict__ and not self._is_shared:
-            stop(self.spark)
+    def __exit__(self, *exc_info: Any) -> None:
+        self._resources.__exit__(*exc_info)
 
     @cached_property
     def config(self) -> Config:
-        return company(self.config_file)
+        return load_company(self.config_file)
 
     @cached_property
     def spec(self) -> ModelSpec:
         assert self.model_file
-        spec = load_spec(self.model_file)
-        return with_settings(spec, self.config.models.get(spec.name, {}), file=self.config.path)
+        return load_model_spec(self.model_file, self.config)
 
     @cached_property
     def spark(self) -> SparkSession:
-        return session(f"churn {self.name}", conf=self.config.spark, lean=self.config.is_small)
+        session = scoped_session(f"churn {self.name}", conf=self.config.spark, lean=self.config.is_small)
+        return self._resources.enter_context(session)
 
     @cached_property
     def lake(self) -> Lake:
@@ -78,18 +79,18 @@ class Job:
     @cached_property
     def sources(self) -> Sources:
         """The accepted tables. Raises BadInputError where the model's label or cohort needs one that is missing."""
-        found = accepted(self.lake)
-        check_sources(self.spec, found)
-        return found
+        tables = accepted(self.lake)
+        check_sources(self.spec, tables)
+        return tables
 
-    def summarise(self, **found: object) -> None:
-        """Add what was found to the summary that `churn run` prints in the end."""
+    def summarise(self, **results: object) -> None:
+        """Add results to the summary that `churn run` prints at its end."""
         if self.summary:
             before = json.loads(self.summary.read_text("utf-8")) if self.summary.exists() else {}
-            self.summary.write_text(json.dumps(before | found, default=str), "utf-8")
+            self.summary.write_text(json.dumps(before | results, default=str), "utf-8")
 
     def write_report(self, name: str, html: str) -> str:
-        """A report beside churn.toml, in `reports`; its path."""
+        """Write a report into the folder `reports` beside churn.toml; its path."""
         file = self.config.path.parent / "reports" / name
         file.parent.mkdir(exist_ok=True)
         file.write_text(html, "utf-8")
@@ -97,36 +98,26 @@ class Job:
 
 
 def require_folder(file: Path) -> None:
-    """Raises BadInputError where a file could not be written in the end."""
+    """Raises BadInputError where the folder of a file to be written is missing."""
     folder = file.absolute().parent
     if not folder.is_dir():
         raise BadInputError(f"no folder {folder} to write {file.name} in; create it, or name another")
 
 
 def job_main(step: Callable[..., None]) -> Callable[[Sequence[str] | None], int]:
-    """The `main` of a script in jobs/: from the options that its step declares to an exit code.
+    """The `main` of a script in jobs/, from the command line that its step declares to an exit code (`exit_code`).
 
-    0 done, 1 failed, 2 bad input or configuration, 3 hold, 4 nothing to do. An explained error prints one message.
+    The module's docstring is its help.
     """
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app = typer.Typer(add_completion=False)
     app.command(help=sys.modules[step.__module__].__doc__)(step)
-    command = typer.main.get_command(app)
 
     def main(argv: Sequence[str] | None = None) -> int:
-        with guard():
-            try:
-                code = command.main(list(sys.argv[1:] if argv is None else argv), standalone_mode=False)
-            except ChurnError as error:
-                print(f"{error.word}: {error}", file=sys.stderr, flush=True)
-                return error.exit_code
-            except click.ClickException as error:
-                error.show()
-                return error.exit_code
-        return int(code or 0)
+        return exit_code(app, sys.argv[1:] if argv is None else argv)
 
     return main
 
 
 def progress(text: str) -> None:
-    """A line of progress on the terminal."""
+    """Print a line of progress."""
     print(text, flush=True)

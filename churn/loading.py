@@ -1,4 +1,4 @@
-"""What is loaded from files by path: model files, and a company's own catalogue of sources, features and labels."""
+"""Load files by path: a model, and a company's own catalogue of sources, features and labels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from churn.discovery import load_file, load_folder
 from churn.errors import BadInputError, ConfigError, nearest
-from churn.features.declarations import check_derived, forget
+from churn.features.declarations import check_derived, features, forget
 from churn.labels import LABELS
 from churn.model_spec import Alerts, Label, ModelSpec
 from churn.sources import CONTRACTS
@@ -16,14 +16,18 @@ from churn.validation import Frozen, validated
 
 
 def load_catalog(folder: Path) -> None:
-    """Add the files in `sources/`, `features/` and `labels/` of a folder to the library's own, once in a process.
+    """Add what the files in `sources/`, `features/` and `labels/` of a folder declare to the library's own.
 
-    Raises ConfigError where a file declares nothing, or a name that is taken; BadInputError where it cannot be run.
+    A file is run once in a process. Raises ConfigError where it declares nothing, or a source or label whose name is
+    taken; BadInputError where it cannot be run, or a feature has a name that is taken.
     """
     for module in load_folder(folder / "sources"):
         CONTRACTS.register(module)
-    if load_folder(folder / "features"):
-        check_derived()
+    for module in load_folder(folder / "features"):
+        family = module.__name__.rpartition(".")[2]
+        if not any(feature.family == family for feature in features()):
+            raise ConfigError(f"{module.__file__} declares no feature; see docs/add-a-feature.md")
+    check_derived()
     for module in load_folder(folder / "labels"):
         LABELS.register(module)
 
@@ -47,7 +51,7 @@ def load_spec(path: str | Path) -> ModelSpec:
 
 
 def with_settings(spec: ModelSpec, values: Mapping[str, Any], *, file: Path) -> ModelSpec:
-    """The same model with a company's settings, [model.<name>] and its parts. Raises ConfigError with all that is
+    """The model with a company's settings, [model.<name>] and its parts. Raises one ConfigError with all that is
     wrong."""
     parts = [name for name in type(spec).model_fields if isinstance(getattr(spec, name), Frozen) or name == "alerts"]
     changed: dict[str, Any] = {}

@@ -13,8 +13,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import Field, model_validator
-from pyspark.ml.functions import vector_to_array
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -28,15 +27,26 @@ Entity = Literal["customer", "transaction"]
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 
+
+def _not_empty(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise ValueError("is empty, want at least one name")
+    return names
+
+
+Names = Annotated[tuple[str, ...], AfterValidator(_not_empty)]
+
 KEYS: Final[Mapping[Entity, tuple[str, ...]]] = MappingProxyType(
     {"customer": ("customer_id", "as_of"), "transaction": ("transaction_id", "customer_id", "as_of")}
 )
 """The columns that identify a row of a model; `as_of` is a customer's midnight, or the day of a transaction."""
+DECLARATION: Final = ConfigDict(strict=True)
+"""How the fields of gates and limits are validated, which are pydantic dataclasses."""
 
 
 class LabelWindow(Frozen):
-    """The label window of an as-of: `[as_of + lead, as_of + lead + horizon)`. `maturity` is how many days after its end
-    labels may still change."""
+    """The label window of an as-of: `[as_of + lead, as_of + lead + horizon)`, in days. `maturity` is for how many days
+    after its end labels may still change."""
 
     lead: NotNegative = 7
     horizon: Positive = 30
@@ -62,10 +72,10 @@ class LabelWindow(Frozen):
 
     def check_matured(self, as_ofs: Sequence[datetime], known_until: datetime) -> None:
         """Raises LeakageError where a label window is cut by `known_until`: its 0s and 1s are not facts yet."""
-        early = [as_of for as_of in as_ofs if self.matured_at(as_of) > known_until]
-        if early:
+        newest = max(as_ofs)
+        if self.matured_at(newest) > known_until:
             raise LeakageError(
-                f"labels of as-of {max(early):%Y-%m-%d} are complete on {self.matured_at(max(early)):%Y-%m-%d} (lead "
+                f"labels of as-of {newest:%Y-%m-%d} are complete on {self.matured_at(newest):%Y-%m-%d} (lead "
                 f"{self.lead} + horizon {self.horizon} + maturity {self.maturity} days), but rows are known only until "
                 f"{known_until:%Y-%m-%d %H:%M}; use as-ofs until {known_until - self.matures_after:%Y-%m-%d}, or a "
                 "shorter horizon"
@@ -75,8 +85,8 @@ class LabelWindow(Frozen):
 class Label(Frozen, ABC):
     """What is predicted: a file in `labels/`, or in the folder `labels` of a company's own catalogue.
 
-    Its fields are the settings of the label. `entity` says for whom it speaks, `sources` which accepted tables it is
-    computed from, `complete_by` which of them say by their newest report until when labels are known.
+    Its fields are the settings of the label. `entity` is what a row of it is, `sources` the accepted tables it is
+    computed from, `complete_by` those of them whose newest row shows that labels are known until then.
     """
 
     name: ClassVar[str]
@@ -88,7 +98,7 @@ class Label(Frozen, ABC):
     @property
     @abstractmethod
     def outcome(self) -> str:
-        """What is predicted, in words that end the sentence "the chance that a customer (a transaction) ..."."""
+        """What is predicted; ends the sentence "the chance that a customer (a transaction) ..."."""
 
     @abstractmethod
     def compute(self, rows: DataFrame, sources: Sources, window: LabelWindow) -> DataFrame:
@@ -110,14 +120,13 @@ class Candidate(ABC):
 
     @property
     def blends(self) -> tuple[str, ...]:
-        """The other candidates whose margins it adds up; none = it is fitted itself."""
+        """The other candidates whose margins it adds up; empty = it is fitted itself."""
         return ()
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a gate or a limit found: what was wanted, what was seen, and whether that will do. Sentences without a full
-    stop."""
+    """Whether a gate or a limit passed: `wanted` and `seen` say why, without a full stop."""
 
     name: str
     passed: bool
@@ -126,32 +135,32 @@ class Verdict:
 
 
 class Gate(ABC):
-    """A demand on a challenger (churn.evaluation.gates): a frozen declaration that a model file may list."""
+    """A condition for promoting a challenger (churn.evaluation.gates), a frozen declaration in a model file."""
 
     @abstractmethod
     def check(self, evidence: Any) -> Verdict:
-        """What the evidence of an evaluation (churn.evaluation.gates.Evidence) says."""
+        """The verdict by the evidence of an evaluation (churn.evaluation.gates.Evidence)."""
 
 
 class Limit(ABC):
-    """A bound on what a model in use may see or do (churn.monitoring.limits): likewise declared and listed."""
+    """A bound on the inputs, scores or outcomes of a model in use (churn.monitoring.limits), likewise declared."""
 
     @abstractmethod
     def check(self, evidence: Any) -> Verdict:
-        """What the evidence of a monitoring run (churn.monitoring.limits.Evidence) says."""
+        """The verdict by the evidence of a monitoring run (churn.monitoring.limits.Evidence)."""
 
 
 class Cohort(Frozen):
-    """Which customers belong at an as-of: those with an open account, or those active in the days before it."""
+    """Which customers are scored at an as-of: those with an open account, or those active in the days before it."""
 
     kind: Literal["open", "active"] = "open"
     active_days: Positive = 180
-    activity: tuple[str, ...] = ("purchase",)
+    activity: Names = ("purchase",)
     """The kinds of transactions that show that a customer is active."""
 
     @property
     def population(self) -> str:
-        """In words."""
+        """For whom the model speaks, in words."""
         if self.kind == "open":
             return "customers with an open account"
         return f"customers with a {' or '.join(self.activity)} in the last {self.active_days} days"
@@ -160,11 +169,11 @@ class Cohort(Frozen):
 class FeatureSet(Frozen):
     """Which features a model reads. Those of a source that is missing are left out, and named in the report."""
 
-    include: tuple[str, ...] = ("calls", "spending", "account", "crossover")
+    include: Names = ("calls", "spending", "account", "crossover")
     """Families or single features."""
     exclude: tuple[str, ...] = ()
     windows: tuple[Positive, ...] = (30, 90, 180)
-    """Of every feature that has several, in days; empty = each feature's own."""
+    """In days, of every feature that has several windows; empty = each feature's own."""
 
 
 class Schedule(Frozen):
@@ -175,14 +184,15 @@ class Schedule(Frozen):
     history: NotNegative = 90
     """Days of data that must precede the first as-of."""
     max_as_ofs: Positive = 24
-    """The most as-ofs to learn from, newest first."""
+    """The most as-ofs to learn from; the newest are taken."""
     calibrate_as_ofs: Positive = 3
     test_as_ofs: Positive = 3
     test_every: Positive = 30
+    """Days between test as-ofs."""
     stale_after: NotNegative = 35
-    """Days that as-of may lie after the last row known, before scoring on it is refused."""
+    """Days that as-of may lie after the last row known; beyond, a run is refused."""
     retrain_after: Positive = 50
-    """Positives that must have matured at new as-ofs before training again is worth it."""
+    """Positives that must have matured at new as-ofs for a retraining."""
     split: str = "time"
 
     @model_validator(mode="after")
@@ -203,15 +213,15 @@ class Training(Frozen):
     """How candidates are fitted."""
 
     negatives_per_positive: NotNegative = 0
-    """Negatives to each positive that candidates are trained on, sampled by id; 0 = all. The prior is corrected."""
+    """Negatives per positive that candidates are trained on, sampled by id; 0 = all. The prior is corrected."""
     trial_rows: Positive = 200_000
-    """The most rows, sampled by id, that candidates are trained on to choose between them, and tried on for each later
-    slice; the chosen one is fitted on all."""
+    """The most rows of a slice, sampled by id, that candidates are trained and tried on to choose between them; the
+    chosen one is fitted on all."""
     one_task_mib: NotNegative = 1024
     """Up to so many MiB of feature values, 4 bytes each, a candidate is fitted by scikit-learn in one task, which takes
     some eight times as much memory; beyond, by MLlib on all executors."""
     refit: bool = True
-    """Fit the chosen candidate again on every matured as-of; the choice keeps its gap either way."""
+    """Fit the chosen candidate again on every matured as-of. Candidates are chosen with a gap in time either way."""
     seed: int = 17
 
 
@@ -222,36 +232,38 @@ class EvaluationSettings(Frozen):
     period_days: Positive = 1
     """How many days of transactions are evaluated together."""
     blocked_card_days: NotNegative = 0
-    """Customers with a fraud of so many days before the period, known at the day's start, are left out: their card is
+    """Customers with a fraud in so many days before the period, known at the day's start, are left out: their card is
     blocked."""
 
 
 class Alerts(Frozen):
-    """Which of the rows scored for a day are to be looked at by people."""
+    """Which of the rows scored for a day people are to review."""
 
     alert_budget: NotNegative = 100
-    """How many rows of the highest scores a day can be handled."""
+    """How many rows a day can be reviewed: those of the highest scores."""
     random_audit: NotNegative = 5
     """How many more a day are drawn at random, so that labels do not come from alerts alone."""
     threshold_days: Positive = 7
-    """In a stream: the scored days before, from which it learns what score uses up the budget."""
+    """In a stream: from how many scored days before it takes the score above which the budget is used up."""
 
 
 class Monitoring(Frozen):
     """What a monitoring run compares."""
 
     window_days: Positive = 28
-    """Of transactions: how many days up to as-of are compared together, as days of a week and of a month differ."""
+    """Of transactions: how many days up to as-of are compared together, since days of a week and of a month differ."""
 
 
 class ModelSpec(Frozen):
-    """A model: what it predicts (`label`, `window`), for whom (`cohort`), from what (`features`), when (`schedule`), how
-    it is chosen and held to its promise. `baseline` is the one feature to beat: the higher, the likelier.
+    """A model: what it predicts (`label`, `window`), for whom (`cohort`), from what (`features`), when (`schedule`)
+    and how it is trained, evaluated and monitored.
 
-    Raises ConfigError where a candidate blends one that is not there, LeakageError for a split that is not in time.
+    `baseline` is the feature whose ranking it must beat: the higher, the likelier a 1.
+    Raises ConfigError where a candidate blends one that is not declared, LeakageError for a split that is not in time.
     """
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+    """Part of the names of its tables and of its registered model."""
     label: Label
     candidates: Mapping[str, Candidate] = Field(min_length=1)
     window: LabelWindow = LabelWindow()
@@ -262,7 +274,7 @@ class ModelSpec(Frozen):
     training: Training = Training()
     evaluation: EvaluationSettings = EvaluationSettings()
     alerts: Alerts | None = None
-    """None = no row is singled out beyond its rank."""
+    """None = no alerts; rows are scored and ranked only."""
     monitoring: Monitoring = Monitoring()
     gates: tuple[Gate, ...] = ()
     """What a challenger must show to become champion; empty = churn.evaluation.gates.GATES."""
@@ -271,9 +283,9 @@ class ModelSpec(Frozen):
 
     @model_validator(mode="after")
     def _blends_are_of_candidates(self) -> ModelSpec:
-        singles = [name for name, one in self.candidates.items() if not one.blends]
+        singles = [name for name, candidate in self.candidates.items() if not candidate.blends]
         for name, candidate in self.candidates.items():
-            if unknown := [one for one in candidate.blends if one not in singles]:
+            if unknown := [part for part in candidate.blends if part not in singles]:
                 raise ConfigError(
                     f"model {self.name}: candidate {name} blends {unknown[0]!r}, which is no candidate by itself"
                     f"{nearest(unknown[0], singles)}"
@@ -303,8 +315,3 @@ class ModelSpec(Frozen):
             "gates": [str(gate) for gate in self.gates],
             "limits": [str(limit) for limit in self.limits],
         }
-
-
-def probability() -> Column:
-    """A model's probability of a 1, from its output column `probability`."""
-    return vector_to_array(F.col("probability"))[1]

@@ -1,18 +1,25 @@
-"""The options of jobs and commands, each declared once."""
+"""Command lines: the options of jobs and commands, each declared once, and the exit code of a run."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final, cast
 
 import typer
 
-from churn.errors import BadInputError
+from churn.errors import BadInputError, ChurnError
+from churn.runtime.processes import guard
+
+# typer exports BadParameter alone of the errors that it raises for a wrong or missing option; this is their base class.
+_UsageError: Final = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 
 
 def utc_datetime(text: str) -> datetime:
     """A time in UTC from `2026-10-01` or `2026-10-01T06:00:00Z`, without a zone as Spark's rows have it.
+
+    Raises BadInputError where the text is neither.
 
     >>> utc_datetime("2026-10-01")
     datetime.datetime(2026, 10, 1, 0, 0)
@@ -24,13 +31,42 @@ def utc_datetime(text: str) -> datetime:
     return parsed.astimezone(UTC).replace(tzinfo=None) if parsed.tzinfo else parsed
 
 
+def _as_of(text: str) -> Any:
+    return typer.Option("--as-of", parser=utc_datetime, metavar="DATE", help=text)
+
+
 ConfigFile = Annotated[Path, typer.Option("--config", metavar="FILE", help="The company's churn.toml.")]
 ModelFile = Annotated[Path, typer.Option("--model", metavar="FILE", help="A file that holds SPEC = ModelSpec(...).")]
-AsOf = Annotated[datetime, typer.Option("--as-of", parser=utc_datetime, metavar="DATE", help="UTC: 2026-10-01.")]
-AsOfs = Annotated[
-    list[datetime], typer.Option("--as-of", parser=utc_datetime, metavar="DATE", help="UTC; may be repeated.")
-]
+AsOf = Annotated[datetime, _as_of("The date or time to run as of, UTC, such as 2026-10-01.")]
+AsOfs = Annotated[list[datetime], _as_of("An origin, UTC, such as 2026-10-01; may be repeated.")]
+OptionalAsOf = Annotated[datetime | None, _as_of("Rows of more than a year after it count as in_future.")]
 OutFile = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write the metrics, as JSON.")]
 SummaryFile = Annotated[Path | None, typer.Option("--summary", hidden=True)]
-Master = Annotated[str | None, typer.Option(help="Where Spark runs, as of spark-submit; default: local.")]
-Conf = Annotated[list[str] | None, typer.Option("--conf", help="A Spark setting KEY=VALUE; may be repeated.")]
+Master = Annotated[str, typer.Option("--master", metavar="URL", help="Where Spark runs, as for spark-submit.")]
+SparkSettings = Annotated[
+    list[str] | None, typer.Option("--conf", metavar="KEY=VALUE", help="A Spark setting; may be repeated.")
+]
+
+
+def exit_code(app: typer.Typer, argv: Sequence[str], *, name: str | None = None) -> int:
+    """Run a command line: 0 done, 1 failed, 2 bad input or configuration, 3 hold, 4 nothing to do.
+
+    An error that this library explains, or a wrong option, is one message on standard error. SIGTERM raises
+    SystemExit(143).
+    """
+    with guard():
+        try:
+            command = typer.main.get_command(app)
+            return int(command.main(list(argv), prog_name=name, standalone_mode=False) or 0)
+        except ChurnError as error:
+            _print_error(error.label, str(error))
+            return error.exit_code
+        except _UsageError as error:
+            path = error.ctx.command_path if error.ctx else name
+            _print_error("error", f"{error.format_message().rstrip('.')}; see {path} --help")
+            return error.exit_code
+
+
+def _print_error(label: str, message: str) -> None:
+    typer.secho(f"{label}: ", err=True, nl=False, fg="red", bold=True)
+    typer.echo(message, err=True)

@@ -9,7 +9,7 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 DRAWS: Final = 1 << 20
-"""Different numbers that a draw may give."""
+"""How many different numbers a draw may give."""
 
 
 def drawn(key: Sequence[str], seed: int | str) -> Column:

@@ -1,4 +1,4 @@
-"""Where tables live: Delta Lake under one root, local or on any Hadoop file system."""
+"""Delta Lake tables under one root, local or on any Hadoop file system."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class Lake:
 
     @property
     def scratch(self) -> str:
-        """A folder for what is soon removed again, which every node can reach."""
+        """A folder for temporary files, which every node can reach."""
         return self.path("_scratch")
 
     def exists(self, name: str) -> bool:
-        """Whether the table was ever written. Raises BadInputError if something else is in its place."""
+        """Whether the table has been written. Raises BadInputError where its folder holds other files."""
         path = self.path(name)
         if DeltaTable.isDeltaTable(self.spark, path):
             return True
-        # What a first write that was killed leaves is a folder of files without a log: not a table yet, and not a loss.
+        # A first write that was killed leaves data files without a log: no table yet, and nothing to lose.
         files = [entry.getPath().getName() for entry in self._entries(path) if entry.isFile()]
         if any(not file.startswith(".") and not file.endswith(".parquet") for file in files):
             raise BadInputError(
@@ -42,7 +42,7 @@ class Lake:
         return False
 
     def read(self, name: str, version: int | None = None) -> DataFrame:
-        """The table as it is, or as it was at a version."""
+        """The table at its newest or at an older version. Raises BadInputError where there is none."""
         if not self.exists(name):
             raise BadInputError(f"no table {name!r} at {self.path(name)}; write it first, or fix [storage] root")
         reader = self.spark.read.format("delta")
@@ -53,28 +53,28 @@ class Lake:
         return reader.option("versionAsOf", version).load(self.path(name))
 
     def version(self, name: str) -> int | None:
-        """The newest version, null before the first write."""
+        """The newest version; None before the first write."""
         if not self.exists(name):
             return None
-        log = java(self.spark, "org.apache.spark.sql.delta.DeltaLog")
+        log = java_class(self.spark, "org.apache.spark.sql.delta.DeltaLog")
         return int(log.forTableWithSnapshot(self.spark._jsparkSession, self.path(name))._2().version())
 
     def replace(self, df: DataFrame, name: str, where: Mapping[str, object], *, widen: bool = False) -> None:
-        """Put `df` in the place of the rows whose columns have these values; an empty `where` is the whole table.
+        """Replace the rows whose columns have these values by `df`, all rows where `where` is empty.
 
         A list means any of its values. Every row of `df` must have them. A new table is partitioned by the columns
-        of `where`. `widen` adds columns of `df` that the table lacks, null in its other rows.
+        of `where`. `widen` adds the columns of `df` that the table lacks; they are null in its other rows.
         """
         writer = df.write.format("delta").mode("overwrite").option("mergeSchema", str(widen).lower())
         if where:
-            writer = writer.option("replaceWhere", " AND ".join(_among(*pair) for pair in where.items()))
+            writer = writer.option("replaceWhere", " AND ".join(_is_in(*pair) for pair in where.items()))
         if not self.exists(name):
             writer = writer.partitionBy(*where)
         writer.save(self.path(name))
 
     def append(self, df: DataFrame, name: str, *, writer: str, number: int, partition: Sequence[str] = ()) -> None:
-        """Add rows, once: the same or a lower `number` of the same `writer` adds nothing again. New columns are
-        added to the table."""
+        """Append rows once: does nothing where `writer` has appended with this `number` or a higher one. New columns
+        are added to the table."""
         (
             df.write.format("delta")
             .mode("append")
@@ -94,19 +94,19 @@ class Lake:
         delete: str | None = None,
         within: Mapping[str, Sequence[object]] | None = None,
     ) -> None:
-        """Update the rows that have the same key, insert the others.
+        """Update the rows with the same key, and insert the other rows of `df`.
 
-        Rows whose flag `delete` is true remove their match instead. `within` says which values of partition columns
-        are concerned; no other file is read. The key must be unique in `df` and never null.
+        A row whose column `delete` is true deletes the row with its key instead. `within` restricts the merge to values
+        of partition columns; other files are not read. The key must be unique in `df` and never null.
         """
         flag = F.col(f"new.{delete}") if delete else F.lit(False)
-        same = [f"old.`{column}` = new.`{column}`" for column in key]
-        pruned = [f"old.{_among(column, values)}" for column, values in (within or {}).items()]
+        same_key = [f"old.`{column}` = new.`{column}`" for column in key]
+        pruned = [f"old.{_is_in(column, values)}" for column, values in (within or {}).items()]
         columns: dict[str, str | Column] = {column: F.col(f"new.{column}") for column in df.columns if column != delete}
         (
             DeltaTable.forPath(self.spark, self.path(name))
             .alias("old")
-            .merge(df.alias("new"), " AND ".join(pruned + same))
+            .merge(df.alias("new"), " AND ".join(pruned + same_key))
             .whenMatchedDelete(flag)
             .whenMatchedUpdate(~flag, columns)
             .whenNotMatchedInsert(~flag, columns)
@@ -114,24 +114,24 @@ class Lake:
         )
 
     def is_empty(self, path: str) -> bool:
-        """Whether a folder, wherever it is, is not there or has no files."""
+        """Whether a folder, which may be outside the lake, is missing or has no files."""
         return not any(entry.isFile() for entry in self._entries(path))
 
     def _entries(self, path: str) -> list[Any]:
-        place = java(self.spark, "org.apache.hadoop.fs.Path")(path)
-        files = place.getFileSystem(self.spark._jsparkSession.sessionState().newHadoopConf())
-        return list(files.listStatus(place)) if files.exists(place) else []
+        folder = java_class(self.spark, "org.apache.hadoop.fs.Path")(path)
+        file_system = folder.getFileSystem(self.spark._jsparkSession.sessionState().newHadoopConf())
+        return list(file_system.listStatus(folder)) if file_system.exists(folder) else []
 
 
-def java(spark: SparkSession, name: str) -> Any:
-    """A class of the JVM by its whole name. Part by part, Py4J would look for each package in every jar first."""
+def java_class(spark: SparkSession, name: str) -> Any:
+    """A class of the JVM by its full name. Attribute by attribute, Py4J looks for each package in every jar first."""
     return getattr(spark.sparkContext._jvm, name)
 
 
-def _among(column: str, values: object) -> str:
-    """The condition that a column has the value, or one of the values of a list."""
-    several = values if isinstance(values, list | tuple) else [values]
-    return f"`{column}` IN ({', '.join(map(literal, several))})"
+def _is_in(column: str, values: object) -> str:
+    """A SQL condition: the column has the value, or one of the values of a list."""
+    listed = values if isinstance(values, list | tuple) else [values]
+    return f"`{column}` IN ({', '.join(map(literal, listed))})"
 
 
 def literal(value: object) -> str:

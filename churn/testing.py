@@ -10,15 +10,15 @@ from pyspark.sql import functions as F
 
 
 def frame(spark: SparkSession, rows: Sequence[tuple[Any, ...]], schema: str, partitions: int = 3) -> DataFrame:
-    """A frame of literal rows, dealt out over several partitions so that no test passes by an order it was given.
+    """A frame of literal rows in several partitions, so that no test passes by the order of its rows.
 
-    Text goes into a timestamp, date or decimal column as SQL casts it: "2026-10-01 09:30" is in UTC.
+    Text in a timestamp, date or decimal column is cast as in SQL: "2026-10-01 09:30" is in UTC.
     """
     wanted = spark.createDataFrame([], schema).schema
-    texts = [field.name for i, field in enumerate(wanted) if any(isinstance(row[i], str) for row in rows)]
-    loose = ", ".join(
-        f"`{field.name}` {'string' if field.name in texts else field.dataType.simpleString()}" for field in wanted
+    as_text = [field.name for i, field in enumerate(wanted) if any(isinstance(row[i], str) for row in rows)]
+    uncast = ", ".join(
+        f"`{field.name}` {'string' if field.name in as_text else field.dataType.simpleString()}" for field in wanted
     )
-    made = spark.createDataFrame(list(rows), loose)
+    df = spark.createDataFrame(list(rows), uncast)
     cast = [F.col(f"`{field.name}`").cast(field.dataType).alias(field.name) for field in wanted]
-    return made.repartition(partitions).select(cast)
+    return df.repartition(partitions).select(cast)

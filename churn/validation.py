@@ -9,14 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    GetCoreSchemaHandler,
-    PlainSerializer,
-    ValidationError,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, PlainSerializer, ValidationError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails
 
@@ -76,8 +69,8 @@ def validated(
 ) -> _Model:
     """The model of the values under `[section]`, or one ConfigError with a line for each wrong one.
 
-    Lists become tuples. Errors name `file`, else `where`, and their line in its TOML `text`. Validators of the model see
-    `context`.
+    Lists become tuples. Errors name `file`, else `where`, and their line in its TOML `text`; validators of the model
+    see `context`.
 
     >>> class Gate(Frozen):
     ...     floor: float = 0.5
@@ -93,8 +86,8 @@ def validated(
         problems = [_problem(one, schema, parents) for one in error.errors()]
     name = file.name if file else where
     found = sorted(((_line(path, lines), problem) for path, problem in problems), key=lambda one: one[0])
-    told = (f"{name}{f' line {line}' if line < _NO_LINE else ''}: {problem}" for line, problem in found)
-    raise ConfigError("\n".join(dict.fromkeys(told)))
+    listed = (f"{name}{f' line {line}' if line < _NO_LINE else ''}: {problem}" for line, problem in found)
+    raise ConfigError("\n".join(dict.fromkeys(listed)))
 
 
 def close_to(name: str, known: Iterable[str]) -> str:
@@ -135,15 +128,15 @@ def _problem(error: ErrorDetails, schema: _Node, parents: _Path) -> tuple[_Path,
         example = '"..."' if wanted == "text" else f"<{wanted}>"
         return path, f"{_place(path[:-1])}lacks {path[-1]!r}; add {path[-1]} = {example}"
     if raised := error.get("ctx", {}).get("error"):
-        said = str(raised)
+        problem = str(raised)
         if any(node.get("type") == "object" for node in nodes):
-            return path, f"{_place(path)}{said}"
+            return path, f"{_place(path)}{problem}"
     elif not wanted or kind.startswith(("too_", "string_too_", "string_pattern_", "union_tag_")):
-        said = f"is {seen!r}: {error['msg']}"
+        problem = f"is {seen!r}: {error['msg']}"
     else:
         choices = [choice for node in nodes for choice in node.get("enum", ())]
-        said = f"is {seen!r}, want {wanted}{close_to(seen, choices) if isinstance(seen, str) else ''}"
-    return path, f"{_place(path[:-1])}{''.join(path[-1:])}{index} {said}"
+        problem = f"is {seen!r}, want {wanted}{close_to(seen, choices) if isinstance(seen, str) else ''}"
+    return path, f"{_place(path[:-1])}{''.join(path[-1:])}{index} {problem}"
 
 
 def _resolved(schema: _Node, loc: Iterable[str | int], parents: _Path) -> tuple[list[_Node], _Path, str]:
@@ -180,9 +173,9 @@ def _wanted(node: _Node, path: _Path) -> str:
     if kind == "array":
         each = _wanted(node.get("items", {}), path)
         return f"a list, each {each}" if each else "a list"
-    words = _KINDS.get(node.get("format", kind)) or _KINDS.get(kind, "")
+    noun = _KINDS.get(node.get("format", ""), _KINDS.get(kind, ""))
     bounds = "".join(f" {word} {node[bound]:.12g}" for bound, word in _BOUNDS.items() if bound in node)
-    return f"a section [{'.'.join(path)}]" if kind == "object" else f"{words}{bounds}"
+    return f"a section [{'.'.join(path)}]" if kind == "object" else f"{noun}{bounds}"
 
 
 def _place(section: _Path) -> str:
@@ -207,14 +200,12 @@ def _lines(text: str) -> dict[_Path, int]:
             paths = list(_paths(tomllib.loads(statement)))
         except tomllib.TOMLDecodeError:
             continue  # a value that goes on in the next line
-        above: _Path = ()
-        if statement.lstrip().startswith("["):
-            section = paths[-1]
-            lines[section] = begin
-        else:
-            above = section
+        is_header = statement.lstrip().startswith("[")
         for path in paths:
-            lines.setdefault((*above, *path), begin)
+            lines.setdefault(path if is_header else (*section, *path), begin)
+        if is_header:
+            section = paths[-1]
+            lines[section] = begin  # not where a section inside it came before
         statement, begin = "", number + 1
     return lines
 

@@ -1,4 +1,4 @@
-"""What a model predicts, in words: reports, plots and errors speak of customers and leavers, not of rows and ones."""
+"""What reports, plots and errors call the rows and outcomes of a label: customers and leavers, not rows and ones."""
 
 from __future__ import annotations
 

@@ -1,17 +1,17 @@
-"""Bring a day of every source into the lake, and say so when all are in.
+"""Ingest a day of every source into the lake; publish the as-of when all sources are ingested.
 
-**As-of** is the end of the data interval: the run of 30 September, which starts at midnight, speaks for 1 October. A
-run by hand speaks for the last midnight, or for `as_of`.
+**As-of** is the end of the data interval: that of the run of 30 September, which starts at midnight, is 1 October. The
+as-of of a run by hand is the parameter `as_of`, by default the last midnight.
 
-**Look-back**: a source that comes as a file a day is read `look_back` days back, as its section in churn.toml says, so
-that what came late is taken up. Its first batch reads the whole history.
+**Look-back**: of a source with a file a day, the last `look_back` days are read, as its section in churn.toml says, so
+that late rows are ingested. Its first batch reads the whole history.
 
-**Hold**: a source that has not come, or is thinner than `expect` says, is tried again every quarter of an hour, for
-three days. Its task is *up for reschedule*, and its XCom `hold` says what is missing. One day comes in after another,
-so no later one is brought in meanwhile. When all are in, `accepted` publishes the as-of as a partition of the asset
+**Hold**: a source that has not arrived, or has fewer rows than `expect` wants, is tried again every quarter of an hour,
+for three days. Its task is *up for reschedule*, and its XCom `hold` names what is missing. Days are ingested in order,
+so later ones wait. When all sources are ingested, `accepted` publishes the as-of as a partition of the asset
 `churn_accepted`, which starts the other DAGs.
 
-**When a file will never come**, put one with only its header in its place: that is a day without rows.
+**A file that will never arrive**: put one with only its header in its place; that is a day without rows.
 """
 
 from airflow.sdk import Context, task
@@ -21,7 +21,7 @@ with churn_dag("churn_ingest", __doc__, **every_day()):
 
     @task(outlets=[ACCEPTED], pool="default_pool")
     def accepted(**context: Context) -> None:
-        """All sources are in."""
+        """Publish the as-of: all sources are ingested."""
         context["outlet_events"][ACCEPTED].add_partitions(as_of(context["dag_run"], context["params"]))
 
     [step("ingest", "--source", source, task_id=f"ingest_{source}") for source in sources()] >> accepted()

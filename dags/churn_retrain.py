@@ -1,14 +1,15 @@
-"""Train a churn challenger once enough new labels have ripened, judge it, and make it champion if it passes.
+"""Train a churn challenger once enough new labels have matured, evaluate it, and make it champion if it passes.
 
-**As-of** is the partition of `churn_accepted` that started the run: each day that is in, `ripe` counts the labels that
-have ripened since the newest version was trained. Too few, and the rest is *skipped*. The first run has no version to
-count from, and trains. A run by hand speaks for the last midnight, or for `as_of`.
+**As-of** is the partition of `churn_accepted` that started the run: each day, `retrain_trigger` counts the labels
+that have matured since the newest version was trained. If they are too few, the other tasks are *skipped*. The first
+run has no version to count from, and trains. The as-of of a run by hand is the parameter `as_of`, by default the last
+midnight.
 
-`promote` succeeds whether the challenger became champion or not; the run in MLflow and the report say why.
+`promote` succeeds whether or not the challenger became champion; the run in MLflow and the report say why.
 """
 
 from airflow.sdk import chain
 from churn_steps import ACCEPTED, churn_dag, on, step
 
 with churn_dag("churn_retrain", __doc__, model="churn", **on(ACCEPTED)):
-    chain(*(step(job) for job in ("ripe", "build_features", "train", "evaluate", "promote")))
+    chain(*(step(job) for job in ("retrain_trigger", "build_features", "train", "evaluate", "promote")))

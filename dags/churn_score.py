@@ -1,11 +1,11 @@
-"""Score the customers as of it, whenever an as-of is in.
+"""Score the customers of each as-of once its sources are ingested.
 
-**As-of** is the partition of `churn_accepted` that started the run. A run by hand speaks for the last midnight, or for
-`as_of`.
+**As-of** is the partition of `churn_accepted` that started the run. The as-of of a run by hand is the parameter
+`as_of`, by default the last midnight.
 
-The champion scores; while there is none, the challenger; without either the run fails, and says to train one first:
-trigger `churn_retrain`. Run again, it replaces what it wrote. In the end it publishes the as-of as a partition of
-`churn_scores_churn`.
+The champion scores; while there is none, the challenger; without either the run fails, and its message is to train one
+first: trigger `churn_retrain`. A second run replaces the rows of the first. At the end the run publishes the as-of as a
+partition of `churn_scores_churn`.
 """
 
 from airflow.sdk import chain

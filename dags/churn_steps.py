@@ -1,4 +1,4 @@
-"""What the DAGs are made of: a step is one spark-submit of a script in jobs/, whose exit code becomes the state.
+"""What the DAGs share: a step is one spark-submit of a script in jobs/; its exit code becomes the state of the task.
 
 Airflow parses this file with every DAG, so it imports neither pyspark nor churn. Settings come from the environment;
 docs/airflow.md lists them.
@@ -50,28 +50,29 @@ ACCEPTED = Asset("churn_accepted")
 SCORES = {model: Asset(f"churn_scores_{model}") for model in SCORED}
 
 FAILED, BAD_INPUT, HOLD, NOTHING_TO_DO = 1, 2, 3, 4
-_SAID = ("hold:", "error:", "nothing to do:")
+_MESSAGE = ("hold:", "error:", "nothing to do:")
+"""How the line begins that explains an exit code."""
 _PR_SET_PDEATHSIG = 1
 
 
 def as_of(dag_run: Any, params: Mapping[str, Any]) -> str:
-    """The midnight UTC a run speaks for, as 2026-10-01.
+    """The as-of of a run, a midnight UTC, as 2026-10-01.
 
-    What its parameter says; else the partition of the asset that started it; else the end of its data interval; else,
-    of a run by hand, the last midnight before it was to run.
+    It is the parameter `as_of`; else the partition of the asset that started the run; else the end of its data
+    interval; else, of a run by hand, the last midnight before it was to run.
     """
-    told = params.get("as_of") or dag_run.partition_key
-    moment = dag_run.data_interval_end or dag_run.run_after
-    return str(told or f"{moment.astimezone(UTC):%Y-%m-%d}")
+    specified = params.get("as_of") or dag_run.partition_key
+    end = dag_run.data_interval_end or dag_run.run_after
+    return str(specified or f"{end.astimezone(UTC):%Y-%m-%d}")
 
 
 # --- a step -----------------------------------------------------------------------------------------------------------
 
 
 class Step(SparkSubmitOperator):
-    """A job by spark-submit: exit code 2 fails without a retry, 3 waits and tries again, 4 skips what follows.
+    """A job by spark-submit: exit code 2 fails without a retry, 3 waits and tries again, 4 skips the tasks downstream.
 
-    With `model`, a step of a DAG of several models; it is skipped where the run is not about that one.
+    `model` is given in a DAG of several models; the step is skipped where the run is not for that model.
     """
 
     template_fields: Sequence[str] = (*SparkSubmitOperator.template_fields, "_conn_id")
@@ -83,7 +84,7 @@ class Step(SparkSubmitOperator):
 
     def execute(self, context: Context) -> None:
         if self.model and self.model not in _models_of(context):
-            raise AirflowSkipException(f"this run is not about {self.model}")
+            raise AirflowSkipException(f"this run is not for {self.model}")
         self.conf = {**(self.conf or {}), **context["params"].get("conf", {})}
         self._follow_drivers()
         try:
@@ -95,11 +96,11 @@ class Step(SparkSubmitOperator):
 
     def _get_hook(self) -> SparkSubmitHook:
         hook = super()._get_hook()
-        hook.submit = partial(hook.submit, preexec_fn=_end_with_parent)  # what it is given, Popen is given
+        hook.submit = partial(hook.submit, preexec_fn=_end_with_parent)  # submit passes it to Popen
         return hook
 
     def _follow_drivers(self) -> None:
-        """In cluster mode a driver outlives this worker: a retry finds it again, where its manager can be asked."""
+        """In cluster mode a driver outlives this worker: a retry follows it again where the manager reports it."""
         connection = BaseHook.get_connection(self._conn_id)
         master, extra = f"{connection.conn_type}://{connection.host}", connection.extra_dejson
         in_cluster = extra.get("deploy-mode") == "cluster"
@@ -108,19 +109,19 @@ class Step(SparkSubmitOperator):
         self.durable = self._track_driver_via_k8s_api or self._yarn_track_via_rm_api
 
     def _end(self, error: Exception, context: Context) -> None:
-        code, said = exit_code(self._hook, error), last_words(self._hook, error)
+        code, message = exit_code(self._hook, error), final_message(self._hook, error)
         if code == BAD_INPUT:
-            raise AirflowFailException(f"bad input or configuration: {said}") from error
+            raise AirflowFailException(f"bad input or configuration: {message}") from error
         if code == NOTHING_TO_DO:
-            raise AirflowSkipException(said) from error
+            raise AirflowSkipException(message) from error
         if code != HOLD:
-            raise AirflowException(f"exit code {code}: {said}") from error
+            raise AirflowException(f"exit code {code}: {message}") from error
         begin, now = context["ti"].get_first_reschedule_date(context), datetime.now(UTC)
         if begin and now - begin > HOLD_LIMIT:
-            raise AirflowFailException(f"held since {begin:%Y-%m-%d %H:%M}, which is long enough: {said}") from error
+            raise AirflowFailException(f"held since {begin:%Y-%m-%d %H:%M}, which is too long: {message}") from error
         if not begin:
-            tell("hold", context, said)
-        context["ti"].xcom_push("hold", said)
+            send_alert("hold", context, message)
+        context["ti"].xcom_push("hold", message)
         raise AirflowRescheduleException(now + HOLD_EVERY) from error
 
 
@@ -128,69 +129,72 @@ def exit_code(hook: SparkSubmitHook | None, error: Exception) -> int:
     """The driver's own code where it is known: in client mode, and of a pod on Kubernetes; else 1."""
     submitted = getattr(hook, "_submit_sp", None)
     in_pod = getattr(hook, "_spark_exit_code", None)
-    if told := re.search(r"\bexit_code=(\d+)", str(error)):
-        return int(told[1])
+    if reported := re.search(r"\bexit_code=(\d+)", str(error)):
+        return int(reported[1])
     return in_pod or (submitted.returncode if submitted is not None else None) or FAILED
 
 
-def last_words(hook: SparkSubmitHook | None, error: Exception) -> str:
-    """The message that a job ends with, out of what spark-submit printed."""
+def final_message(hook: SparkSubmitHook | None, error: Exception) -> str:
+    """The message that a job ended with, from the output of spark-submit."""
     printed = [line for line in getattr(hook, "_last_submit_log_lines", ()) if line]
-    said = [line for line in printed if line.startswith(_SAID)] or printed or str(error).splitlines()
-    return str(said[-1])
+    lines = [line for line in printed if line.startswith(_MESSAGE)] or printed or str(error).splitlines()
+    return str(lines[-1])
 
 
 def _end_with_parent() -> None:
-    """In the spark-submit process: SIGTERM when the worker is killed outright, so that no driver is left behind."""
+    """In the spark-submit process: SIGTERM when the worker is killed outright, so that no driver is left behind.
+
+    As in churn.runtime.processes, which Airflow's environment does not have.
+    """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _models_of(context: Context) -> set[str]:
-    """The models a run is about: those whose scores started it, else those of its parameter."""
+    """The models a run is for: those whose scores started it, else those of its parameter `models`."""
     started_by = {asset.name for asset in context.get("triggering_asset_events") or {}}
     return {model for model, asset in SCORES.items() if asset.name in started_by} or set(context["params"]["models"])
 
 
-# --- telling ----------------------------------------------------------------------------------------------------------
+# --- alerts -----------------------------------------------------------------------------------------------------------
 
 
-def tell(kind: str, context: Context, said: str) -> None:
+def send_alert(kind: str, context: Context, message: str) -> None:
     """Give one JSON object to the alert command, if there is one, on its standard input."""
     ti = context["ti"]
-    message = {
+    alert = {
         "kind": kind,
         "dag": ti.dag_id,
         "task": ti.task_id,
         "run": ti.run_id,
         "as_of": as_of(context["dag_run"], context["params"]),
         "try": ti.try_number,
-        "message": said,
+        "message": message,
     }
     if not ALERT_COMMAND:
         return
     try:
-        subprocess.run(shlex.split(ALERT_COMMAND), input=json.dumps(message) + "\n", text=True, check=True, timeout=60)
+        subprocess.run(shlex.split(ALERT_COMMAND), input=json.dumps(alert) + "\n", text=True, check=True, timeout=60)
     except (OSError, subprocess.SubprocessError):  # a hold stays a hold, a failure a failure
         logging.getLogger(__name__).exception("the alert command failed")
 
 
 def on_failure(context: Context) -> None:
-    """Told once a task has failed for good."""
-    tell("failure", context, str(context.get("exception") or "ended from outside"))
+    """Send an alert once a task has failed and will not be retried."""
+    send_alert("failure", context, str(context.get("exception") or "ended from outside"))
 
 
 # --- declaring --------------------------------------------------------------------------------------------------------
 
 
 def every_day(*, catchup: bool = True) -> dict[str, Any]:
-    """A run a day at midnight UTC, over the day that ends; from CHURN_START on, without it from now on."""
+    """A run each midnight UTC, over the day that ends; from CHURN_START on, without it from now on."""
     start = datetime.fromisoformat(START).replace(tzinfo=UTC) if START else datetime(2020, 1, 1, tzinfo=UTC)
     timetable = CronDataIntervalTimetable("0 0 * * *", timezone="UTC")
     return {"schedule": timetable, "start_date": start, "catchup": catchup and START is not None}
 
 
-def for_backfill_alone() -> dict[str, Any]:
-    """A timetable of days that has ended before it began: nothing runs but what `airflow backfill` asks for."""
+def backfill_only() -> dict[str, Any]:
+    """A daily timetable that ended in the past: only `airflow backfill` creates runs."""
     long_ago = datetime(2000, 1, 1, tzinfo=UTC)
     return {**every_day(catchup=False), "start_date": long_ago, "end_date": long_ago}
 
@@ -203,20 +207,20 @@ def on(asset: Any) -> dict[str, Any]:
 def churn_dag(
     dag_id: str, doc: str | None, *, model: str | None = None, params: Mapping[str, Param] | None = None, **how: Any
 ) -> DAG:
-    """A DAG with this project's policies; `model` is the one it is about, without it is about several or none."""
+    """A DAG with this project's policies; `model` is the one it is for; without, it is for several or none."""
     common = {
         "as_of": Param(
             None,
             type=["null", "string"],
             format="date",
-            description="The midnight UTC to speak for, such as 2026-10-01. Empty: as the DAG's documentation says.",
+            description="A midnight UTC, such as 2026-10-01. Empty: as the documentation of the DAG says.",
         ),
         "config": Param(CONFIG, type="string", minLength=1, description="The company's churn.toml."),
         "master": Param("spark_default", type="string", description="The Airflow connection to the Spark master."),
         "conf": Param({}, type="object", description='Settings of Spark, such as {"spark.executor.memory": "8g"}.'),
     }
     if model:
-        common["model"] = Param(f"{MODELS}/{model}.py", type="string", minLength=1, description="The model's file.")
+        common["model"] = Param(f"{MODELS}/{model}.py", type="string", minLength=1, description="The model file.")
     return DAG(
         dag_id,
         doc_md=doc,
@@ -240,7 +244,7 @@ def churn_dag(
 
 
 def for_models() -> dict[str, Param]:
-    """The parameter of a DAG of several models."""
+    """The parameter `models` of a DAG of several models."""
     names = {"type": "string", "enum": list(SCORED)}
     return {"models": Param(list(SCORED), type="array", items=names, description="The models to run it for.")}
 
@@ -248,7 +252,7 @@ def for_models() -> dict[str, Param]:
 def step(
     job: str, *args: str, when: str = AS_OF, model: str | None = None, task_id: str | None = None, **kwargs: Any
 ) -> Step:
-    """A script of jobs/ at an as-of, with the model of the DAG, or the one named; ingest has none."""
+    """A script of jobs/ at an as-of, with the model of the DAG or the one named; ingest has no model."""
     of_model = ["--model", f"{MODELS}/{model}.py" if model else "{{ params.model }}"]
     common = ["--config", "{{ params.config }}", *([] if job == "ingest" else of_model), "--as-of", when]
     return Step(
@@ -264,5 +268,5 @@ def step(
 
 
 def sources() -> list[str]:
-    """The sources that churn.toml maps, in its order."""
+    """The sources that churn.toml maps, in the order of the file."""
     return list(tomllib.loads(Path(CONFIG).read_text("utf-8-sig"))["sources"])

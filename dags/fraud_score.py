@@ -1,11 +1,11 @@
-"""Score the transactions of the day that ended then, whenever an as-of is in.
+"""Score the transactions of the day that ended at each as-of, once its sources are ingested.
 
-**As-of** is the partition of `churn_accepted` that started the run. A run by hand speaks for the last midnight, or for
-`as_of`. The day before it is the one that is scored, and alerted on.
+**As-of** is the partition of `churn_accepted` that started the run. The as-of of a run by hand is the parameter
+`as_of`, by default the last midnight. The day before it is scored, and alerted on.
 
-The champion scores; while there is none, the challenger; without either the run fails, and says to train one first:
-trigger `fraud_retrain`. Run again, it replaces what it wrote. In the end it publishes the as-of as a partition of
-`churn_scores_fraud`.
+The champion scores; while there is none, the challenger; without either the run fails, and its message is to train one
+first: trigger `fraud_retrain`. A second run replaces the rows of the first. At the end the run publishes the as-of as a
+partition of `churn_scores_fraud`.
 """
 
 from airflow.sdk import chain

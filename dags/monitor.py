@@ -1,11 +1,11 @@
-"""Watch the scores: whether what comes in has drifted, and how good the scores were whose outcomes are known by now.
+"""Monitor the scores: whether features and scores have drifted, and how good past scores were once labels have matured.
 
-**As-of** is the partition of `churn_scores_churn` or `churn_scores_fraud` that started the run, which is about that
-model alone; the other is skipped. A run by hand is about `models`, at the last midnight or at `as_of`:
+**As-of** is the partition of `churn_scores_churn` or `churn_scores_fraud` that started the run, which is for that
+model alone; the other is skipped. A run by hand is for `models` at `as_of`, by default the last midnight:
 
     airflow dags trigger monitor --conf '{"models": ["fraud"], "as_of": "2026-10-01"}'
 
-A broken threshold *fails* the task, with the measure in its log, after its retries; what was measured is in MLflow.
+An exceeded limit *fails* the task after its retries, with the figure in its log; all figures are in MLflow.
 """
 
 from churn_steps import SCORED, SCORES, churn_dag, for_models, on, step

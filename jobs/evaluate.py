@@ -30,7 +30,7 @@ def step(config: ConfigFile, model: ModelFile, as_of: AsOf, summary: SummaryFile
                 run.metrics("test", metrics, as_of=utc_datetime(date))
             sources = totals(job.lake)
             report = report_of(spec, found, sources, {name: job.lake.version(name) for name in sources})
-            plots = draw(report, version.summary["importance"])
+            plots = draw(report)
             for name, svg in plots.items():
                 run.text(svg, f"plots/{name}.svg")
             html = render(report, plots)

@@ -12,9 +12,9 @@ from churn.options import ConfigFile, ModelFile, SummaryFile
 from churn.registry import tracking
 from churn.registry.model_registry import ModelRegistry
 from churn.scoring.stream import StreamScorer
-from churn.sources.streaming import Place
+from churn.sources.streaming import StreamPlace
 
-From = Annotated[Place, typer.Option("--source", help="Where transactions arrive.")]
+From = Annotated[StreamPlace, typer.Option("--source", help="Where transactions arrive.")]
 Every = Annotated[
     str | None,
     typer.Option("--every", metavar="TIME", help="A micro-batch so often, such as '5 seconds'; else until done."),

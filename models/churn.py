@@ -1,4 +1,4 @@
-"""Who is about to leave. The default is meant for data nobody has seen: it leans on what holds in most companies.
+"""Who is about to leave. The settings are for data nobody has seen: they rest on what holds in most companies.
 
 Candidates are in order from the simplest to the least simple. A later one is chosen only if it does better than the
 earlier ones on later as-ofs by more than the noise; on recency, frequency and value a well regularised logistic

@@ -1,4 +1,4 @@
-"""Which transactions the customer did not make. Each is scored by what was known just before it.
+"""Which transactions the customer did not make. Each is scored by what was known just before it was made.
 
 Two months of days are learnt from, as long as their reports are complete; the last matured week decides between the
 candidates.

@@ -1,8 +1,9 @@
-"""A real MLflow server on loopback, and a real browser to look at its pages with.
+"""A real MLflow server on loopback, and a headless Chromium that loads its pages.
 
     python -m tests.browser sample_data docs/images
 
-takes the pictures of the documents, from a store that `churn run`, `jobs/promote.py` and `jobs/monitor.py` have filled.
+takes the screenshots of the documentation, from a store that `churn run`, `jobs/promote.py` and `jobs/monitor.py` have
+filled.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ from tests.loopback import free_ports
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _UP_SECONDS = 180
 _VIRTUAL_MS = 30_000
-"""Time as a page sees it: what it asks the server for has come by then, however slow the machine."""
+"""Chromium's virtual time: responses have arrived by then, however slow the machine."""
 
 
 @contextmanager
 def served(store: Path) -> Iterator[str]:
-    """MLflow's pages over a SQLite store; the address."""
+    """The address of an MLflow server over a SQLite store."""
     [port] = free_ports()
     line = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     env = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
@@ -67,8 +68,8 @@ def _wait(address: str, server: subprocess.Popen[bytes]) -> None:
     raise TimeoutError(f"nothing answered at {address} in {_UP_SECONDS} s")
 
 
-def _look(address: str, *options: str, size: tuple[int, int]) -> str:
-    """Open a page in a profile of its own, and let it finish; what the browser printed."""
+def _load(address: str, *options: str, size: tuple[int, int]) -> str:
+    """Load a page in a profile of its own, until it has finished; the browser's output."""
     assert CHROMIUM, "no chromium"
     with tempfile.TemporaryDirectory() as profile:
         line = [
@@ -80,7 +81,7 @@ def _look(address: str, *options: str, size: tuple[int, int]) -> str:
             "--hide-scrollbars",
             "--disable-background-networking",
             "--disable-component-update",
-            "--disable-features=IsolateSandboxedIframes",  # else a report in MLflow's frame is not in the picture
+            "--disable-features=IsolateSandboxedIframes",  # else a report in MLflow's frame is not in the screenshot
             "--no-first-run",
             f"--user-data-dir={profile}",
             f"--window-size={size[0]},{size[1]}",
@@ -93,13 +94,13 @@ def _look(address: str, *options: str, size: tuple[int, int]) -> str:
 
 def dom(address: str) -> str:
     """A page's elements, once its scripts have run."""
-    return _look(address, "--dump-dom", size=(1400, 1000))
+    return _load(address, "--dump-dom", size=(1400, 1000))
 
 
 def picture(address: str, file: Path, size: tuple[int, int], *, width: int | None = None) -> None:
-    """A picture of a page, in as few colours as it needs; `width` is how much of it, from the left."""
+    """A screenshot of a page in 128 colours; `width` crops it from the left."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    _look(address, f"--screenshot={file.absolute()}", size=size)
+    _load(address, f"--screenshot={file.absolute()}", size=size)
     whole = Image.open(file).convert("RGB")
     shown = whole.crop((0, 0, min(width or whole.width, whole.width), whole.height))
     shown.quantize(128, dither=Image.Dither.NONE).save(file, optimize=True)
@@ -111,25 +112,26 @@ def newest(client: MlflowClient, experiment: str, name: str) -> Run:
 
 
 def main(folder: Path, images: Path, model: str = "churn") -> None:
-    """Pictures of the newest evaluation, the champion and the newest look at it; `folder` is that of churn.toml."""
+    """Screenshots of the newest evaluation, the champion and its newest monitoring run; `folder` holds churn.toml."""
     store = folder / "mlflow.db"
     client = MlflowClient(f"sqlite:///{store}")
     experiment = client.get_experiment_by_name("churn")
     assert experiment is not None
-    judged, watched = (newest(client, experiment.experiment_id, f"{job} {model}") for job in ("evaluate", "monitor"))
+    jobs = ("evaluate", "monitor")
+    evaluation, monitoring = (newest(client, experiment.experiment_id, f"{job} {model}") for job in jobs)
     champion = client.get_model_version_by_alias(model, "champion").version
     with served(store) as address:
         runs = f"{address}/#/experiments/{experiment.experiment_id}/runs"
-        wide: dict[str, Any] = {"size": (1800, 1050), "width": 1335}  # without the panel on the right
-        picture(f"{runs}/{judged.info.run_id}", images / "mlflow-run.png", **wide)
-        picture(f"{runs}/{judged.info.run_id}/artifacts/report.html", images / "mlflow-report.png", **wide)
+        wide: dict[str, Any] = {"size": (1800, 1050), "width": 1335}  # without the sidebar on the right
+        picture(f"{runs}/{evaluation.info.run_id}", images / "mlflow-run.png", **wide)
+        picture(f"{runs}/{evaluation.info.run_id}/artifacts/report.html", images / "mlflow-report.png", **wide)
         picture(f"{address}/#/models/{model}", images / "mlflow-model.png", **wide)
         picture(f"{address}/#/models/{model}/versions/{champion}", images / "mlflow-version.png", **wide)
-        picture(f"{runs}/{watched.info.run_id}/artifacts/monitoring.html", images / "mlflow-monitoring.png", **wide)
-    judged_at, watched_at = (one.data.tags["run_key"].rpartition(" ")[2] for one in (judged, watched))
+        picture(f"{runs}/{monitoring.info.run_id}/artifacts/monitoring.html", images / "mlflow-monitoring.png", **wide)
+    evaluated, monitored = (run.data.tags["run_key"].rpartition(" ")[2] for run in (evaluation, monitoring))
     reports = folder / "reports"
-    picture((reports / f"{model}-{judged_at}.html").as_uri(), images / "report.png", (1100, 1500))
-    picture((reports / f"{model}-monitoring-{watched_at}.html").as_uri(), images / "monitoring.png", (1100, 1800))
+    picture((reports / f"{model}-{evaluated}.html").as_uri(), images / "report.png", (1100, 1500))
+    picture((reports / f"{model}-monitoring-{monitored}.html").as_uri(), images / "monitoring.png", (1100, 1800))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What tests share: a Spark session, in UTC wherever the tests run, and a Kafka for those that ask."""
+"""Fixtures of all tests: a Spark session, in UTC wherever the tests run, and a Kafka broker."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from tests.broker import broker, broker_jars
 
 os.environ["TZ"] = "UTC"
 time.tzset()
-# A worker of pytest-xdist has no main file, and pyspark takes such a process for one of its own doctests.
+# A worker of pytest-xdist has no main file, and pyspark takes such a process for a doctest of its own.
 sys.modules["__main__"].__dict__.setdefault("__file__", __file__)
 
 WORKER_MIB = 6_000
-"""Of memory, for each process of tests: a JVM with its Python workers, and what a test submits beside it."""
+"""The memory of each process of tests: a JVM with its Python workers, and the jobs that a test submits."""
 
 
+@pytest.hookimpl(optionalhook=True)  # also without xdist
 def pytest_xdist_auto_num_workers() -> int:
-    """Two, where there are the cores and the memory: more would only divide the same two cores."""
+    """Two where there are the cores and the memory; two sessions keep all cores of a small machine busy."""
     mib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
     return min(2, os.cpu_count() or 1, max(1, mib // WORKER_MIB))
 
@@ -35,9 +36,9 @@ def spark() -> Iterator[SparkSession]:
     conf = {
         "spark.master": "local[2]",
         "spark.driver.memory": "3g",
-        # Small data have one partition by default, where a shuffle that is missing would not show.
+        # By default small data have one partition, which would hide a missing shuffle.
         "spark.sql.shuffle.partitions": "2",
-        # Code for frames of ten rows costs more than it saves; the chain of tests/jobs/test_chain.py has it.
+        # For frames of ten rows code generation costs more than it saves; tests/jobs/test_chain.py tests with it.
         "spark.sql.codegen.wholeStage": "false",
         "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     }
@@ -47,15 +48,15 @@ def spark() -> Iterator[SparkSession]:
 
 @pytest.fixture(scope="module")
 def compiled(spark: SparkSession) -> Iterator[None]:
-    """Generated code, for a module whose frames are large enough."""
-    wanted = {"spark.sql.codegen.wholeStage": "true", "spark.sql.codegen.factoryMode": "FALLBACK"}
-    with with_settings(spark, wanted):
+    """Code generation, for a module with larger frames."""
+    settings = {"spark.sql.codegen.wholeStage": "true", "spark.sql.codegen.factoryMode": "FALLBACK"}
+    with with_settings(spark, settings):
         yield
 
 
 @pytest.fixture(scope="session")
 def kafka_jars() -> None:
-    """Skip where a broker's jars are neither kept nor to be fetched."""
+    """Skip where the jars of a broker are neither installed nor can be downloaded."""
     try:
         broker_jars()
     except ChurnError as error:
@@ -64,6 +65,6 @@ def kafka_jars() -> None:
 
 @pytest.fixture(scope="session")
 def kafka(kafka_jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The host:port of one broker for the whole run; a test takes topics of its own."""
+    """The host:port of one broker for the whole run; each test uses topics of its own."""
     with broker(tmp_path_factory.mktemp("kafka")) as address:
         yield address

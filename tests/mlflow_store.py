@@ -1,4 +1,4 @@
-"""What MLflow's store beside churn.toml says, read without MLflow: for the tests of jobs and of DAGs alike."""
+"""MLflow's SQLite store beside churn.toml, read without MLflow: for the tests of jobs and of DAGs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 
 def stored(folder: Path, query: str) -> list[tuple[Any, ...]]:
-    """Rows of the store; none while it is not yet made."""
+    """Rows of the store; none before it exists."""
     if not (folder / "mlflow.db").exists():
         return []
     with sqlite3.connect(f"file:{folder / 'mlflow.db'}?mode=ro", uri=True) as store:
         try:
             return store.execute(query).fetchall()
-        except sqlite3.OperationalError:  # it is still being made
+        except sqlite3.OperationalError:  # its tables are still being created
             return []
 
 
@@ -24,5 +24,5 @@ def runs(folder: Path) -> list[tuple[Any, ...]]:
 
 
 def statuses(folder: Path, name: str) -> list[str]:
-    """How the runs of a name ended."""
-    return [status for each, status in runs(folder) if each == name]
+    """The statuses of the runs of a name, in the order of their start."""
+    return [status for run_name, status in runs(folder) if run_name == name]

@@ -1,7 +1,8 @@
-"""Plant named faults, one at a time, and see that the tests of that part of the code notice: `python -m tests.mutants`.
+"""Plant named faults, one at a time, and check that the tests of that part of the code fail: `python -m tests.mutants`.
 
-Each is planted into a copy of the project. A fault that no test notices survives; the command then fails and names it.
-`python -m tests.mutants NAME ...` plants these alone, `--list` names them all.
+Each is planted into a copy of the project. A fault with which all tests pass survives; the command then fails and names
+it. `python -m tests.mutants NAME ...` plants these alone, `--list` names them all, `--check` plants none and fails if
+the text of one is not found exactly once.
 """
 
 from __future__ import annotations
@@ -31,8 +32,11 @@ class Mutant:
     tests: str
 
 
-VISIBLE, PANEL = "churn/features/engine/point_in_time.py", "tests/features/test_customer_features.py tests/properties"
-ROWS = "tests/features/test_transaction_features.py tests/properties"
+VISIBLE = "churn/features/engine/point_in_time.py"
+VERSIONS = "churn/sources/versions.py"
+SPEC = "churn/model_spec.py"
+CUSTOMER_FEATURES = "tests/features/test_customer_features.py tests/properties"
+TRANSACTION_FEATURES = "tests/features/test_transaction_features.py tests/properties"
 FIT = "tests/training/test_fit.py"
 
 MUTANTS = (
@@ -42,40 +46,40 @@ MUTANTS = (
         VISIBLE,
         'np.searchsorted(as_ofs, event, side="right")',
         'np.searchsorted(as_ofs, event, side="left")',
-        PANEL,
+        CUSTOMER_FEATURES,
     ),
     Mutant(
         "known time is ignored",
         VISIBLE,
-        'np.searchsorted(as_ofs, known, side="left"))',
-        'np.searchsorted(as_ofs, event, side="right"))',
-        PANEL,
+        'np.maximum(np.searchsorted(as_ofs, event, side="right"), known_first), last',
+        'np.searchsorted(as_ofs, event, side="right"), last',
+        CUSTOMER_FEATURES,
     ),
     Mutant(
         "a row known at as-of is not seen",
-        VISIBLE,
+        VERSIONS,
         'np.searchsorted(as_ofs, known, side="left")',
         'np.searchsorted(as_ofs, known, side="right")',
-        PANEL,
+        CUSTOMER_FEATURES,
     ),
     Mutant(
         "superseded rows are seen",
         VISIBLE,
-        'return first, np.searchsorted(as_ofs, superseded, side="left")',
-        "return first, np.full(len(event), len(as_ofs))",
-        PANEL,
+        "known_first), last",
+        "known_first), np.full(len(event), len(as_ofs))",
+        CUSTOMER_FEATURES,
     ),
     Mutant(
         "the cohort knows what is known later",
-        VISIBLE,
-        'return (F.col("known_time") <= as_of) & replaced_later',
-        "return replaced_later",
+        VERSIONS,
+        'return (F.col("known_time") <= as_of) & superseded_later',
+        "return superseded_later",
         "tests/dataset",
     ),
     Mutant(
-        "the cohort sees what was replaced",
-        VISIBLE,
-        'return (F.col("known_time") <= as_of) & replaced_later',
+        "the cohort sees superseded rows",
+        VERSIONS,
+        'return (F.col("known_time") <= as_of) & superseded_later',
         'return F.col("known_time") <= as_of',
         "tests/dataset",
     ),
@@ -84,68 +88,68 @@ MUTANTS = (
         VISIBLE,
         "np.maximum(event + delay + 1, known)",
         "np.maximum(event + delay, known)",
-        ROWS,
+        TRANSACTION_FEATURES,
     ),
     Mutant(
         "a transaction sees what is known later",
         VISIBLE,
         "np.maximum(event + delay + 1, known)",
         "event + delay + 1",
-        ROWS,
+        TRANSACTION_FEATURES,
     ),
     Mutant(
-        "a transaction sees one moment too far back",
+        "a transaction sees one microsecond too far back",
         VISIBLE,
         "np.minimum(event + delay + window + 1, superseded)",
         "np.minimum(event + delay + window + 2, superseded)",
-        ROWS,
+        TRANSACTION_FEATURES,
     ),
     Mutant(
         "the delay of labels is dropped",
         "churn/features/engine/measures.py",
-        "late = delay if feature.delayed else 0",
-        "late = 0",
+        "window_delay = delay if feature.delayed else 0",
+        "window_delay = 0",
         "tests/features/test_transaction_features.py",
     ),
     # ------------------------------------------------------------ labels
     Mutant(
         "lead is dropped",
-        "churn/labels/window.py",
+        SPEC,
         "return as_of + F.make_dt_interval(F.lit(self.lead))",
         "return as_of",
         "tests/labels",
     ),
     Mutant(
         "maturity is dropped",
-        "churn/labels/window.py",
+        SPEC,
         "days=self.lead + self.horizon + self.maturity)",
         "days=self.lead + self.horizon)",
-        "tests/labels tests/dataset tests/dataset/test_examples.py tests/training/test_retrain_trigger.py",
+        "tests/labels tests/dataset tests/training/test_retrain_trigger.py",
     ),
     Mutant(
         "the label window's end is inclusive",
-        "churn/labels/window.py",
-        "(moment < end)",
-        "(moment <= end)",
+        SPEC,
+        "(timestamp < end)",
+        "(timestamp <= end)",
         "tests/labels",
     ),
     Mutant(
-        "a window that the data cut is called complete",
-        "churn/labels/window.py",
-        "if self.ripe_at(as_of) > known_until]",
-        "if False]",
+        "a window that the end of the data cuts is called matured",
+        SPEC,
+        "if self.matured_at(newest) > known_until:",
+        "if False:",
         "tests/labels tests/dataset/test_examples.py",
     ),
     Mutant(
         "who left before the window is called 0",
-        "churn/labels/churn.py",
+        "churn/labels/closure.py",
         ".where(~too_early & ~other_kind)",
         ".where(~other_kind)",
         "tests/labels",
     ),
     Mutant(
         "who was closed for another reason is called 1",
-        "churn/labels/churn.py",
+        "churn/labels/closure.py",
         ".where(~too_early & ~other_kind)",
         ".where(~too_early)",
         "tests/labels",
@@ -153,50 +157,50 @@ MUTANTS = (
     Mutant(
         "every report is a fraud",
         "churn/labels/fraud.py",
-        'reports.where("is_fraud").select',
-        "reports.select",
+        'sources["fraud_reports"].where("is_fraud").select',
+        'sources["fraud_reports"].select',
         "tests/labels tests/dataset/test_examples.py",
     ),
     Mutant(
         "a report is known with its transaction",
-        "churn/labels/fraud.py",
+        VERSIONS,
         'F.greatest("known_time", "_known")',
         'F.col("known_time")',
         "tests/labels tests/features/test_transaction_features.py",
     ),
     Mutant(
-        "labels are told by what is known later",
+        "labels use reports that are known later",
         "churn/dataset/examples.py",
-        "known_by(F.lit(known_until)))",
-        "F.lit(True))",
+        "else known_by(F.lit(known_until))",
+        "else F.lit(True)",
         "tests/dataset/test_examples.py",
     ),
     Mutant(
-        "blocked cards are judged",
+        "blocked cards are evaluated",
         "churn/dataset/examples.py",
-        'how="left_anti")\n\n\n@dataclass',
-        'how="left")\n\n\n@dataclass',
+        'how="left_anti")',
+        'how="left")',
         "tests/dataset/test_examples.py",
     ),
     # ------------------------------------------------------------ splits, fits and choices
     Mutant(
         "the calibrate slice overlaps train",
         "churn/dataset/split.py",
-        "train = tuple(a for a in ripe if window.ripe_at(a) <= later[0])",
-        "train = tuple(a for a in ripe if a < later[0])",
+        "train = tuple(a for a in matured if window.matured_at(a) <= later[0])",
+        "train = tuple(a for a in matured if a < later[0])",
         "tests/dataset",
     ),
     Mutant(
         "a fold trains on labels of its later dates",
         "churn/dataset/split.py",
-        "if self.window.ripe_at(one) <= later[0]), later)",
+        "if self.window.matured_at(one) <= later[0]), later)",
         "if one < later[0]), later)",
         "tests/dataset",
     ),
     Mutant(
         "the gap of a split is not checked",
         "churn/dataset/split.py",
-        "if self.window.ripe_at(earlier) > later:",
+        "if self.window.matured_at(earlier) > later:",
         "if False:",
         "tests/dataset",
     ),
@@ -215,7 +219,7 @@ MUTANTS = (
         FIT,
     ),
     Mutant(
-        "a null is put at 0",
+        "a null is filled with 0",
         "churn/training/preparation.py",
         "np.where(np.isnan(values), slot.fill, values)",
         "np.nan_to_num(values)",
@@ -238,22 +242,22 @@ MUTANTS = (
     # ------------------------------------------------------------ scores, alerts and gates
     Mutant(
         "the alert budget is off by one",
-        "churn/scoring/batch.py",
-        'F.col("rank") <= spec.budget',
-        'F.col("rank") < spec.budget',
+        "churn/scoring/alerts.py",
+        'F.col("rank") <= settings.alert_budget',
+        'F.col("rank") < settings.alert_budget',
         "tests/scoring",
     ),
     Mutant(
         "the audit is drawn from the alerts too",
-        "churn/scoring/batch.py",
-        'rest = scores.where(F.col("rank") > spec.budget)',
+        "churn/scoring/alerts.py",
+        'rest = scores.where(F.col("rank") > settings.alert_budget)',
         "rest = scores",
         "tests/scoring",
     ),
     Mutant(
         "a card that was found counts again",
         "churn/evaluation/alert_metrics.py",
-        "found |= set(",
+        "blocked_cards |= set(",
         "set(",
         "tests/evaluation/test_alert_metrics.py",
     ),
@@ -272,7 +276,7 @@ MUTANTS = (
         "tests/registry/test_promotion.py",
     ),
     Mutant(
-        "a feature that gives the label away is green",
+        "a feature that gives the label away is no suspect",
         "churn/evaluation/leakage.py",
         "if auc >= self.limit",
         "if auc > 1",
@@ -294,10 +298,10 @@ MUTANTS = (
         "tests/monitoring/test_drift.py",
     ),
     Mutant(
-        "what chance makes counts as drift",
+        "a difference by chance counts as drift",
         "churn/monitoring/limits.py",
-        "one.psi > max(spec.psi_limit, one.noise)",
-        "one.psi > spec.psi_limit",
+        "one.psi > max(limit, one.noise)",
+        "one.psi > limit",
         "tests/monitoring",
     ),
     # ------------------------------------------------------------ tables, runs and exit codes
@@ -317,9 +321,9 @@ MUTANTS = (
     ),
     Mutant(
         "an exit code is swallowed",
-        "churn/job_runner.py",
-        "        return error.exit_code\n",
-        "        return 0\n",
+        "churn/options.py",
+        "_print_error(error.label, str(error))\n            return error.exit_code\n",
+        "_print_error(error.label, str(error))\n            return 0\n",
         "tests/jobs/test_chain.py",
     ),
     Mutant(
@@ -338,7 +342,7 @@ MUTANTS = (
     ),
     Mutant(
         "a version is scored without its inputs",
-        "churn/dataset/examples.py",
+        "churn/dataset/feature_table.py",
         '    if lacking:\n        raise BadInputError(\n            f"{feature_table(spec)} has no values',
         '    if False:\n        raise BadInputError(\n            f"{feature_table(spec)} has no values',
         "tests/dataset/test_examples.py",
@@ -346,17 +350,36 @@ MUTANTS = (
 )
 
 
+def problems() -> list[str]:
+    """Why mutants cannot be planted: a text that is not in its file exactly once, a test that is not there."""
+    found = []
+    for mutant in MUTANTS:
+        file = PROJECT / mutant.file
+        count = file.read_text("utf-8").count(mutant.was) if file.is_file() else 0
+        if count != 1:
+            found.append(f"{mutant.name}: {mutant.file} has {count} times {mutant.was!r}, want one")
+        missing = [test for test in mutant.tests.split() if not (PROJECT / test).exists()]
+        if missing:
+            found.append(f"{mutant.name}: no {', '.join(missing)}")
+    return found
+
+
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("names", nargs="*", metavar="NAME")
-    arguments.add_argument("--list", action="store_true")
-    asked = arguments.parse_args()
-    if asked.list:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.list:
         print("\n".join(mutant.name for mutant in MUTANTS))
         return
-    wanted = [mutant for mutant in MUTANTS if not asked.names or mutant.name in asked.names]
-    if unknown := set(asked.names) - {mutant.name for mutant in wanted}:
+    if arguments.check:
+        sys.exit("\n".join(problems()) or None)
+    chosen = [mutant for mutant in MUTANTS if not arguments.names or mutant.name in arguments.names]
+    if unknown := set(arguments.names) - {mutant.name for mutant in chosen}:
         sys.exit(f"no mutant named {', '.join(sorted(unknown))}; --list names them")
+    if wrong := problems():
+        sys.exit("\n".join(wrong))
     survived = []
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch)
@@ -366,20 +389,19 @@ def main() -> None:
                 shutil.copytree(place, copy / name, ignore=shutil.ignore_patterns("__pycache__", "lake", "ml*"))
             else:
                 shutil.copy(place, copy / name)
-        for tests in dict.fromkeys(mutant.tests for mutant in wanted):
+        for tests in dict.fromkeys(mutant.tests for mutant in chosen):
             if not _pass(copy, tests):
-                sys.exit(f"{tests} fail without a fault; mend them first")
-        for mutant in wanted:
+                sys.exit(f"{tests} fail without a fault; fix them first")
+        for mutant in chosen:
             begin, file = time.monotonic(), copy / mutant.file
             text = file.read_text("utf-8")
-            if text.count(mutant.was) != 1:
-                sys.exit(f"{mutant.name}: {mutant.file} has {text.count(mutant.was)} times {mutant.was!r}, want one")
             file.write_text(text.replace(mutant.was, mutant.now), "utf-8")
-            lives = _pass(copy, mutant.tests)
+            is_alive = _pass(copy, mutant.tests)
             file.write_text(text, "utf-8")
-            survived += [mutant.name] if lives else []
-            print(f"{'SURVIVED' if lives else 'killed'}: {mutant.name} ({time.monotonic() - begin:.0f} s)", flush=True)
-    print(f"{len(wanted) - len(survived)} of {len(wanted)} killed")
+            survived += [mutant.name] if is_alive else []
+            outcome = "SURVIVED" if is_alive else "killed"
+            print(f"{outcome}: {mutant.name} ({time.monotonic() - begin:.0f} s)", flush=True)
+    print(f"{len(chosen) - len(survived)} of {len(chosen)} killed")
     sys.exit(f"survived: {', '.join(survived)}" if survived else 0)
 
 

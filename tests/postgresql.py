@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests, on loopback and in a folder of its own."""
+"""A real PostgreSQL server for tests, on loopback and in a folder of its own."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ PROGRAMS = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
 
 
 def missing() -> str | None:
-    """Why there can be none here."""
+    """Why no server can run here; None where one can."""
     if PROGRAMS is None:
         return "no PostgreSQL in /usr/lib/postgresql; on Debian: apt-get install postgresql"
     if os.geteuid() == 0 and shutil.which("setpriv") is None:
-        return "PostgreSQL refuses to run as root, and there is no setpriv to become somebody else"
+        return "PostgreSQL refuses to run as root, and there is no setpriv to run it as another user"
     return None
 
 
@@ -34,10 +34,10 @@ class Database:
     home: Path
 
     def run(self, program: str, *args: str, stdin: str | None = None) -> None:
-        """One of PostgreSQL's programs, as somebody whom it lets run them: it refuses root."""
+        """Run one of PostgreSQL's programs, under root as the user nobody: PostgreSQL refuses root."""
         assert PROGRAMS
-        somebody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
-        command, env = [*somebody, str(PROGRAMS / program), *args], {**os.environ, "HOME": str(self.home)}
+        as_nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
+        command, env = [*as_nobody, str(PROGRAMS / program), *args], {**os.environ, "HOME": str(self.home)}
         subprocess.run(command, input=stdin, text=True, check=True, capture_output=True, cwd=self.home, env=env)
 
     def sql(self, text: str) -> None:
@@ -46,8 +46,8 @@ class Database:
 
 @contextmanager
 def postgresql(user: str) -> Iterator[Database]:
-    """Run one, unless it is `missing`."""
-    # Not below pytest's own folder, which only its owner may enter.
+    """Run a server; check `missing` before."""
+    # Not in pytest's folder, which only its owner may enter.
     home = Path(mkdtemp(prefix="churn-postgresql-", dir="/tmp"))
     if os.geteuid() == 0:
         shutil.chown(home, "nobody", "nogroup")

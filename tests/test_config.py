@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import tomllib
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
+from pydantic import Field, ValidationError, model_validator
 
 from churn.config import Expect, Source, load
-from churn.errors import ConfigError
+from churn.errors import ConfigError, LeakageError
+from churn.validation import Frozen, validated
 
 
 def write(folder: Path, text: str) -> Path:
@@ -75,59 +80,80 @@ def test_an_empty_file_keeps_the_lake_and_the_runs_beside_itself(tmp_path: Path)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[storag]\nroot = 'x'", "churn.toml: has no setting 'storag'; did you mean 'storage'?"),
-        ("[storage]\nrot = 'x'", "churn.toml: [storage] has no setting 'rot'; did you mean 'root'?"),
-        ("[storage]\nroot = 3", 'churn.toml: [storage] root is 3, want "..."'),
-        ("sources = 3", "churn.toml: sources is 3, want a section [sources]"),
-        ("[sources.calls]", "churn.toml: [sources.calls] lacks 'path'; add path = \"...\""),
+        ("[storag]\nroot = 'x'", "churn.toml line 1: has no setting 'storag'; did you mean 'storage'?"),
+        ("[storage]\nrot = 'x'", "churn.toml line 2: [storage] has no setting 'rot'; did you mean 'root'?"),
+        ("[storage]\nroot = 3", "churn.toml line 2: [storage] root is 3, want text"),
+        ("sources = 3", "churn.toml line 1: sources is 3, want a section [sources]"),
+        ("[sources.calls]", "churn.toml line 1: [sources.calls] lacks 'path'; add path = \"...\""),
         (
             "[sources.calls]\npath = 'x'\nzoen = 'UTC'",
-            "churn.toml: [sources.calls] has no setting 'zoen'; did you mean 'zone'?",
+            "churn.toml line 3: [sources.calls] has no setting 'zoen'; did you mean 'zone'?",
         ),
         (
             "[sources.calls]\npath = 'x'\nzone = 'Europe/Pari'",
             (
-                "churn.toml: [sources.calls] zone is 'Europe/Pari', want an IANA name such as 'Europe/Paris';"
+                "churn.toml line 3: [sources.calls] zone is 'Europe/Pari', want an IANA name such as 'Europe/Paris';"
                 " did you mean 'Europe/Paris'?"
             ),
         ),
         (
             "[sources.calls]\npath = 'x'\nformat = 'cvs'",
             (
-                "churn.toml: [sources.calls] format is 'cvs', want one of csv, json, parquet, delta, jdbc;"
+                "churn.toml line 3: [sources.calls] format is 'cvs', want one of csv, json, parquet, delta, jdbc;"
                 " did you mean 'csv'?"
             ),
         ),
         (
             "[sources.calls]\nformat = 'jdbc'\noptions = { url = 'jdbc:x' }",
-            "churn.toml: [sources.calls] lacks a place; add url and dbtable (or query) under [sources.calls.options]",
+            "churn.toml line 3: [sources.calls.options] lacks a place; add url and dbtable (or query)",
         ),
         (
             "[sources.calls]\npath = 'x'\nmax_quarantined = 50",
-            "churn.toml: [sources.calls] max_quarantined is 50, want a number from 0 to 1",
+            "churn.toml line 3: [sources.calls] max_quarantined is 50, want a number from 0 to 1",
         ),
         (
             "[sources.calls]\npath = 'x'\n[sources.calls.expect]\nrows = 1.5",
-            "churn.toml: [sources.calls.expect] rows is 1.5, want a whole number from 0",
+            "churn.toml line 4: [sources.calls.expect] rows is 1.5, want a whole number from 0",
         ),
         (
             "[sources.calls]\npath = 'x'\n[sources.calls.expect]\nday = 1",
-            "churn.toml: [sources.calls.expect] has no setting 'day'; did you mean 'days'?",
+            "churn.toml line 4: [sources.calls.expect] has no setting 'day'; did you mean 'days'?",
         ),
         (
             "[sources.calls]\npath = 'x'\n[sources.calls.columns]\ntransfers = 0",
             (
-                "churn.toml: [sources.calls.columns] transfers is 0, want a Spark SQL expression in quotes, such as"
-                ' "other_name"'
+                "churn.toml line 4: [sources.calls.columns] transfers is 0, want a Spark SQL expression in quotes, such"
+                ' as "other_name"'
             ),
         ),
         (
             "[sources.calls]\npath = '${NOWHERE}/x'",
             (
-                "churn.toml: [sources.calls] path is '${NOWHERE}/x', but the environment has no NOWHERE; set it, or"
-                " write ${NOWHERE:-default}"
+                "churn.toml line 2: [sources.calls] path is '${NOWHERE}/x', but the environment has no NOWHERE; set it,"
+                " or write ${NOWHERE:-default}"
             ),
         ),
+        (
+            "[sources.calls]\npath = 'x'\nlook_back = 2",
+            'churn.toml line 3: [sources.calls] look_back needs a path with a day in it, such as "calls/${day}.csv"',
+        ),
+        (
+            "[sources.calls]\npath = 'x'\nname = 'calls'",  # the code's, not the file's
+            (
+                "churn.toml line 3: [sources.calls] has no setting 'name'; known: columns, expect, format, look_back,"
+                " max_quarantined, options, path, reject, stream, zone"
+            ),
+        ),
+        ("[stream]\nfiles = true", "churn.toml line 2: [stream] files is True, want a whole number from 1"),
+        ("[stream]\nrows = '3'", "churn.toml line 2: [stream] rows is '3', want a whole number from 1"),
+        (
+            "[stream]\nbuckets = 10001",
+            "churn.toml line 2: [stream] buckets is 10001, want a whole number from 1 to 10000",
+        ),
+        ("[storage]\nroot = ['x']", "churn.toml line 2: [storage] root is ['x'], want text"),
+        ("[spark]\na = ' '", "churn.toml line 2: [spark] a is ' ', want text"),
+        ("[model]\nchurn = 3", "churn.toml line 2: [model] churn is 3, want a section [model.churn]"),
+        ("catalog = 3", "churn.toml line 1: catalog is 3, want text"),
         ("[storage", "churn.toml: not valid TOML: Expected ']' at the end of a table declaration (at end of document)"),
     ],
 )
@@ -137,7 +163,132 @@ def test_what_cannot_be_right_is_named_with_the_next_step(tmp_path: Path, text: 
     assert str(error.value) == message
 
 
-def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+def test_all_wrong_settings_of_a_file_are_listed_at_once_in_its_order(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """# the lake is kept where it is by default
+[sources.calls]
+path = 3
+columns.reason = '''
+case topic
+zone = 'a line of the text above'
+end'''
+zone = "Mars"
+
+[sources."calls".expect]
+"rows" = -1
+[sources.closures]
+options = { sep = ";", quote = [] }
+[stroage]
+""",
+    )
+
+    with pytest.raises(ConfigError) as error:
+        load(path, env={})
+
+    assert str(error.value).splitlines() == [
+        "churn.toml line 3: [sources.calls] path is 3, want text",
+        "churn.toml line 8: [sources.calls] zone is 'Mars', want an IANA name such as 'Europe/Paris'",
+        "churn.toml line 11: [sources.calls.expect] rows is -1, want a whole number from 0",
+        "churn.toml line 12: [sources.closures] lacks 'path'; add path = \"...\"",
+        "churn.toml line 13: [sources.closures.options] quote is [], want text",
+        "churn.toml line 14: has no setting 'stroage'; did you mean 'storage'?",
+    ]
+
+
+class Window(Frozen):
+    lead: Annotated[int, Field(ge=0)] = 7
+    days: tuple[Annotated[int, Field(ge=1)], ...] = (30,)
+
+    @model_validator(mode="after")
+    def _leads(self) -> Window:
+        if self.lead in self.days:
+            raise ValueError("lead must not be one of days")
+        if self.lead == 99:
+            raise LeakageError("lead of 99 days")
+        return self
+
+
+class Model(Frozen):
+    label: Literal["closure", "inactivity"] = "closure"
+    limit: float | None = None
+    window: Window = Window()
+
+
+SETTINGS = """
+[model.churn]
+label = "closed"
+limit = "2"
+[model.churn.window]
+lead = true
+days = [
+  30,
+  0,
+]
+[model.other]
+"""
+
+
+def test_settings_given_as_mappings_are_listed_by_the_lines_of_their_section(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        validated(Model, tomllib.loads(SETTINGS)["model"]["churn"], text=SETTINGS, section="model.churn")
+
+    assert str(error.value).splitlines() == [
+        "churn.toml line 3: [model.churn] label is 'closed', want one of closure, inactivity; did you mean 'closure'?",
+        "churn.toml line 4: [model.churn] limit is '2', want a number",
+        "churn.toml line 6: [model.churn.window] lead is True, want a whole number from 0",
+        "churn.toml line 7: [model.churn.window] days[1] is 0, want a whole number from 1",
+    ]
+
+
+def test_a_rule_of_a_whole_section_names_the_section_and_a_file_without_text_no_line() -> None:
+    values = {"window": {"lead": 30}}
+
+    with pytest.raises(ConfigError) as error:
+        validated(Model, values, section="model.other", text=SETTINGS)
+    assert str(error.value) == "churn.toml line 11: [model.other.window] lead must not be one of days"
+
+    with pytest.raises(ConfigError) as error:
+        validated(Model, values, section="model.other", where="models/other.py")
+    assert str(error.value) == "models/other.py: [model.other.window] lead must not be one of days"
+
+
+def test_settings_are_frozen_with_lists_as_tuples_and_a_leak_is_a_leak() -> None:
+    model = validated(Model, {"limit": 2, "window": {"days": [1, 2]}})
+
+    assert model == Model(limit=2.0, window=Window(days=(1, 2)))
+    with pytest.raises(ValidationError, match="frozen"):
+        model.limit = 3.0  # type: ignore[misc]
+    with pytest.raises(LeakageError, match=r"^lead of 99 days$"):
+        validated(Model, {"window": {"lead": 99}})
+
+
+def test_the_catalog_is_the_folder_beside_the_file_or_a_named_one(tmp_path: Path) -> None:
+    path = write(tmp_path, "")
+    assert load(path).catalog is None
+
+    (tmp_path / "catalog").mkdir()
+    assert load(path).catalog == tmp_path / "catalog"
+
+    (tmp_path / "ours").mkdir()
+    assert load(write(tmp_path, 'catalog = "${OURS}"'), env={"OURS": "ours"}).catalog == tmp_path / "ours"
+
+    with pytest.raises(ConfigError) as error:
+        load(write(tmp_path, 'catalog = "theirs"'))
+    assert str(error.value) == (
+        f"churn.toml line 1: catalog is 'theirs', but there is no folder {tmp_path}/theirs; make it, or drop the"
+        " setting"
+    )
+
+
+def test_a_source_is_replaced_without_the_checks_of_the_file(tmp_path: Path) -> None:
+    source = load(write(tmp_path, '[sources.calls]\npath = "${day}.csv"\nlook_back = 3')).sources["calls"]
+
+    assert (source.name, source.file, source.path) == ("calls", tmp_path / "churn.toml", f"{tmp_path}/${{day}}.csv")
+    assert replace(source, path="2026-09-30.csv").look_back == 3
+
+
+def test_a_missing_file_tells_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"no such file; make one with: churn init {tmp_path}"):
         load(tmp_path / "churn.toml")
 

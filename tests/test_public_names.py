@@ -1,4 +1,4 @@
-"""The names a notebook uses, and the README's lines of it."""
+"""The public names, and the README's lines for a notebook."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def test_no_public_name_is_also_a_module() -> None:
-    """Importing the module would put it in the name's place."""
+    """The import of the module would replace the name."""
     assert set(churn.__all__) & {module.name for module in iter_modules(churn.__path__)} == set()
 
 
-def test_every_public_name_is_there_however_often_it_is_asked_for() -> None:
+def test_every_public_name_is_the_same_object_each_time() -> None:
     import_module("churn.features")
     for name in churn.__all__:
         assert getattr(churn, name) is getattr(churn, name), name

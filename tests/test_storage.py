@@ -1,3 +1,5 @@
+"""Delta tables: replaced and merged in one commit each, readable at older versions."""
+
 from __future__ import annotations
 
 from datetime import datetime
@@ -17,7 +19,7 @@ def rows(lake: Lake, name: str, version: int | None = None) -> list[tuple[object
     return sorted(tuple(row) for row in lake.read(name, version).collect())
 
 
-def test_a_part_is_replaced_in_one_commit_and_older_versions_stay_readable(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_partition_is_replaced_in_one_commit_and_older_versions_stay(spark: SparkSession, tmp_path: Path) -> None:
     lake = Lake(spark, str(tmp_path))
     assert not lake.exists("scores")
     assert lake.version("scores") is None
@@ -33,10 +35,10 @@ def test_a_part_is_replaced_in_one_commit_and_older_versions_stay_readable(spark
         lake.read("scores", version=7)
 
 
-def test_a_list_replaces_several_parts_and_quotes_are_only_text(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_list_replaces_several_partitions_and_quotes_are_escaped(spark: SparkSession, tmp_path: Path) -> None:
     lake = Lake(spark, str(tmp_path))
-    everyone = spark.createDataFrame([(MAY, "o'neil", 1), (MAY, "b\\", 2), (MAY, "c", 3)], SCHEMA)
-    lake.replace(everyone, "scores", {"id": ["o'neil", "b\\", "c"]})
+    three = spark.createDataFrame([(MAY, "o'neil", 1), (MAY, "b\\", 2), (MAY, "c", 3)], SCHEMA)
+    lake.replace(three, "scores", {"id": ["o'neil", "b\\", "c"]})
 
     lake.replace(spark.createDataFrame([(MAY, "o'neil", 9)], SCHEMA), "scores", {"id": ["o'neil", "b\\"]})
 
@@ -48,19 +50,30 @@ def test_merge_updates_inserts_and_deletes_by_key(spark: SparkSession, tmp_path:
     lake.replace(spark.createDataFrame([(MAY, "a", 1), (MAY, "b", 2), (MAY, "c", 3)], SCHEMA), "scores", {"as_of": MAY})
 
     changes = [
-        (MAY, "a", 9, False),  # there: updated
-        (MAY, "d", 4, False),  # not there: inserted
-        (MAY, "b", 0, True),  # there and flagged: deleted
-        (MAY, "e", 0, True),  # not there and flagged: nothing to delete
+        (MAY, "a", 9, False),  # existing: updated
+        (MAY, "d", 4, False),  # missing: inserted
+        (MAY, "b", 0, True),  # existing and flagged: deleted
+        (MAY, "e", 0, True),  # missing and flagged: nothing to delete
     ]
-    df = spark.createDataFrame(changes, f"{SCHEMA}, gone boolean")
-    lake.merge(df, "scores", ["as_of", "id"], delete="gone", within={"as_of": [MAY]})
+    df = spark.createDataFrame(changes, f"{SCHEMA}, deleted boolean")
+    lake.merge(df, "scores", ["as_of", "id"], delete="deleted", within={"as_of": [MAY]})
 
     assert rows(lake, "scores") == [(MAY, "a", 9), (MAY, "c", 3), (MAY, "d", 4)]
     assert lake.version("scores") == 1
 
 
-def test_what_is_not_a_table_is_said_to_be_none(spark: SparkSession, tmp_path: Path) -> None:
+def test_rows_of_a_writer_are_appended_once(spark: SparkSession, tmp_path: Path) -> None:
+    lake = Lake(spark, str(tmp_path))
+    first = spark.createDataFrame([(MAY, "a", 1)], SCHEMA)
+    lake.append(first, "scores", writer="stream", number=1)
+    lake.append(first, "scores", writer="stream", number=1)  # a micro-batch that is repeated
+    lake.append(
+        spark.createDataFrame([(MAY, "b", 2, "x")], f"{SCHEMA}, reason string"), "scores", writer="stream", number=2
+    )
+    assert rows(lake, "scores") == [(MAY, "a", 1, None), (MAY, "b", 2, "x")]
+
+
+def test_a_missing_table_is_refused(spark: SparkSession, tmp_path: Path) -> None:
     lake = Lake(spark, str(tmp_path))
     with pytest.raises(BadInputError, match=f"no table 'calls' at {tmp_path}/calls; write it first"):
         lake.read("calls")
@@ -71,7 +84,7 @@ def test_what_is_not_a_table_is_said_to_be_none(spark: SparkSession, tmp_path: P
         lake.exists("calls")
 
 
-def test_what_a_killed_first_write_leaves_is_not_in_the_way(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_first_write_succeeds_after_one_that_was_killed(spark: SparkSession, tmp_path: Path) -> None:
     lake = Lake(spark, str(tmp_path))
     (tmp_path / "scores").mkdir()
     (tmp_path / "scores" / "part-0.snappy.parquet").write_bytes(b"half a file")

@@ -90,6 +90,9 @@ PROSE = {
 }
 """In comments, docstrings, messages and documents."""
 
+SALT = '"theft moment"'
+"""Of a draw of the simulation: another word would make another company."""
+
 _PARTS = {word: term for words, term in IDENTIFIERS.items() for word in words.split()}
 _PROSE = [(re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE), term) for pattern, term in PROSE.items()]
 _SPLIT = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
@@ -111,18 +114,20 @@ class Finding:
 def in_identifier(name: str, *, training: bool = False) -> tuple[str, str] | None:
     """The word in a name and the term for it.
 
-    >>> in_identifier("told_until"), in_identifier("JudgedRows"), in_identifier("known_until")
+    >>> in_identifier("told_until"), in_identifier("JudgedRows"), in_identifier("look_back")
     (('told', 'known, specified, deduplicated'), ('judged', 'evaluate, evaluated; classify, resolve of rows'), None)
     """
-    bare = name.strip("_").lower()
+    plain = name.replace("look_back", "window")  # a term of its own
+    bare = plain.strip("_").lower()
     if bare in WHOLE and not (training and bare.startswith("slot")):
         return bare, WHOLE[bare]
-    return next(((part, _PARTS[part]) for part in map(str.lower, _SPLIT.findall(name)) if part in _PARTS), None)
+    parts = map(str.lower, _SPLIT.findall(plain))
+    return next(((part, _PARTS[part]) for part in parts if part in _PARTS), None)
 
 
 def in_prose(text: str) -> Iterator[tuple[int, str, str]]:
     """The words in a text, each with its line, counted from 0, and the term for it."""
-    for number, line in enumerate(text.splitlines()):
+    for number, line in enumerate(text.replace(SALT, "").splitlines()):
         for pattern, term in _PROSE:
             for match in pattern.finditer(line):
                 yield number, match[0], term

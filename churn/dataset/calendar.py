@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -27,7 +26,7 @@ class Calendar:
 
 
 def calendar(spec: ModelSpec, sources: Sources, as_of: datetime) -> Calendar:
-    """A run at `as_of`: the newest matured as-ofs are held out to evaluate the model that the earlier ones made.
+    """A run at `as_of`: the newest matured as-ofs are held out to evaluate the model, which is fitted on earlier ones.
 
     Raises BadInputError where no row is known before as-of, or as-of lies far behind the data.
     """
@@ -38,17 +37,20 @@ def calendar(spec: ModelSpec, sources: Sources, as_of: datetime) -> Calendar:
 
 def known_until(spec: ModelSpec, sources: Sources, as_of: datetime) -> datetime:
     """Until when rows are known at as-of. Raises BadInputError where that is none, or long before it."""
-    found = coverage(sources, known_until=as_of)
-    if as_of - found > timedelta(days=spec.schedule.stale_after):
+    covered = coverage(sources, known_until=as_of)
+    if as_of - covered > timedelta(days=spec.schedule.stale_after):
         raise BadInputError(
-            f"as-of {as_of:%Y-%m-%d} lies {(as_of - found).days} days after the last row known ({found:%Y-%m-%d}); "
-            f"ingest what has arrived since, or use an as-of until {found:%Y-%m-%d}"
+            f"as-of {as_of:%Y-%m-%d} lies {(as_of - covered).days} days after the last row known ({covered:%Y-%m-%d}); "
+            f"ingest what has arrived since, or use an as-of until {covered:%Y-%m-%d}"
         )
-    return found
+    return covered
 
 
 def backtest_calendar(spec: ModelSpec, sources: Sources, origin: datetime) -> Calendar:
-    """A backtest origin: learn from what was matured by then, evaluate by what happened after."""
+    """A run at a backtest origin: learn from what had matured by then, evaluate by what happened after.
+
+    Raises BadInputError where too little is known by then, LeakageError where the data end inside the test labels.
+    """
     learn = tuple(_learn(spec, sources, origin))
     test = examples(spec).evaluated_as_ofs(origin)
     spec.window.check_matured(test, complete_until(sources, spec.label.complete_by))
@@ -58,15 +60,15 @@ def backtest_calendar(spec: ModelSpec, sources: Sources, origin: datetime) -> Ca
 def _learn(spec: ModelSpec, sources: Sources, origin: datetime) -> list[datetime]:
     first, last = span(sources, known_until=origin)
     newest, since, plan = _midnight(last - spec.window.matures_after), _midnight(first), spec.schedule
-    found = schedule(newest, since=since, every=plan.every, history=plan.history, most=plan.max_as_ofs)
-    if not found:
+    as_ofs = schedule(newest, since=since, every=plan.every, history=plan.history, most=plan.max_as_ofs)
+    if not as_ofs:
         raise BadInputError(
             f"model {spec.name}: no as-of to learn from by {origin:%Y-%m-%d}: the data begin {since:%Y-%m-%d}, the "
             f"newest as-of with complete labels is {newest:%Y-%m-%d}, and {plan.history} days must precede it; use a "
             f"later as-of, a shorter horizon in [model.{spec.name}.window], or a shorter history in "
             f"[model.{spec.name}.schedule]"
         )
-    return found
+    return as_ofs
 
 
 def _midnight(timestamp: datetime) -> datetime:
@@ -75,5 +77,4 @@ def _midnight(timestamp: datetime) -> datetime:
 
 def split(spec: ModelSpec, dates: Calendar) -> Split:
     """The slices of a run."""
-    as_ofs: Sequence[datetime] = dates.learn
-    return split_in_time(as_ofs, test=dates.test, window=spec.window, calibrate=spec.schedule.calibrate_as_ofs)
+    return split_in_time(dates.learn, test=dates.test, window=spec.window, calibrate=spec.schedule.calibrate_as_ofs)

@@ -1,4 +1,4 @@
-"""Which customers belong at which as-of: alive and reachable, by what was known then. Grain: (customer_id, as_of)."""
+"""Which customers belong to a cohort at which as-of, by what was known then. Grain: (customer_id, as_of)."""
 
 from __future__ import annotations
 

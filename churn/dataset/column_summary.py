@@ -1,4 +1,4 @@
-"""What is known of the columns of many rows, found in one Arrow pass: it adds up, in any order of rows and partitions.
+"""Counts and quantiles of many columns in one Arrow pass. Summaries add up, in any order of rows and partitions.
 
 A plan of a thousand aggregates takes longer to compile than most tables take to read.
 """
@@ -74,13 +74,13 @@ def _code(values: Floats) -> Array:
 
 
 def _counts(codes: Array, weights: Array | None = None) -> tuple[Array, Array]:
-    """The codes there are, in their order, and how often each; a code that stands for several counts as many."""
+    """The codes there are, in their order, and how often each; with `weights`, a code counts as many times."""
     if not len(codes):
         return np.zeros(0, np.uint16), np.zeros(0, np.int64)
     least = int(codes.min())
     counts = np.bincount(codes.astype(np.int64) - least, weights)
-    found = np.flatnonzero(counts)
-    return (found + least).astype(np.uint16), counts[found].astype(np.int64)
+    present = np.flatnonzero(counts)
+    return (present + least).astype(np.uint16), counts[present].astype(np.int64)
 
 
 def _values(codes: Array) -> Array:
@@ -92,7 +92,7 @@ def _values(codes: Array) -> Array:
 
 @dataclass
 class Summary:
-    """What is known of every column of some rows; `texts` counts each text, without nulls."""
+    """Of every column of some rows: `numbers` by value, `texts` by how often each is there, both without nulls."""
 
     rows: int
     numbers: dict[str, Number]
@@ -143,7 +143,7 @@ def by_as_of(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Record
 
 
 def summarised(rows: DataFrame, numbers: Sequence[str], texts: Sequence[str]) -> dict[datetime, Summary]:
-    """What is known of the columns at each as-of."""
+    """The summary of the columns at each as-of."""
     of_batches = partial(_summaries, numbers=numbers, texts=texts)
     found = rows.select("as_of", *numbers, *texts).mapInArrow(of_batches, _SCHEMA).collect()
     return merged([(row["as_of"], row["summary"]) for row in found])
@@ -154,13 +154,13 @@ def _summaries(
 ) -> Iterator[pa.RecordBatch]:
     for as_of, rows in by_as_of(batches):
         summary = pickle.dumps(Summary.of(rows, numbers, texts))
-        moment = pa.array([as_of], pa.int64()).cast(rows["as_of"].type)
-        yield pa.RecordBatch.from_pydict({"as_of": moment, "summary": pa.array([summary], pa.binary())})
+        as_ofs = pa.array([as_of], pa.int64()).cast(rows["as_of"].type)
+        yield pa.RecordBatch.from_pydict({"as_of": as_ofs, "summary": pa.array([summary], pa.binary())})
 
 
-def merged(found: Sequence[tuple[datetime, bytes]]) -> dict[datetime, Summary]:
+def merged(pickled: Sequence[tuple[datetime, bytes]]) -> dict[datetime, Summary]:
     """Pickled summaries of parts of the rows, together, by as-of."""
     parts: dict[datetime, list[Summary]] = {}
-    for as_of, summary in found:
+    for as_of, summary in pickled:
         parts.setdefault(as_of, []).append(pickle.loads(summary))  # noqa: S301 - what this job's own tasks made
     return {as_of: Summary.merged(of) for as_of, of in parts.items()}

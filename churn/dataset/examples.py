@@ -1,6 +1,6 @@
-"""The rows of a model, of customers or of transactions: who belongs, what was known of them, what became of them.
+"""The rows of a model, customers or transactions: which there are, with which features, and with which label.
 
-All that differs between the two kinds of model is in the two classes here; a label says which of them it is for.
+All that differs between the two kinds of model is in the two classes here; the `entity` of a label chooses.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Examples(ABC):
 
     @property
     def daily_metrics(self) -> tuple[str, ...]:
-        """What a ranking is worth to people who handle so many rows a day, by name (churn.evaluation.alert_metrics)."""
+        """Which metrics of a day's alerts an evaluation adds (churn.evaluation.alert_metrics.DAILY_METRICS)."""
         return ()
 
     # ---------------------------------------------------------------- which rows
@@ -63,11 +63,11 @@ class Examples(ABC):
     @property
     @abstractmethod
     def requires(self) -> frozenset[str]:
-        """The sources without which label or rows cannot be computed."""
+        """The sources without which labels or rows cannot be computed."""
 
     @abstractmethod
     def when(self, as_of: datetime) -> str:
-        """When the outcome of a row scored at `as_of` happens, in words behind "the chance that a customer ..."."""
+        """When the outcome of a row scored at `as_of` happens: it follows "the chance that a customer ..."."""
 
     @abstractmethod
     def has(self, feature: Feature) -> bool:
@@ -75,7 +75,7 @@ class Examples(ABC):
 
     @abstractmethod
     def members(self, spark: SparkSession, sources: Sources, as_ofs: Sequence[datetime]) -> DataFrame:
-        """Who belongs at each as-of, with the columns that the label needs."""
+        """The entities at each as-of, with the columns that the label needs."""
 
     @abstractmethod
     def feature_rows(
@@ -85,19 +85,19 @@ class Examples(ABC):
 
     @abstractmethod
     def eligible(self, sources: Sources, rows: DataFrame, origin: datetime | None = None) -> DataFrame:
-        """The rows that a score is used for; those that are evaluated."""
+        """The rows whose score is used, and so evaluated, at a backtest origin; None = each at its own as-of."""
 
     def labels(self, sources: Sources, rows: DataFrame, *, known_until: datetime | None = None) -> DataFrame:
-        """Rows with `label`, by the source rows known until a time (None = all there are)."""
+        """Rows with `label`, by the source rows known at a time; None = the newest version of each."""
         valid = F.col("superseded_at").isNull() if known_until is None else known_by(F.lit(known_until))
-        read = {name: sources[name].where(valid) for name in self.spec.label.sources}
-        return self.spec.label.compute(rows, read, self.spec.window)
+        of_label = {name: sources[name].where(valid) for name in self.spec.label.sources}
+        return self.spec.label.compute(rows, of_label, self.spec.window)
 
     def labelled(self, sources: Sources, rows: DataFrame, *, known_until: datetime | None = None) -> DataFrame:
         """Feature rows with their labels; rows whose label cannot be known are left out."""
         key = list(self.spec.key)
-        found = self.labels(sources, rows.select(*key), known_until=known_until).select(*key, "label")
-        return rows.join(found, on=key, how="inner")
+        labels = self.labels(sources, rows.select(*key), known_until=known_until).select(*key, "label")
+        return rows.join(labels, on=key, how="inner")
 
     # ---------------------------------------------------------------- which as-ofs together
 
@@ -111,7 +111,7 @@ class Examples(ABC):
 
     @abstractmethod
     def periods(self, scored: Iterable[datetime]) -> list[Period]:
-        """Scored as-ofs in the groups in which they are evaluated, in order of time; the same whenever one asks."""
+        """Scored as-ofs in the groups in which they are evaluated, in order of time; later ones do not change them."""
 
     @abstractmethod
     def monitored(self, as_of: datetime, scored: Iterable[datetime]) -> tuple[datetime, ...]:
@@ -123,11 +123,11 @@ class Examples(ABC):
 
     @abstractmethod
     def season(self, around: datetime, built: Iterable[datetime]) -> tuple[datetime, ...]:
-        """The as-ofs with features of the same season a year ago, `around` a date."""
+        """The as-ofs with features in the season of a date, such as 52 weeks before an as-of."""
 
     @abstractmethod
     def too_few(self, as_ofs: Sequence[datetime]) -> str | None:
-        """Why the monitored as-ofs are too few to say whether something drifted; None = they are enough."""
+        """Why the monitored as-ofs are too few to tell whether something drifted; None = they are enough."""
 
 
 @dataclass(frozen=True)
@@ -157,9 +157,9 @@ class CustomerExamples(Examples):
     def feature_rows(
         self, spark: SparkSession, sources: Sources, chosen: Sequence[Feature], as_ofs: Sequence[datetime]
     ) -> DataFrame:
-        read = {name: sources[name] for feature in chosen for name in feature.sources}
+        of_features = {name: sources[name] for feature in chosen for name in feature.sources}
         members = self.members(spark, sources, as_ofs)
-        return customer_features(members, read, chosen, windows=self.spec.features.windows, as_ofs=as_ofs)
+        return customer_features(members, of_features, chosen, windows=self.spec.features.windows, as_ofs=as_ofs)
 
     def eligible(self, sources: Sources, rows: DataFrame, origin: datetime | None = None) -> DataFrame:  # noqa: ARG002
         return rows
@@ -177,12 +177,12 @@ class CustomerExamples(Examples):
         return (as_of,)
 
     def last_period(self, as_of: datetime, scored: Iterable[datetime]) -> tuple[datetime, ...]:
-        return tuple(sorted(one for one in set(scored) if one < as_of)[-1:])
+        return tuple(sorted(before for before in set(scored) if before < as_of)[-1:])
 
     def season(self, around: datetime, built: Iterable[datetime]) -> tuple[datetime, ...]:
-        """The one that is nearest, within half of the days between as-ofs."""
-        near = [one for one in set(built) if abs(one - around) <= DAY * max(1, self.spec.schedule.every // 2)]
-        return tuple(sorted(near, key=lambda one: (abs(one - around), one))[:1])
+        """The nearest one, no farther away than half of the days between as-ofs."""
+        near = [as_of for as_of in set(built) if abs(as_of - around) <= DAY * max(1, self.spec.schedule.every // 2)]
+        return tuple(sorted(near, key=lambda as_of: (abs(as_of - around), as_of))[:1])
 
     def too_few(self, as_ofs: Sequence[datetime]) -> str | None:  # noqa: ARG002
         return None
@@ -229,7 +229,7 @@ class TransactionExamples(Examples):
         wanted = first_versions(sources["transactions"]).where(
             F.col("event_time").between(*map(F.lit, between)) & day.isin(*as_ofs)
         )
-        described = transaction_features(
+        rows = transaction_features(
             wanted,
             with_reported_transactions(sources),
             chosen,
@@ -237,18 +237,18 @@ class TransactionExamples(Examples):
             windows=self.spec.features.windows,
             between=between,
         )
-        # Only now: to the features, as-of is the transaction's own time.
-        made = [column for feature in chosen for column in feature.columns(self.spec.features.windows)]
-        return described.withColumn("as_of", day).select(*self.spec.key, *self.beside, *made)
+        # Only here: while features are computed, as_of is the transaction's own time.
+        columns = feature_columns(self.spec, chosen)
+        return rows.withColumn("as_of", day).select(*self.spec.key, *self.beside, *columns)
 
     def labelled(self, sources: Sources, rows: DataFrame, *, known_until: datetime | None = None) -> DataFrame:
-        return self.labels(sources, rows, known_until=known_until)  # none is left out, so nothing has to be joined
+        return self.labels(sources, rows, known_until=known_until)  # every row has a label, so no join is needed
 
     def eligible(self, sources: Sources, rows: DataFrame, origin: datetime | None = None) -> DataFrame:
-        """Without transactions of customers who are blocked on their day, for a fraud known by then.
+        """Without transactions of customers whose card is blocked on that day, for a fraud known by then.
 
-        Only frauds from `blocked_card_days` before the origin on count, or without one before the day itself: for older
-        ones a new card has been issued.
+        Frauds count from `blocked_card_days` before the origin on, or without an origin before the day itself: for
+        older ones a new card has been issued.
         """
         days = self.spec.evaluation.blocked_card_days
         if not days:
@@ -259,9 +259,9 @@ class TransactionExamples(Examples):
         since = (F.col("as_of") if origin is None else F.lit(origin)) - F.make_dt_interval(F.lit(days))
         valid: Column = F.col("_superseded").isNull() | (F.col("_superseded") > F.col("as_of"))
         is_blocked = (F.col("_known") <= F.col("as_of")) & valid & (F.col("_event") >= since)
-        scored_days = rows.select("customer_id", "as_of").distinct()
-        blocked = scored_days.join(known, on="customer_id").where(is_blocked).select("customer_id", "as_of").distinct()
-        return rows.join(blocked, on=["customer_id", "as_of"], how="left_anti")
+        customer_days = rows.select("customer_id", "as_of").distinct()
+        to_drop = customer_days.join(known, on="customer_id").where(is_blocked).select("customer_id", "as_of")
+        return rows.join(to_drop.distinct(), on=["customer_id", "as_of"], how="left_anti")
 
     def evaluated_as_ofs(self, origin: datetime) -> tuple[datetime, ...]:
         return tuple(origin + DAY * day for day in range(self.spec.evaluation.period_days))
@@ -271,12 +271,11 @@ class TransactionExamples(Examples):
         return as_of.groupby((as_of - as_of.min()).dt.days // self.spec.evaluation.period_days).transform("min")
 
     def periods(self, scored: Iterable[datetime]) -> list[Period]:
-        """Counted from 1970 on, so that they are the same whenever one asks; each ends with its last day, scored or
-        not."""
-        length, found = DAY * self.spec.evaluation.period_days, dict[datetime, list[datetime]]()
+        """Of `period_days` each, counted from 1970 on; one needs the labels of its last day, scored or not."""
+        length, by_begin = DAY * self.spec.evaluation.period_days, dict[datetime, list[datetime]]()
         for as_of in sorted(set(scored)):
-            found.setdefault(EPOCH + length * ((as_of - EPOCH) // length), []).append(as_of)
-        return [Period(tuple(as_ofs), begin + length - DAY) for begin, as_ofs in sorted(found.items())]
+            by_begin.setdefault(EPOCH + length * ((as_of - EPOCH) // length), []).append(as_of)
+        return [Period(tuple(as_ofs), begin + length - DAY) for begin, as_ofs in sorted(by_begin.items())]
 
     @property
     def _window(self) -> timedelta:
@@ -301,7 +300,7 @@ def _day(value: datetime) -> str:
 
 
 def _between(as_ofs: Iterable[datetime], after: datetime, until: datetime) -> tuple[datetime, ...]:
-    return tuple(sorted(one for one in set(as_ofs) if after < one <= until))
+    return tuple(sorted(as_of for as_of in set(as_ofs) if after < as_of <= until))
 
 
 KINDS: Final[Mapping[Entity, type[Examples]]] = MappingProxyType(
@@ -315,7 +314,7 @@ def examples(spec: ModelSpec) -> Examples:
 
 
 def check_sources(spec: ModelSpec, sources: Sources) -> None:
-    """Raises BadInputError where the model's label or cohort cannot be computed from the sources there are."""
+    """Raises BadInputError where a source is missing that the model's label or cohort needs."""
     if missing := sorted(examples(spec).requires - set(sources)):
         raise BadInputError(
             f"model {spec.name}: label = {spec.label.name!r} with cohort = {spec.cohort.kind!r} needs "

@@ -15,7 +15,7 @@ from churn.dataset.column_summary import Summary, summarised
 from churn.dataset.examples import examples, feature_columns, usable_features
 from churn.errors import BadInputError
 from churn.features import Feature, features
-from churn.model_spec import FeatureSet, ModelSpec, Sources
+from churn.model_spec import ModelSpec, Sources
 from churn.storage import Lake
 
 
@@ -46,8 +46,8 @@ def build_features(
 ) -> Built:
     """Write the features of every as-of a run at `as_of` needs (`only`: of as_of itself), replacing those as-ofs.
 
-    `in_use` is the `fit.json` of the version that scores. What it reads and `spec` names no more is computed too, where
-    that version is evaluated or scores.
+    `in_use` is the `fit.json` of the version that scores. Columns that it reads and `spec` no longer names are computed
+    too, at the as-ofs where that version is evaluated or scores.
     """
     if only:
         known_until(spec, sources, as_of)
@@ -68,7 +68,8 @@ def _with_lacking(
 ) -> DataFrame:
     """The rows, with the columns that the version in use reads and they lack; null at other as-ofs than these.
 
-    What no feature computes any more, or has no source now, is left out; `check_inputs` says so where it is missed.
+    A column that no feature computes any more, or whose source is missing now, is left out; `check_inputs` refuses to
+    score without it.
     """
     windows = tuple(in_use.get("windows", spec.features.windows))
     lacking = set(read_columns(in_use)) - set(rows.columns)
@@ -79,8 +80,8 @@ def _with_lacking(
     ]
     if not wanted:
         return rows
-    theirs = spec.model_copy(update={"features": FeatureSet(windows=windows)})
-    added_rows = examples(theirs).feature_rows(rows.sparkSession, sources, wanted, as_ofs)
+    of_version = spec.model_copy(update={"features": spec.features.model_copy(update={"windows": windows})})
+    added_rows = examples(of_version).feature_rows(rows.sparkSession, sources, wanted, as_ofs)
     added = sorted(lacking & set(added_rows.columns))
     return rows.join(added_rows.select(*spec.key, *added), on=list(spec.key), how="left")
 
@@ -89,8 +90,8 @@ def read_features(lake: Lake, spec: ModelSpec, as_ofs: Sequence[datetime]) -> Da
     """The stored features of these as-ofs. Raises BadInputError where one is missing."""
     table = feature_table(spec)
     rows = lake.read(table).where(F.col("as_of").isin(*as_ofs))
-    there = {row["as_of"] for row in rows.select("as_of").distinct().collect()}
-    if missing := sorted(set(as_ofs) - there):
+    stored = {row["as_of"] for row in rows.select("as_of").distinct().collect()}
+    if missing := sorted(set(as_ofs) - stored):
         raise BadInputError(
             f"{table} has no rows of as-of {', '.join(f'{as_of:%Y-%m-%d}' for as_of in missing)}: either nobody was in "
             "the cohort then, or build_features has not run for this as-of"
@@ -105,7 +106,7 @@ def read_columns(summary: Mapping[str, Any]) -> list[str]:
 
 
 def summary_of(rows: DataFrame, columns: Sequence[str]) -> Summary | None:
-    """What is known of those of the columns that are there; None where there are no rows."""
+    """The summary of those of the columns that the rows have; None where there are no rows."""
     kinds = {name: kind for name, kind in rows.dtypes if name in set(columns)}
     texts = [name for name, kind in kinds.items() if kind == "string"]
     found = summarised(rows, [name for name in kinds if name not in texts], texts)
@@ -113,16 +114,18 @@ def summary_of(rows: DataFrame, columns: Sequence[str]) -> Summary | None:
 
 
 def check_inputs(spec: ModelSpec, inputs: Summary | None, summary: Mapping[str, Any], version: str) -> None:
-    """Raises BadInputError where a column that a version reads is not among the inputs, or was never null in training
-    and is nothing else now.
+    """Raises BadInputError where the inputs lack a column that a version reads, or have nothing but nulls in one that
+    was never null in training.
 
-    So looks an as-of that was built for other features, or without a source; its scores would mean nothing.
+    That is so where the as-of was built for other features, or without a source; its scores would mean nothing.
     """
     if inputs is None:
         return
-    patchy = summary["columns"].get("patchy", ())
+    nullable = summary["columns"].get("nullable", ())
     known = inputs.known
-    lacking = [name for name in read_columns(summary) if name not in known or (name not in patchy and not known[name])]
+    lacking = [
+        name for name in read_columns(summary) if name not in known or (name not in nullable and not known[name])
+    ]
     if lacking:
         raise BadInputError(
             f"{feature_table(spec)} has no values of {', '.join(lacking[:5])}"

@@ -77,14 +77,15 @@ class Split:
 def split_in_time(
     as_ofs: Sequence[datetime], *, test: Sequence[datetime], window: LabelWindow, calibrate: int
 ) -> Split:
-    """Of the as-ofs matured by the first of `test`: the last `calibrate` to calibrate, and those matured by then to train.
+    """Of the as-ofs matured by the first of `test`, the last `calibrate` to calibrate, and those matured by these to
+    train.
 
     Raises BadInputError where none is left to train on.
     """
     matured = tuple(sorted({a for a in as_ofs if window.matured_at(a) <= min(test)}))
-    # Fewer dates to calibrate on are better than none to train on.
-    for kept in range(min(calibrate, len(matured)), 0, -1):
-        later = matured[-kept:]
+    # Fewer as-ofs to calibrate on are better than none to train on.
+    for count in range(min(calibrate, len(matured)), 0, -1):
+        later = matured[-count:]
         train = tuple(a for a in matured if window.matured_at(a) <= later[0])
         if train:
             return Split(train=train, calibrate=later, test=tuple(sorted(test)), matured=matured, window=window)

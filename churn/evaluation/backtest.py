@@ -1,4 +1,4 @@
-"""What a model would have been worth at earlier moments."""
+"""What a model would have been worth at earlier as-ofs."""
 
 from __future__ import annotations
 

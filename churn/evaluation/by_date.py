@@ -14,7 +14,8 @@ from pyspark.sql import functions as F
 from churn.dataset.examples import examples
 from churn.evaluation.alert_metrics import DAILY_METRICS
 from churn.evaluation.metrics import LOWER_IS_BETTER, Metrics, evaluate
-from churn.model_spec import ModelSpec, probability
+from churn.model_spec import ModelSpec
+from churn.training.pipeline import probability
 
 BASELINE: Final = "baseline"
 """The column of the baseline's ranking, and the name under which its metrics are."""
@@ -33,9 +34,9 @@ def scored_rows(spec: ModelSpec, model: Transformer, labelled: DataFrame, *extra
 
 
 def columns_beside(spec: ModelSpec) -> list[Column]:
-    """What an evaluation needs beside a score: the baseline, and what metrics of a day read.
+    """What an evaluation needs beside a score: the baseline, and the amounts that daily metrics read.
 
-    The baseline ranks by one feature; a row without a value of it ranks first, as the thing was never done.
+    The baseline ranks by one feature; a row without a value ranks first: what the feature counts has never happened.
     """
     baseline = F.coalesce(F.col(spec.baseline).cast("double"), F.lit(1e9)).alias(BASELINE)
     return [baseline, *(F.col(name).cast("double").alias(name) for name in examples(spec).amounts)]

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from churn.evaluation.ranking import Floats, Ints, Ranked
+from churn.evaluation.ranking import Ints, Ranked
 
 BINS = 10
-Z_95 = 1.959963984540054
 LEAST_PROBABILITY = 1e-15
-_NEWTON_STEPS = 50
-_CONVERGED = 1e-9
 
 
 def calibration_error(ranked: Ranked, starts: Ints, weight: Ints | None = None) -> float:
@@ -28,7 +25,7 @@ def calibration_error(ranked: Ranked, starts: Ints, weight: Ints | None = None) 
 
 @dataclass(frozen=True)
 class Bin:
-    """One bin of the reliability table: what was said and what came true, with a 95 % interval."""
+    """One bin of the reliability table: the mean score and the share of positives, with its 95 % interval."""
 
     n: int
     score: float
@@ -40,41 +37,37 @@ class Bin:
 def reliability(label: ArrayLike, score: ArrayLike, *, bins: int = BINS) -> tuple[Bin, ...]:
     """Mean score and share of positives in bins of equal mass, from the lowest score to the highest.
 
-    Rows with the same score share a bin, so a score of few values makes fewer bins.
+    Rows with the same score share a bin, so a score of few values makes fewer bins. Intervals are Wilson's (1927),
+    which stay within 0 and 1 in small bins too.
     """
+    from scipy.stats import binomtest  # noqa: PLC0415 - slow to import, and only reports need it
+
     ranked = Ranked.of(np.asarray(label), np.asarray(score))
     starts = ranked.bins(bins)
     n = np.diff(np.append(starts, len(ranked.label)))
-    said = np.add.reduceat(ranked.score, starts) / n
-    seen = np.add.reduceat(ranked.label, starts) / n
-    low, high = wilson(seen, n)
-    rows = zip(n.tolist(), said.tolist(), seen.tolist(), low.tolist(), high.tolist(), strict=True)
-    return tuple(Bin(*row) for row in rows)[::-1]
-
-
-def wilson(share: ArrayLike, n: ArrayLike) -> tuple[Floats, Floats]:
-    """The 95 % interval of a share seen in n rows (Wilson 1927), which stays within 0 and 1 in small bins too."""
-    p, rows = np.asarray(share, dtype=np.float64), np.asarray(n, dtype=np.float64)
-    centre = (p + Z_95**2 / (2 * rows)) / (1 + Z_95**2 / rows)
-    half = Z_95 / (1 + Z_95**2 / rows) * np.sqrt(p * (1 - p) / rows + Z_95**2 / (4 * rows**2))
-    return np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)
+    score_sums, positives = (np.add.reduceat(each, starts) for each in (ranked.score, ranked.label))
+    found = []
+    for rows, total, hits in zip(n.tolist(), score_sums.tolist(), positives.tolist(), strict=True):
+        low, high = binomtest(hits, rows).proportion_ci(method="wilson")
+        found.append(Bin(rows, total / rows, hits / rows, float(low), float(high)))
+    return tuple(found[::-1])
 
 
 def slope_and_intercept(label: ArrayLike, score: ArrayLike) -> tuple[float, float]:
-    """The line through log odds said and log odds seen; 1 and 0 where the score is calibrated (Cox 1958).
+    """The logistic regression of the label on the log-odds of the score; 1 and 0 where it is calibrated (Cox 1958).
 
-    A slope below 1 says that the scores are too extreme, an intercept below 0 that they are too high. NaN where the
-    scores part the classes without a flaw, or say all the same: no one line fits best.
+    A slope below 1 means that the scores are too extreme, an intercept below 0 that they are too high. NaN where a cut
+    through the scores separates the classes, or all scores are equal: no finite line fits best.
     """
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - slow to import, and only reports need it
+
+    labels = np.asarray(label)
     p = np.clip(np.asarray(score, dtype=np.float64), LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
     log_odds = np.log(p / (1 - p))
-    inputs = np.stack((np.ones_like(log_odds), log_odds))
-    line = np.array([0.0, 1.0])
-    for _ in range(_NEWTON_STEPS if np.ptp(log_odds) else 0):
-        fitted = 1 / (1 + np.exp(-(line @ inputs)))
-        gradient = inputs @ (np.asarray(label) - fitted)
-        step = np.linalg.lstsq((inputs * fitted * (1 - fitted)) @ inputs.T, gradient)[0]
-        line += step
-        if np.abs(step).max() < _CONVERGED:
-            return float(line[1]), float(line[0])
-    return np.nan, np.nan
+    of_negatives, of_positives = log_odds[labels == 0], log_odds[labels == 1]
+    if not (of_negatives.size and of_positives.size):
+        return np.nan, np.nan
+    if of_negatives.max() <= of_positives.min() or of_positives.max() <= of_negatives.min():
+        return np.nan, np.nan
+    fitted = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-12).fit(log_odds.reshape(-1, 1), labels)
+    return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])

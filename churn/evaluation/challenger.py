@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -36,10 +36,10 @@ SEGMENT: Final = "customer_segment"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found: metrics by test date, the gates' verdicts, and what they were found from.
+    """The result of an evaluation: metrics by test date, the gates' verdicts, and the rows and evidence behind them.
 
     `rows` are those of `scored_rows`, with `champion`, its scores, where there is one to compare with.
-    `against_champion` is what `compare` says of both; None where they were not compared.
+    `against_champion` is the result of `compare` for both; None where they were not compared.
     """
 
     version: ModelVersion
@@ -112,24 +112,24 @@ def evaluate_challenger(
 def _unmatched(
     spec: ModelSpec, dates: Calendar, version: ModelVersion, champion: ModelVersion | None
 ) -> dict[str, Unmatched]:
-    """Why the version is not compared with the champion that there is, if so."""
+    """Why the version is not compared with the champion, where there is one and it is not."""
     if champion is None:
         return {}
     if champion.number == version.number:
         return {"champion": Unmatched(True, f"version {version.number} is the champion itself")}
     newest = datetime.fromisoformat(max(champion.summary["split"]["matured"]))
     if spec.window.matured_at(newest) > dates.test[0]:
-        why = f"the champion, version {champion.number}, has learnt from {newest:%Y-%m-%d}, whose outcomes came after "
+        why = f"the champion, version {champion.number}, has learnt from {newest:%Y-%m-%d}, whose outcomes lie after "
         return {"champion": Unmatched(False, f"{why}the first test date {dates.test[0]:%Y-%m-%d}: no fair comparison")}
     return {}
 
 
 def _trainer(spec: ModelSpec, learnt: DataFrame, test: DataFrame, versions: Sequence[ModelVersion]) -> Trainer:
-    """The rows that the first version has learnt from and the test rows, with all that the versions read."""
+    """The rows that the first version was trained on and the test rows, with all columns that the versions read."""
     read = dict.fromkeys(column for version in versions for column in read_columns(version.summary))
-    there = [column for column in read if column in test.columns and column in learnt.columns]
-    same = [*spec.key, "label", *there]
-    return Trainer(spec, learnt.select(*same).unionByName(test.select(*same)), there)
+    stored = [column for column in read if column in test.columns and column in learnt.columns]
+    columns = [*spec.key, "label", *stored]
+    return Trainer(spec, learnt.select(*columns).unionByName(test.select(*columns)), stored)
 
 
 def _leaks(
@@ -139,7 +139,7 @@ def _leaks(
     dates: Calendar,
     fitted: Mapping[str, Any],
 ) -> LeakEvidence:
-    """Each feature alone, and the model without the signals that follow a decision to leave."""
+    """The AUC of each feature alone, and the metrics of the model without signals that follow a decision to leave."""
     columns = fitted["columns"]["numeric"]
     alone = trainer.on_rows(dates.test, partial(auc_alone, columns=columns), most=LEAK_ROWS)
     read = read_columns(fitted)
@@ -166,15 +166,15 @@ def _without(
     """The metrics of the chosen candidate, fitted on these columns and otherwise alike."""
     fold = Fold(train=split_dates(spec, dates).matured, later=dates.test)
     parts = candidates_of(spec, fitted["chosen"])
-    wanted = [(parts[part], fold, fitted["rounds"].get(part)) for part in fitted["slopes"]]
-    found = trainer.learn(wanted, only=columns)
-    log_odds = sum(slope * one.later_margin for slope, one in zip(fitted["slopes"].values(), found, strict=True))
-    as_of = examples(spec).evaluated_as(pd.Series(found[0].later_as_of.astype("datetime64[us]")))
-    rows = pd.DataFrame({"label": found[0].later_label, "score": log_odds})
+    requests = [(parts[part], fold, fitted["rounds"].get(part)) for part in fitted["slopes"]]
+    fits = trainer.fit_all(requests, only=columns)
+    log_odds = sum(slope * one.later_margin for slope, one in zip(fitted["slopes"].values(), fits, strict=True))
+    as_of = examples(spec).evaluated_as(pd.Series(fits[0].later_as_of.astype("datetime64[us]")))
+    rows = pd.DataFrame({"label": fits[0].later_label, "score": log_odds})
     return _means(metrics(part["label"], part["score"], probability=False) for _, part in rows.groupby(as_of))
 
 
-def _means(by_date: Collection[Metrics] | Any) -> dict[str, float]:
+def _means(by_date: Iterable[Metrics]) -> dict[str, float]:
     dates = list(by_date)
     return {name: fmean(float(one[name]) for one in dates) for name in ("auc", "average_precision")}
 

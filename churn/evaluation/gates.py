@@ -1,17 +1,19 @@
-"""What a challenger has to show before it may become champion."""
+"""What a challenger must show before it may become champion."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass as declaration
 
 from churn.errors import ConfigError, nearest
 from churn.evaluation.leakage import LeakEvidence
 from churn.evaluation.metrics import Metrics
-from churn.model_spec import Gate, Verdict
+from churn.model_spec import DECLARATION, Gate, Verdict
 
 NAMES = {
     "auc": "AUC",
@@ -33,22 +35,22 @@ class Unmatched:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What gates check: later dates, the same for all, that the model was not trained, chosen or calibrated on.
+    """What gates check: metrics on later dates, on which the model was not trained, chosen or calibrated.
 
-    `dates` holds the challenger's metrics per date. `against` holds what `compare` found for the challenger and its
-    opponents; an opponent that does not exist yet is in neither `against` nor `unmatched`.
+    `dates` holds the challenger's metrics per date, `against` the result of `compare` with each opponent; an opponent
+    that does not exist yet is in neither `against` nor `unmatched`.
     """
 
     dates: Mapping[str, Metrics]
     against: Mapping[str, Mapping[str, Any]]
     leaks: LeakEvidence
     unmatched: Mapping[str, Unmatched] = field(default_factory=dict)
-    """Opponents that there are, and that the challenger was not compared with."""
+    """Opponents that exist, and with which the challenger was not compared."""
 
 
-@dataclass(frozen=True)
+@declaration(frozen=True, config=DECLARATION)
 class Beats(Gate):
-    """Better than an opponent on the same customers and dates, by more than the noise: the interval lies above 0."""
+    """Better than an opponent on the same rows and dates, by more than chance: the interval lies above 0."""
 
     opponent: Literal["baseline", "champion"]
     metric: str = "average_precision"
@@ -56,8 +58,8 @@ class Beats(Gate):
     def check(self, evidence: Evidence) -> Verdict:
         gate, name = f"beats the {self.opponent}", NAMES.get(self.metric, self.metric)
         wanted = f"a higher {name} than the {self.opponent}, the 95 % interval of the difference above 0"
-        if none := evidence.unmatched.get(self.opponent):
-            return Verdict(gate, none.passes, wanted, none.why)
+        if unmatched := evidence.unmatched.get(self.opponent):
+            return Verdict(gate, unmatched.passes, wanted, unmatched.why)
         if self.opponent not in evidence.against:
             return Verdict(gate, True, wanted, f"there is no {self.opponent} yet")
         compared = evidence.against[self.opponent]
@@ -70,11 +72,11 @@ class Beats(Gate):
         return Verdict(gate, low > 0, wanted, f"{difference:+.3f} [{low:+.3f} to {high:+.3f}]")
 
 
-@dataclass(frozen=True)
+@declaration(frozen=True, config=DECLARATION)
 class AtMost(Gate):
-    """An error that is no greater than `limit`, on the mean of the dates."""
+    """An error whose mean over the dates is no greater than `limit`."""
 
-    limit: float
+    limit: Annotated[float, Field(ge=0)]
     metric: str = "calibration_error"
 
     def check(self, evidence: Evidence) -> Verdict:
@@ -84,9 +86,9 @@ class AtMost(Gate):
         return Verdict(gate, seen <= self.limit, f"a mean {name} of {self.limit:g} or less", f"{seen:.3f}")
 
 
-@dataclass(frozen=True)
+@declaration(frozen=True, config=DECLARATION)
 class NoLeak(Gate):
-    """No feature that gives the outcome away alone."""
+    """No feature gives the outcome away by itself."""
 
     def check(self, evidence: Evidence) -> Verdict:
         leaks = evidence.leaks
@@ -104,6 +106,5 @@ GATES: tuple[Gate, ...] = (Beats("baseline"), Beats("champion"), AtMost(0.05), N
 
 
 def check_gates(evidence: Evidence, gates: Sequence[Gate] = ()) -> tuple[Verdict, ...]:
-    """The verdict of every gate, in their order; without gates, of GATES. A challenger may be promoted if all have
-    passed."""
+    """The verdict of every gate, in their order; without gates, of GATES."""
     return tuple(gate.check(evidence) for gate in gates or GATES)

@@ -15,10 +15,10 @@ SUSPICIOUS_AUC = 0.95
 
 
 def single_feature_auc(label: ArrayLike, features: Mapping[str, ArrayLike]) -> dict[str, float]:
-    """The AUC that each feature reaches alone, the best first: 0.5 says nothing about the label, 1 gives it away.
+    """The AUC that each feature reaches alone, the best first: 0.5 holds nothing of the label, 1 gives it away.
 
-    A feature counts in the direction in which it is stronger. Nulls (NaN) stand together below all values or above
-    them, whichever is stronger, for being null can give a label away too.
+    A feature counts in the direction in which it is stronger. Nulls (NaN) are ranked together below all values or above
+    them, whichever is stronger: being null can give a label away too.
     """
     labels = np.asarray(label)
     found = {name: _strongest(labels, np.asarray(values, dtype=np.float64)) for name, values in features.items()}
@@ -37,7 +37,7 @@ def _strongest(label: NDArray[np.generic], values: Floats) -> float:
 
 @dataclass(frozen=True)
 class LeakEvidence:
-    """What speaks for or against a leak.
+    """What an evaluation found that shows a leak, or none.
 
     `alone` is `single_feature_auc` over rows that the model was not trained on. `with_after_intent` and
     `without_after_intent` are the metrics of the model with and without the signals that follow a decision to
@@ -52,7 +52,7 @@ class LeakEvidence:
 
     @property
     def suspects(self) -> dict[str, float]:
-        """Features that tell the label alone, or nearly."""
+        """Features that give the label away by themselves, or nearly."""
         return {name: auc for name, auc in self.alone.items() if auc >= self.limit}
 
     @property

@@ -102,20 +102,22 @@ def compare(
     With `date`, metrics are taken per date and averaged, as a lead reads them. Above 0 is better, for errors too.
     `probability` says that both scores are probabilities, and adds their errors.
     """
-    labels, ours, theirs, dates, units = _by_customer(
+    labels, firsts, seconds, dates, units = _by_customer(
         key, label, score, other, np.zeros(np.size(label)) if date is None else date
     )
     slices = [np.flatnonzero(dates == d) for d in np.unique(dates)]
     pairs = [
-        tuple(_Score.of(labels[rows], each[rows], probability=probability) for each in (ours, theirs))
+        tuple(_Score.of(labels[rows], each[rows], probability=probability) for each in (firsts, seconds))
         for rows in slices
     ]
 
     def difference(draw: Ints | None) -> dict[str, float]:
         per_date = []
-        for rows, (mine, yours) in zip(slices, pairs, strict=True):
-            weights = (None, None) if draw is None else (draw[rows][mine.ranked.order], draw[rows][yours.ranked.order])
-            a, b = mine.figures(weights[0]), yours.figures(weights[1])
+        for rows, (first, second) in zip(slices, pairs, strict=True):
+            weights = (
+                (None, None) if draw is None else (draw[rows][first.ranked.order], draw[rows][second.ranked.order])
+            )
+            a, b = first.figures(weights[0]), second.figures(weights[1])
             per_date.append(
                 {
                     name: b[name] - a[name] if name in LOWER_IS_BETTER else a[name] - b[name]
@@ -125,10 +127,10 @@ def compare(
             )
         return {name: float(np.mean([d[name] for d in per_date])) for name in per_date[0]}
 
-    seen = difference(None)
+    differences = difference(None)
     drawn = [difference(draw) for draw in _draws(units, seed=seed, resamples=resamples)]
-    intervals = {name: _interval([d[name] for d in drawn]) for name in seen}
-    return _nested({name: {"difference": seen[name], "interval": intervals[name]} for name in seen})
+    intervals = {name: _interval([d[name] for d in drawn]) for name in differences}
+    return _nested({name: {"difference": differences[name], "interval": intervals[name]} for name in differences})
 
 
 @dataclass(frozen=True)
@@ -154,8 +156,8 @@ class _Score:
         ranked = Ranked.of(labels, scores)
         losses: dict[str, Floats] = {}
         if probability:
-            said = np.where(ranked.label == 1, ranked.score, 1 - ranked.score)
-            losses = {"brier": (1 - said) ** 2, "log_loss": -np.log(np.maximum(said, LEAST_PROBABILITY))}
+            of_label = np.where(ranked.label == 1, ranked.score, 1 - ranked.score)
+            losses = {"brier": (1 - of_label) ** 2, "log_loss": -np.log(np.maximum(of_label, LEAST_PROBABILITY))}
         return cls(ranked, ranked.bins(BINS), losses)
 
     def figures(self, weight: Ints | None = None) -> dict[str, Any]:
@@ -187,9 +189,9 @@ def _check(
         raise BadInputError(
             f"no {vocabulary.entities}{when} to evaluate a score on; choose another as-of or a wider cohort"
         )
-    if strange := int(np.count_nonzero((label != 0) & (label != 1))):
+    if invalid := int(np.count_nonzero((label != 0) & (label != 1))):
         raise BadInputError(
-            f"{strange} of {len(label)} {vocabulary.entities}{when} have a label that is neither 0 nor 1"
+            f"{invalid} of {len(label)} {vocabulary.entities}{when} have a label that is neither 0 nor 1"
         )
     if missing := int(np.isnan(score).sum()):
         raise BadInputError(
@@ -206,8 +208,8 @@ def _check(
             (vocabulary.absent, vocabulary.happened) if positives == 0 else (vocabulary.happened, vocabulary.absent)
         )
         raise BadInputError(
-            f"all {len(label)} {vocabulary.entities}{when} {same}: no score can be evaluated without some that {wanted}; "
-            "choose another as-of, or a longer horizon or wider cohort in [model.<name>]"
+            f"all {len(label)} {vocabulary.entities}{when} {same}: no score can be evaluated without some that "
+            f"{wanted}; choose another as-of, or a longer horizon or wider cohort in [model.<name>]"
         )
 
 

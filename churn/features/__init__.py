@@ -1,7 +1,7 @@
-"""Accepted rows and as-ofs come in, one row of features for each customer or transaction leaves, right at that time.
+"""Features of customers at as-ofs and of transactions, from rows known by then.
 
 In: a spine (customers at as-ofs) or transactions, and the sources. Out: the same rows with feature columns, the same by
-batch and by stream. What a feature is used for (labels, models) is not for here.
+batch and by stream. Labels and models are in later rooms.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from churn.features.declarations import (
     MINUTE,
     Derived,
     Feature,
+    Variant,
     Windowed,
     catalogue,
     check_derived,
@@ -31,6 +32,7 @@ __all__ = [
     "MINUTE",
     "Derived",
     "Feature",
+    "Variant",
     "Windowed",
     "catalogue",
     "customer_features",

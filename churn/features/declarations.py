@@ -1,18 +1,22 @@
-"""How a feature is declared: a function that returns a Column, and what is to be done with it.
+"""How a feature is declared: a function that returns a Column, and how its values become a feature.
 
 The function's name is the feature's, its docstring the feature's doc. A declaration registers itself; it computes
-nothing and needs no Spark session. A name with a leading underscore is an intermediate: derived features may read it,
-but it is in no catalogue and no panel.
+nothing and needs no Spark session. A feature has a column for each of its windows and, where a parameter has several
+values, for each of those: `spend_30d`, `days_since_purchase_day_k2`. A name with a leading underscore is an
+intermediate: derived features may read it, but it is in no catalogue.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, KeysView, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from inspect import getdoc, signature
+from itertools import product
 from math import inf
-from typing import Any, Final, TypeVar
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeVar
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
@@ -31,10 +35,19 @@ HOUR: Final = 1 / 24
 
 CUSTOMER: Final = ("customer_id",)
 OWN: Final = frozenset({"as_of", *(field.name for field in TRANSACTIONS.columns)})
-"""What a derived feature may read of the transaction it describes; of a customer's row, only `as_of`."""
+"""The columns of its own transaction that a derived feature may read; of a customer's row, only `as_of`."""
 
 Days = float | None
 Fill = float | str | None
+Parameter = float | tuple[float, ...]
+"""One value, or several: a column for each."""
+
+
+class Variant(NamedTuple):
+    """A column of a feature: its window in days, and its value of each parameter."""
+
+    days: Days = EVER
+    parameters: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -47,14 +60,29 @@ class Feature:
     unit: str
     fill: Fill
     days: tuple[float, ...] | None
-    marked: bool
+    parameters: Mapping[str, Parameter]
+    declared_after_intent: bool
 
-    def columns(self, windows: Sequence[float] | None = None) -> Mapping[str, Days]:
-        """The columns it produces and the window of each; `windows` replace its own if it has several."""
-        if self.days is None:
-            return {self.name: EVER}
-        chosen = windows if windows and len(self.days) > 1 else self.days
-        return {column_name(self, days): days for days in sorted(chosen)}
+    def columns(self, windows: Sequence[float] | None = None) -> Mapping[str, Variant]:
+        """The columns it produces; `windows` replace its own windows if it has several, never its parameters."""
+        chosen = windows if windows and self.days and len(self.days) > 1 else self.days
+        return {
+            column_name(self, Variant(days, parameters)): Variant(days, parameters)
+            for parameters in self.settings.values()
+            for days in (sorted(chosen) if chosen else (EVER,))
+        }
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """The parameters that have several values; each value has its own columns."""
+        return tuple(name for name, values in self.parameters.items() if isinstance(values, tuple))
+
+    @cached_property
+    def settings(self) -> Mapping[str, Mapping[str, float]]:
+        """The values of its parameters, each setting by the name of its column but for the window."""
+        values = [of if isinstance(of, tuple) else (of,) for of in self.parameters.values()]
+        settings = [dict(zip(self.parameters, chosen, strict=True)) for chosen in product(*values)]
+        return {column_name(self, Variant(EVER, parameters)): parameters for parameters in settings}
 
     @property
     def sources(self) -> frozenset[str]:
@@ -63,12 +91,12 @@ class Feature:
 
     @property
     def after_intent(self) -> bool:
-        """Whether it, or an input of it, may speak of a customer who has already decided."""
-        return self.marked
+        """Whether it, or an input of it, may reveal that the customer has already decided."""
+        return self.declared_after_intent
 
     @property
     def transactions_only(self) -> bool:
-        """Whether it describes transactions alone, not customers at a midnight: `churn.rows` has it, no panel."""
+        """Whether only `churn.transaction_features` computes it: customers at a midnight do not have it."""
         raise NotImplementedError
 
 
@@ -76,12 +104,11 @@ class Feature:
 class Windowed(Feature):
     """An aggregation over a source's rows in a window; with a `cause`, over those that follow one within some days.
 
-    `by` is whose rows: the customer's, or those of all that the described transaction shares with them.
+    `by` are the columns that the rows have in common with the customer, or with the transaction.
     """
 
     source: Contract = field(repr=False)
     agg: str
-    parameters: Mapping[str, float]
     measure: Callable[[], Any] = field(repr=False)
     by: tuple[str, ...] = CUSTOMER
     delayed: bool = False
@@ -104,43 +131,63 @@ class Windowed(Feature):
 
 @dataclass(frozen=True)
 class Derived(Feature):
-    """A Column over other features of the same row; the formula's parameters name them."""
+    """A Column over other features of the same row; the formula's arguments name them."""
 
     formula: Callable[..., Column] = field(repr=False)
 
-    def inputs(self, days: Days) -> Mapping[str, tuple[Windowed, Days]]:
-        """Each parameter's feature and window, when this feature's own window is `days`; what is in OWN is left out.
+    def inputs(self, variant: Variant) -> Mapping[str, tuple[Windowed, Variant]]:
+        """The column that each argument names, for this variant of its own; columns in OWN and parameters are left out.
 
-        Raises BadInputError if a parameter names no column of a windowed feature.
+        Raises BadInputError if an argument names no column of a windowed feature.
         """
-        return {name: self._input(name, days) for name in signature(self.formula).parameters if name not in OWN}
+        columns = _windowed_by_name()
+        names = [name for name in self._arguments if name not in OWN and name not in self.parameters]
+        return {name: self._input(name, variant, columns) for name in names}
 
     @property
     def own(self) -> frozenset[str]:
-        """The columns of the described row that it reads."""
-        return OWN & signature(self.formula).parameters.keys()
+        """The columns of its own row that it reads."""
+        return OWN & self._arguments
 
-    def _input(self, parameter: str, days: Days) -> tuple[Windowed, Days]:
-        name, *own = re.fullmatch(r"(.+?)(?:_(\d+)([mhd]))?", parameter).groups()  # type: ignore[union-attr]
-        feature = _REGISTRY.get(name)
-        if not isinstance(feature, Windowed):
-            known = (known.name for known in _REGISTRY.values() if isinstance(known, Windowed))
-            raise BadInputError(f"{self.family}.{self.name}: no windowed feature named {name!r}{nearest(name, known)}")
-        window = int(own[0]) * _SPANS[own[1]] if own[0] else days if feature.days else EVER
-        if (feature.days is None) != (window is None):
-            first = "" if feature.days is None else column_name(feature, feature.days[0])
-            wanted = f"write {first}, or declare days" if first else f"write {name}"
-            raise BadInputError(f"{self.family}.{self.name}: {parameter} is no column of {name}; {wanted}")
-        return feature, window
+    @cached_property
+    def _arguments(self) -> KeysView[str]:
+        return signature(self.formula).parameters.keys()
 
-    def column(self, days: Days) -> Column:
+    def _input(
+        self, argument: str, variant: Variant, columns: Mapping[str, tuple[Windowed, Mapping[str, float] | None]]
+    ) -> tuple[Windowed, Variant]:
+        where, name, days = f"{self.family}.{self.name}", argument, EVER
+        if name not in columns and (window := re.fullmatch(r"(.+)_(\d+)([mhd])", name)):
+            name, days = window[1], int(window[2]) * _SPANS[window[3]]
+        if name not in columns:
+            raise BadInputError(f"{where}: no windowed feature named {name!r}{nearest(name, columns)}")
+        feature, parameters = columns[name]
+        if parameters is None:
+            parameters = next((of for of in feature.settings.values() if self._shares(variant, feature, of)), None)
+        if days is EVER and feature.days:
+            days = variant.days
+        if parameters is None or (feature.days is None) != (days is None):
+            declared = " and ".join((*feature.varied, *(("days",) if feature.days else ())))
+            either = f", or declare {declared}" if declared else ""
+            first = next(iter(feature.columns()))
+            raise BadInputError(f"{where}: {argument} is no column of {feature.name}; write {first}{either}")
+        return feature, Variant(days, parameters)
+
+    @staticmethod
+    def _shares(variant: Variant, feature: Feature, parameters: Mapping[str, float]) -> bool:
+        """Whether the variant has the same values of the parameters that vary in the feature."""
+        return all(variant.parameters.get(name) == parameters[name] for name in feature.varied)
+
+    def column(self, variant: Variant) -> Column:
         """The formula over the columns it names."""
-        names = {name: column_name(*found) for name, found in self.inputs(days).items()}
-        return self.formula(**{name: F.col(names.get(name, name)) for name in signature(self.formula).parameters})
+        columns = {name: F.col(column_name(*of)) for name, of in self.inputs(variant).items()}
+        own = {name: F.col(name) for name in self.own}
+        parameters = {name: value for name, value in variant.parameters.items() if name in self._arguments}
+        return self.formula(**columns, **own, **parameters)
 
     @property
     def _features(self) -> list[Windowed]:
-        return [feature for feature, _ in self.inputs(self.days[0] if self.days else EVER).values()]
+        return [feature for feature, _ in self.inputs(next(iter(self.columns().values()))).values()]
 
     @property
     def sources(self) -> frozenset[str]:
@@ -148,26 +195,56 @@ class Derived(Feature):
 
     @property
     def after_intent(self) -> bool:
-        return self.marked or any(feature.after_intent for feature in self._features)
+        return self.declared_after_intent or any(feature.after_intent for feature in self._features)
 
     @property
     def transactions_only(self) -> bool:
         return bool(self.own - {"as_of"}) or any(feature.transactions_only for feature in self._features)
 
+    def check(self) -> None:
+        """Raises BadInputError where an argument names no column, or a parameter makes no difference."""
+        inputs = [feature for variant in self.columns().values() for feature, _ in self.inputs(variant).values()]
+        used = self._arguments | {name for feature in inputs for name in feature.varied}
+        if unused := [name for name in self.parameters if name not in used]:
+            raise BadInputError(
+                f"{self.family}.{self.name}: {unused[0]} is neither an argument nor a parameter of an input"
+                f"{nearest(unused[0], used)}"
+            )
+
 
 _SPANS: Final = {"d": 1, "h": HOUR, "m": MINUTE}
 
 
-def column_name(feature: Feature, days: Days) -> str:
-    """The feature's name and its window in whole days, else hours, else minutes: calls_7d, spend_6h, spend_15m."""
-    if days is None:
-        return feature.name
-    unit = next(unit for unit, span in _SPANS.items() if unit == "m" or abs(days / span - round(days / span)) < 1e-6)
-    return f"{feature.name}_{round(days / _SPANS[unit])}{unit}"
+def column_name(feature: Feature, variant: Variant) -> str:
+    """The feature's name, its parameters' values and its window: calls_7d, spend_6h, spend_decayed_90d, visit_k2_30d.
+
+    A parameter that is a number of days is written like a window; a window in whole days, else hours, else minutes.
+    """
+    suffixes = [_suffix(name, variant.parameters[name]) for name in feature.varied]
+    if (days := variant.days) is not None:
+        unit = next(
+            unit for unit, span in _SPANS.items() if unit == "m" or abs(days / span - round(days / span)) < 1e-6
+        )
+        suffixes.append(f"{round(days / _SPANS[unit])}{unit}")
+    return "_".join((feature.name, *suffixes))
+
+
+def _suffix(parameter: str, value: float) -> str:
+    return f"{round(value)}d" if parameter.endswith("_days") else f"{parameter}{round(value)}"
 
 
 _REGISTRY: dict[str, Feature] = {}
 _Declared = TypeVar("_Declared", bound=Feature)
+
+
+def _windowed_by_name() -> dict[str, tuple[Windowed, Mapping[str, float] | None]]:
+    """What an argument of a formula may name, windows aside; None = the parameters of the feature that reads it."""
+    columns: dict[str, tuple[Windowed, Mapping[str, float] | None]] = {}
+    for feature in _REGISTRY.values():
+        if isinstance(feature, Windowed):
+            columns |= {name: (feature, parameters) for name, parameters in feature.settings.items()}
+            columns.setdefault(feature.name, (feature, None))
+    return columns
 
 
 def windowed(
@@ -180,13 +257,16 @@ def windowed(
     by: str | Sequence[str] = CUSTOMER,
     delayed: bool = False,
     after_intent: bool = False,
-    **parameters: float,
+    **parameters: float | Sequence[float],
 ) -> Callable[[Callable[[], Column]], Windowed]:
     """Declare an aggregation of a Column over the rows of a source, in one or several windows. Null rows don't count.
 
-    `agg` is one of churn.features.engine.aggregations.AGGREGATIONS, `parameters` are its own (`within_days=7`). What follows is
-    for features of transactions: `by` is what the rows must have in common with the transaction (`"merchant_id"`, or
-    several columns), and a `delayed` window ends as many days before the transaction as labels take to ripen.
+    `agg` is one of churn.features.engine.aggregations.AGGREGATIONS, `parameters` are its own: one value
+    (`within_days=7`), or several with a column for each, `half_life_days=(10, 90)` for `spend_decayed_10d` and
+    `spend_decayed_90d`, `k=(2, 3)` for `days_since_purchase_day_k2` and `_k3`.
+
+    For features of transactions: `by` is what the rows must have in common with the transaction (`"merchant_id"`, or
+    several columns), and a `delayed` window ends as many days before the transaction as labels take to mature.
 
         @windowed(TRANSACTIONS, agg="sum", days=(7, 30, 90), unit="money", fill=0)
         def spend() -> Column:
@@ -195,10 +275,10 @@ def windowed(
     """
 
     def declare(measure: Callable[[], Column]) -> Windowed:
-        common = _common(measure, unit, fill, days, after_intent)
+        common = _common(measure, unit, fill, days, after_intent, parameters)
         _check_aggregation(common["name"], agg, parameters)
-        whose: dict[str, Any] = {"by": (by,) if isinstance(by, str) else tuple(by), "delayed": delayed}
-        return _register(Windowed(**common, **whose, source=source, agg=agg, parameters=parameters, measure=measure))
+        rows: dict[str, Any] = {"by": (by,) if isinstance(by, str) else tuple(by), "delayed": delayed}
+        return _register(Windowed(**common, **rows, source=source, agg=agg, measure=measure))
 
     return declare
 
@@ -213,9 +293,9 @@ def followed(
     agg: str = "count",
     days: Sequence[float] | None = EVER,
     after_intent: bool = False,
-    **parameters: float,
+    **parameters: float | Sequence[float],
 ) -> Callable[[Callable[[], tuple[Column, Column]]], Windowed]:
-    """Declare an aggregation over the rows of `effect` that come at most `within_days` after a row of `cause`.
+    """Declare an aggregation over the rows of `effect` that happen at most `within_days` after a row of `cause`.
 
     The function returns the cause's Column and the effect's; null rows of either don't count. The window is the
     effect's; the cause may lie before it. What happens at the same instant follows nothing.
@@ -227,31 +307,37 @@ def followed(
     """
 
     def declare(measure: Callable[[], tuple[Column, Column]]) -> Windowed:
-        common = _common(measure, unit, fill, days, after_intent)
+        common = _common(measure, unit, fill, days, after_intent, parameters)
         _check_aggregation(common["name"], agg, parameters)
         causal: dict[str, Any] = {"source": effect, "cause": cause, "within_days": within_days}
-        return _register(Windowed(**common, **causal, agg=agg, parameters=parameters, measure=measure))
+        return _register(Windowed(**common, **causal, agg=agg, measure=measure))
 
     return declare
 
 
 def derived(
-    *, unit: str, fill: Fill, days: Sequence[float] | None = EVER, after_intent: bool = False
+    *,
+    unit: str,
+    fill: Fill,
+    days: Sequence[float] | None = EVER,
+    after_intent: bool = False,
+    **parameters: float | Sequence[float],
 ) -> Callable[[Callable[..., Column]], Derived]:
-    """Declare a Column over other features of the same row; the function's parameters name them.
+    """Declare a Column over other features of the same row; the function's arguments name them.
 
-    `spend_30d` is that column; `spend`, in a feature with `days`, is spend over each of them; `as_of` is the moment.
-    A feature of transactions may read the transaction's own columns too (`amount`). It sees its inputs filled. A null
-    becomes `fill`.
+    `spend_30d` is that column; `spend`, in a feature with `days`, is spend over each of them, and in a feature with
+    `half_life_days=(10, 90)` the argument `spend_decayed` is the one of each half-life. An argument with the name of a
+    parameter is its value; `as_of` is the row's as-of. A feature of transactions may read the transaction's own
+    columns too (`amount`). It reads its inputs with their fill. A null becomes `fill`.
 
         @derived(unit="ratio", fill=1)
         def spend_trend(spend_30d: Column, spend_90d: Column) -> Column:
-            "Spend of 30 days against the usual month of 90; 1 = unchanged."
+            "Spend of 30 days over a third of that of 90; 1 = unchanged."
             return F.try_divide(3 * spend_30d, spend_90d)
     """
 
     def declare(formula: Callable[..., Column]) -> Derived:
-        return _register(Derived(**_common(formula, unit, fill, days, after_intent), formula=formula))
+        return _register(Derived(**_common(formula, unit, fill, days, after_intent, parameters), formula=formula))
 
     return declare
 
@@ -269,14 +355,15 @@ def features(*names: str) -> tuple[Feature, ...]:
     return tuple(feature for feature in public if not names or {feature.name, feature.family} & set(names))
 
 
-def named(chosen: Sequence[Feature | str]) -> list[Feature]:
+def resolved(chosen: Sequence[Feature | str]) -> list[Feature]:
     """Features, and the names of features or families, as features, each once."""
-    found = (features(one) if isinstance(one, str) else (one,) for one in chosen)
-    return list({feature.name: feature for several in found for feature in several}.values())
+    groups = (features(one) if isinstance(one, str) else (one,) for one in chosen)
+    return list({feature.name: feature for group in groups for feature in group}.values())
 
 
 def catalogue() -> list[dict[str, Any]]:
-    """Every feature as plain values: name, family, columns, unit, sources, of, by, days, fill, after_intent, doc."""
+    """Every feature as plain values: name, family, columns, unit, sources, of, by, days, parameters, fill,
+    after_intent, doc."""
     return [
         {
             "name": feature.name,
@@ -287,6 +374,7 @@ def catalogue() -> list[dict[str, Any]]:
             "of": "transaction" if feature.transactions_only else "customer",
             "by": list(feature.by) if isinstance(feature, Windowed) else None,
             "days": feature.days and list(feature.days),
+            "parameters": {name: list(of) if isinstance(of, tuple) else of for name, of in feature.parameters.items()},
             "fill": feature.fill,
             "after_intent": feature.after_intent,
             "doc": feature.doc,
@@ -296,15 +384,19 @@ def catalogue() -> list[dict[str, Any]]:
 
 
 def check_derived() -> None:
-    """Raise BadInputError if an input of a derived feature is not there; asked once every family is loaded."""
+    """Raise BadInputError if an input of a derived feature is missing; called once every family is loaded."""
     for feature in _REGISTRY.values():
         if isinstance(feature, Derived):
-            for days in feature.columns().values():
-                feature.inputs(days)
+            feature.check()
 
 
 def _common(
-    function: Callable[..., Any], unit: str, fill: Fill, days: Sequence[float] | None, after_intent: bool
+    function: Callable[..., Any],
+    unit: str,
+    fill: Fill,
+    days: Sequence[float] | None,
+    after_intent: bool,
+    parameters: Mapping[str, float | Sequence[float]],
 ) -> dict[str, Any]:
     name, doc = function.__name__, getdoc(function)
     if re.search(r"_\d+[mhd]$", name):
@@ -320,32 +412,42 @@ def _common(
         "unit": unit,
         "fill": fill,
         "days": tuple(sorted(days)) if days else None,
-        "marked": after_intent,
+        "parameters": {parameter: _values(name, parameter, of) for parameter, of in parameters.items()},
+        "declared_after_intent": after_intent,
     }
 
 
-def _check_aggregation(name: str, agg: str, parameters: Mapping[str, float]) -> None:
+def _values(name: str, parameter: str, given: float | Sequence[float]) -> Parameter:
+    several = isinstance(given, Sequence)
+    values = tuple(given) if isinstance(given, Sequence) else (given,)
+    positive = bool(values) and all(0 < value < inf for value in values)
+    if not positive or (several and (len(set(values)) < len(values) or any(value != int(value) for value in values))):
+        raise BadInputError(f"{name}: {parameter} is {given!r}, want a positive number, or different whole ones")
+    return tuple(sorted(values)) if several else values[0]
+
+
+def _check_aggregation(name: str, agg: str, parameters: Mapping[str, Any]) -> None:
     if agg not in AGGREGATIONS:
         raise BadInputError(f"{name}: no aggregation named {agg!r}{nearest(agg, AGGREGATIONS)}")
     wanted = AGGREGATIONS[agg].parameters
     if wanted != set(parameters):
         raise BadInputError(f"{name}: {agg} takes {sorted(wanted)}, got {sorted(parameters)}")
-    if any(not 0 < value < inf for value in parameters.values()):
-        raise BadInputError(f"{name}: the parameters of {agg} must be positive, got {dict(parameters)}")
 
 
 def forget(family: str) -> None:
-    """Take a family out of the catalogue, before the file that declares it is run again."""
+    """Remove a family from the catalogue, before the file that declares it is run again."""
     for name in [name for name, feature in _REGISTRY.items() if feature.family == family]:
         del _REGISTRY[name]
 
 
 def _register(feature: _Declared) -> _Declared:
     """Add to the catalogue. A notebook's cell may run again; anything else that reuses a name fails."""
-    taken = _REGISTRY.get(feature.name)
-    if taken and not taken.family == feature.family == "__main__":
-        raise BadInputError(
-            f"{feature.family}.{feature.name}: {taken.family} already has a feature of that name; rename one"
-        )
+    names = {feature.name, *feature.settings}
+    for other in _REGISTRY.values():
+        taken = next((name for name in names if name == other.name or name in other.settings), None)
+        if taken and not (other.name == feature.name and other.family == feature.family == "__main__"):
+            raise BadInputError(
+                f"{feature.family}.{taken}: {other.family} already has a feature of that name; rename one"
+            )
     _REGISTRY[feature.name] = feature
     return feature

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from churn.model_spec import Label, LabelWindow, Sources
+from churn.model_spec import Label, LabelWindow, Names, Sources
 from churn.vocabulary import CHURN
 
 
@@ -22,7 +22,7 @@ class Closure(Label):
     sources = ("closures",)
     vocabulary = CHURN
 
-    kinds: tuple[str, ...] = ("voluntary",)
+    kinds: Names = ("voluntary",)
 
     @property
     def outcome(self) -> str:

@@ -12,8 +12,8 @@ from churn.vocabulary import Vocabulary
 class Fraud(Label):
     """1 where a report says that the transaction was a fraud, else 0.
 
-    A report comes days or weeks later, so a 0 is a fact only once maturity has passed; that is checked where rows are
-    chosen.
+    A report comes days or weeks later, so a 0 is a fact only once maturity has passed; `LabelWindow` checks that where
+    as-ofs are chosen.
     """
 
     name = "fraud"
@@ -27,8 +27,8 @@ class Fraud(Label):
         positives="frauds",
         happened="were frauds",
         absent="were legitimate",
-        act="look at",
-        acted="looked at",
+        act="review",
+        acted="reviewed",
         likeliest="likeliest frauds",
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from churn.model_spec import Label, LabelWindow, Sources
+from churn.model_spec import Label, LabelWindow, Names, Sources
 from churn.sources.activity import is_activity
 from churn.vocabulary import CHURN
 
@@ -18,7 +18,7 @@ class Inactivity(Label):
     sources = ("transactions",)
     vocabulary = CHURN
 
-    activity: tuple[str, ...] = ("purchase",)
+    activity: Names = ("purchase",)
 
     @property
     def outcome(self) -> str:

@@ -1,5 +1,5 @@
-"""What a model in use receives and how its scores turned out, against what it learnt from.
+"""The inputs and scores of a model in use, compared with its training, and the outcomes of its earlier scores.
 
-In: stored features, scores, matured labels. Out: tables of drift and outcomes, verdicts of limits. Pages are not made
-here.
+In: stored features, scores, matured labels. Out: tables of drift and outcomes, verdicts of limits. Pages are
+reporting's.
 """

@@ -16,8 +16,9 @@ from pyspark.sql import functions as F
 
 from churn.dataset.column_summary import Summary, summarised
 from churn.dataset.examples import examples
-from churn.model_spec import ModelSpec, probability
+from churn.model_spec import ModelSpec
 from churn.monitoring.psi import noise, psi
+from churn.training.pipeline import probability
 
 SCORE = "score"
 TRAINING, LAST_PERIOD, YEAR_AGO = "training", "last_period", "year_ago"
@@ -30,9 +31,9 @@ Against = Mapping[str, Sequence[datetime]]
 
 @dataclass(frozen=True)
 class Bins:
-    """How a feature's values are told apart: upper edges of a number, each the last of its bin, or texts by name.
+    """The bins of a feature: upper edges of a number, each the last value of its bin, or texts.
 
-    What is above the last edge, or none of the texts, is the last bin.
+    The last bin has the values above the last edge, or those that are none of the texts.
     """
 
     edges: tuple[float, ...] = ()
@@ -43,7 +44,7 @@ class Bins:
 
     @property
     def names(self) -> list[str]:
-        """What each bin is called."""
+        """What each bin is called in a report."""
         if self.texts:
             return [*self.texts, "others"]
         shown = [f"{edge:.4g}" for edge in self.edges]
@@ -80,12 +81,12 @@ class Drift:
 
     @property
     def psi(self) -> float | None:
-        """The index over values that are there; null where one side has none."""
+        """The stability index over values that are not null; None where one side has none."""
         return psi(self.then, self.now)
 
     @property
     def noise(self) -> float:
-        """What chance alone may make of the index."""
+        """The index that chance alone may make (churn.monitoring.psi.noise)."""
         return noise(sum(rows > 0 for rows in self.then), sum(self.then), sum(self.now))
 
 
@@ -97,18 +98,18 @@ def references(
     built: Iterable[datetime],
     scored: Iterable[datetime],
 ) -> dict[str, tuple[datetime, ...]]:
-    """The as-ofs of each reference that is there; `built` are those with features, `learnt` those of the training.
+    """The as-ofs of each reference that has any; `built` are those with features, `learnt` those of the training.
 
-    The last period is what was scored before; a year ago lies 52 weeks back. Periods of transactions are as long as the
+    The last period is what was scored before; a year ago is 52 weeks back. Periods of transactions are as long as the
     one that is monitored.
     """
-    there, rows_of = set(built), examples(spec)
-    found = {
-        TRAINING: tuple(sorted(set(learnt) & there)),
-        LAST_PERIOD: rows_of.last_period(as_of, set(scored) & there),
-        YEAR_AGO: rows_of.season(as_of - YEAR, there),
+    with_features, rows_of = set(built), examples(spec)
+    by_reference = {
+        TRAINING: tuple(sorted(set(learnt) & with_features)),
+        LAST_PERIOD: rows_of.last_period(as_of, set(scored) & with_features),
+        YEAR_AGO: rows_of.season(as_of - YEAR, with_features),
     }
-    return {name: as_ofs for name, as_ofs in found.items() if as_ofs}
+    return {name: as_ofs for name, as_ofs in by_reference.items() if as_ofs}
 
 
 def drift(
@@ -118,26 +119,26 @@ def drift(
     now: Sequence[datetime],
     against: Against,
 ) -> list[Drift]:
-    """Every column a model reads, and the score it gives, at the as-ofs of `now` against each reference.
+    """The drift of every column a model reads, and of its score, at the as-ofs of `now` against each reference.
 
-    `rows` are features at all these as-ofs. The score of a reference is the one this model gives, so that another model
-    since then is not taken for another population.
+    `rows` are features at all these as-ofs. A reference is scored by this model too, so that a change of models is no
+    drift.
     """
     if not against:
         return []
     texts = [name for name, kind in rows.dtypes if name in columns and kind == "string"]
     numbers = [name for name in columns if name not in texts] + [SCORE]
-    here = rows.where(F.col("as_of").isin(*now, *(one for as_ofs in against.values() for one in as_ofs)))
-    described = model.transform(here).withColumn(SCORE, probability())
-    found = summarised(described, numbers, texts)
-    after = _of(found, now)
-    before = {side: _of(found, as_ofs) for side, as_ofs in against.items()}
-    return [_drift(name, side, then, after) for side, then in before.items() for name in (SCORE, *columns)]
+    compared = rows.where(F.col("as_of").isin(*now, *(as_of for as_ofs in against.values() for as_of in as_ofs)))
+    scored = model.transform(compared).withColumn(SCORE, probability())
+    by_as_of = summarised(scored, numbers, texts)
+    after = _of(by_as_of, now)
+    before = {reference: _of(by_as_of, as_ofs) for reference, as_ofs in against.items()}
+    return [_drift(name, reference, then, after) for reference, then in before.items() for name in (SCORE, *columns)]
 
 
-def _of(found: Mapping[datetime, Summary], as_ofs: Sequence[datetime]) -> Summary | None:
-    there = [found[as_of] for as_of in as_ofs if as_of in found]
-    return Summary.merged(there) if there else None
+def _of(by_as_of: Mapping[datetime, Summary], as_ofs: Sequence[datetime]) -> Summary | None:
+    parts = [by_as_of[as_of] for as_of in as_ofs if as_of in by_as_of]
+    return Summary.merged(parts) if parts else None
 
 
 def _drift(feature: str, reference: str, then: Summary | None, now: Summary | None) -> Drift:
@@ -154,18 +155,18 @@ def _drift(feature: str, reference: str, then: Summary | None, now: Summary | No
 
 
 def _bins(feature: str, then: Summary | None) -> Bins:
-    """The tenths of the reference, those that fall together once; its commonest texts."""
+    """The deciles of the reference, equal ones once; of a text its most frequent values."""
     if then is None:
         return Bins()
     if feature in then.texts:
-        common = sorted(then.texts[feature].items(), key=lambda item: (-item[1], item[0]))[: BINS - 1]
-        return Bins(texts=tuple(text for text, _ in common))
+        most_frequent = sorted(then.texts[feature].items(), key=lambda item: (-item[1], item[0]))[: BINS - 1]
+        return Bins(texts=tuple(text for text, _ in most_frequent))
     number = then.numbers[feature]
     return Bins(edges=tuple(sorted({number.quantile(tenth / BINS) for tenth in range(1, BINS)})) if number.n else ())
 
 
 def _counted(feature: str, rows: Summary | None, bins: Bins) -> tuple[int, ...]:
-    """The rows in each bin, those above the last edge, or of none of the texts, in the last."""
+    """The rows in each bin."""
     if rows is None:
         return (0,) * len(bins)
     if feature in rows.texts:

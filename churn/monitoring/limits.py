@@ -1,24 +1,29 @@
-"""Limits on what a model sees and on how its scores turned out, and which of them are exceeded.
+"""Limits on a model's inputs and scores, and on the outcomes of earlier scores.
 
-A reference that is long (the training) or of the same season (a year ago) says whether something is unusual; the last
-period says since when, and exceeds no limit by itself.
+Drift counts against a reference that is long (the training) or of the same season (a year ago). The last period shows
+since when something has drifted, and exceeds no limit by itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
-from churn.model_spec import Limit, Verdict
+from pydantic import Field
+from pydantic.dataclasses import dataclass as declaration
+
+from churn.model_spec import DECLARATION, Limit, Verdict
 from churn.monitoring.drift import SCORE, TRAINING, YEAR_AGO, Drift
 from churn.monitoring.tables import Row
 
+Bound = Annotated[float, Field(ge=0)]
+
 LONG: Final = (TRAINING, YEAR_AGO)
 PSI: Final = 0.25
-"""The usual limit of the population stability index (Siddiqi 2006, Credit Risk Scorecards, ch. 9)."""
-_NAMED = 3
-"""Features that a sentence names."""
+"""The customary limit of the population stability index (Siddiqi 2006, Credit Risk Scorecards, ch. 9)."""
+_NAMED: Final = 3
+"""The most features, or outcomes, that a verdict names."""
 _REFERENCES: Final = {TRAINING: "training", YEAR_AGO: "a year ago"}
 
 
@@ -27,7 +32,7 @@ class Evidence:
     """What a monitoring run found: every feature against every reference, and the outcomes evaluated now.
 
     `importance` is each feature's share in the score, `expected` the evaluation's metrics by version. `too_few` is why
-    there are too few days to say whether something drifted; None = there are enough.
+    there are too few days to tell whether something drifted; None = there are enough.
     """
 
     drifts: Sequence[Drift]
@@ -48,16 +53,16 @@ def rise(one: Drift) -> float:
 
 
 def long_references(drifts: Sequence[Drift]) -> dict[str, list[Drift]]:
-    """By feature, its drift from the training and from a year ago, whichever are there."""
-    found: dict[str, list[Drift]] = {}
+    """By feature, its drift from the training and from a year ago, whichever there are."""
+    by_feature: dict[str, list[Drift]] = {}
     for one in drifts:
         if one.reference in LONG:
-            found.setdefault(one.feature, []).append(one)
-    return found
+            by_feature.setdefault(one.feature, []).append(one)
+    return by_feature
 
 
 def drifted(drifts: Sequence[Drift], limit: float) -> dict[str, float]:
-    """What has drifted from every long reference, and its least index: a season that comes again has not."""
+    """The features that have drifted from every long reference, with the least index: a season that recurs is none."""
     return {
         feature: min(one.psi or 0.0 for one in against)
         for feature, against in long_references(drifts).items()
@@ -71,17 +76,17 @@ def drifted_share(drifts: Sequence[Drift], importance: Mapping[str, float], limi
 
 
 def lost_features(drifts: Sequence[Drift], limit: float) -> dict[str, Drift]:
-    """What is null in more rows than at any long reference, by more than the limit; the most lost first."""
+    """The features that are null in more rows than at every long reference, by more than the limit; greatest first."""
     least = {feature: min(against, key=rise) for feature, against in long_references(drifts).items()}
     lost = {feature: one for feature, one in least.items() if rise(one) > limit}
     return dict(sorted(lost.items(), key=lambda item: (-rise(item[1]), item[0])))
 
 
-@dataclass(frozen=True)
+@declaration(frozen=True, config=DECLARATION)
 class ScoreDrift(Limit):
-    """The score's distribution: at most this stability index, or what chance alone would make of it."""
+    """The stability index of the score is at most `psi`, or what chance alone would make it."""
 
-    psi: float = PSI
+    psi: Bound = PSI
 
     def check(self, evidence: Evidence) -> Verdict:
         wanted = f"a stability index of {self.psi:g} or less, or no more than chance would make it"
@@ -93,29 +98,29 @@ class ScoreDrift(Limit):
         return _if_enough(evidence, Verdict("score", passed, wanted, figures or "nothing to compare with"))
 
 
-@dataclass(frozen=True)
+@declaration(frozen=True, config=DECLARATION)
 class FeatureDrift(Limit):
     """The features that have drifted, by more than `psi`, together carry at most `share` of the score."""
 
-    psi: float = PSI
-    share: float = 0.3
+    psi: Bound = PSI
+    share: Bound = 0.3
 
     def check(self, evidence: Evidence) -> Verdict:
         wanted = f"features that have drifted carry {self.share:.0%} of the score or less"
-        found = {name: value for name, value in drifted(evidence.drifts, self.psi).items() if name != SCORE}
+        indices = {name: value for name, value in drifted(evidence.drifts, self.psi).items() if name != SCORE}
         carried = drifted_share(evidence.drifts, evidence.importance, self.psi)
-        heaviest = sorted(found, key=lambda name: (-evidence.importance.get(name, 0.0), name))[:_NAMED]
-        figures = ", ".join(f"{name} {found[name]:.2f}" for name in heaviest)
-        verb = ("has drifted and carries", "have drifted and carry")[len(found) > 1]
-        seen = f"{len(found)} {verb} {carried:.0%} of the score: {figures}" if found else "none has drifted"
+        heaviest = sorted(indices, key=lambda name: (-evidence.importance.get(name, 0.0), name))[:_NAMED]
+        figures = ", ".join(f"{name} {indices[name]:.2f}" for name in heaviest)
+        verb = ("has drifted and carries", "have drifted and carry")[len(indices) > 1]
+        seen = f"{len(indices)} {verb} {carried:.0%} of the score: {figures}" if indices else "none has drifted"
         return _if_enough(evidence, Verdict("features", carried <= self.share, wanted, seen))
 
 
-@dataclass(frozen=True)
+@declaration(frozen=True, config=DECLARATION)
 class MissingValues(Limit):
-    """No feature is null in a share of the rows that is more than `rise` greater than it was."""
+    """No feature's share of nulls is more than `rise` greater than it was."""
 
-    rise: float = 0.25
+    rise: Bound = 0.25
 
     def check(self, evidence: Evidence) -> Verdict:
         wanted = f"no feature null in {100 * self.rise:g} points more of the rows than it was"
@@ -127,11 +132,11 @@ class MissingValues(Limit):
         return Verdict("missing values", not lost, wanted, f"{figures}{more}" if lost else "none is")
 
 
-@dataclass(frozen=True)
+@declaration(frozen=True, config=DECLARATION)
 class OutcomeFloor(Limit):
-    """Past scores, once their labels have matured, reach this AUC, interval and all."""
+    """Past scores whose labels have matured reach this AUC, at least with the upper end of its interval."""
 
-    auc: float = 0.5
+    auc: Bound = 0.5
 
     def check(self, evidence: Evidence) -> Verdict:
         wanted = f"an AUC of {self.auc:g} or more, within its interval"
@@ -140,11 +145,11 @@ class OutcomeFloor(Limit):
         return Verdict("outcomes", not low, wanted, _figures(low or known))
 
 
-@dataclass(frozen=True)
+@declaration(frozen=True, config=DECLARATION)
 class OutcomeDrop(Limit):
-    """Their AUC lies at most `auc` below what the evaluation of that version found, likewise."""
+    """Their AUC is at most `auc` below that of the version's evaluation, likewise by the upper end of its interval."""
 
-    auc: float = 0.1
+    auc: Bound = 0.1
 
     def check(self, evidence: Evidence) -> Verdict:
         wanted = f"an AUC no more than {self.auc:g} below what the evaluation found, within its interval"
@@ -184,10 +189,10 @@ def _high(row: Row) -> float:
 
 def _figures(rows: Sequence[Row], expected: Mapping[str, Mapping[str, float]] | None = None) -> str:
     """The newest few outcomes in words."""
-    found = [
+    figures = [
         f"{row['auc']:.3f}"
         + (f" for {expected[row['version']]['auc']:.3f}" if expected is not None else "")
         + f" at {row['as_of']:%Y-%m-%d}"
         for row in rows[-_NAMED:]
     ]
-    return ", ".join(found) or "no labels have matured since the last monitoring run"
+    return ", ".join(figures) or "no labels have matured since the last monitoring run"

@@ -1,4 +1,4 @@
-"""A monitoring run: what a model in use receives at an as-of, and how its earlier scores turned out."""
+"""A monitoring run: the drift of a model in use at an as-of, and the outcomes of its earlier scores."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class MonitoringRun:
     `as_ofs` are those whose rows were compared: this one, or of transactions the days up to it. `drifts` holds every
     feature against every reference; `outcomes` the rows of `churn.monitoring.tables` that were evaluated now, `past`
     those of earlier runs, and `score_drifts` those of the score's drift then. `expected` is what each version's
-    evaluation found.
+    evaluation measured.
     """
 
     model: str
@@ -50,12 +50,12 @@ class MonitoringRun:
 
     @property
     def exceeded(self) -> list[Verdict]:
-        """The limits that do not hold."""
+        """The limits that are exceeded."""
         return [verdict for verdict in self.verdicts if not verdict.passed]
 
     @property
     def from_first_reference(self) -> dict[str, Drift]:
-        """By feature, its drift from the first reference there is: the training, where its features are stored still."""
+        """By feature, its drift from the first reference there is: the training, if its features are still stored."""
         return self.from_reference(next(iter(self.against), ""))
 
     def from_reference(self, reference: str) -> dict[str, Drift]:
@@ -70,7 +70,7 @@ def monitor(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, regi
     if as_of not in scored:
         raise BadInputError(
             f"{score_table(spec)} has no scores of as-of {as_of:%Y-%m-%d}, only "
-            f"{', '.join(f'{one:%Y-%m-%d}' for one in sorted(scored)[-5:]) or 'none before it'}; score it first"
+            f"{', '.join(f'{other:%Y-%m-%d}' for other in sorted(scored)[-5:]) or 'none before it'}; score it first"
         )
     version = load_model(registry.tracking_uri, spec.name, scored[as_of])
     read_features(lake, spec, [as_of])
@@ -93,8 +93,8 @@ def monitor(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, regi
     )
     found = [outcome(spec, sources, scores, rows, period, known_until=as_of) for period in periods]
     outcomes = [outcome_row(spec.name, as_of, one) for one in found if one]
-    records = {one: recorded(tags, until=as_of) for one, tags in registry.versions().items()}
-    expected = {one: record.means for one, record in records.items() if record}
+    evaluations = {number: recorded(tags, until=as_of) for number, tags in registry.versions().items()}
+    expected = {number: evaluation.means for number, evaluation in evaluations.items() if evaluation}
     importance = version.summary.get("importance", {})
     evidence = Evidence(drifts, importance, outcomes, expected, examples(spec).too_few(as_ofs))
     return MonitoringRun(
@@ -114,6 +114,6 @@ def monitor(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, regi
 
 
 def _scored(scores: DataFrame, *, until: datetime) -> dict[datetime, str]:
-    """The version behind the scores of each as-of."""
+    """The version that scored each as-of."""
     rows = scores.where(F.col("as_of") <= F.lit(until)).select("as_of", "model_version").distinct().collect()
     return {row["as_of"]: row["model_version"] for row in rows}

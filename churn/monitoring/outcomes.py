@@ -1,4 +1,4 @@
-"""How past scores turned out, once their labels have matured. Grain: one row a period of scored as-ofs and version."""
+"""The outcomes of past scores, once their labels have matured. Grain: one row a period of scored as-ofs and version."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from churn.evaluation.by_date import columns_beside, evaluate_by_date
 from churn.model_spec import ModelSpec, Sources
 
 MOST_PERIODS: Final = 60
-"""Periods that are evaluated at a time, the newest: more pile up only where no monitoring has run for long."""
+"""The most periods that one run evaluates, the newest; there are more only where monitoring has not run for long."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the scores of a period. `metrics` are an evaluation's; none where all had one outcome."""
+    """The scores of a period beside their labels. `metrics` are an evaluation's; empty where all labels are equal."""
 
     as_of: datetime
     version: str
@@ -55,13 +55,13 @@ def matured_periods(
     for as_of, version in scored:
         by_version.setdefault(version, []).append(as_of)
     done = set(evaluated)
-    found = [
+    matured = [
         Scored(period, version)
         for version, as_ofs in by_version.items()
         for period in examples(spec).periods(as_ofs)
         if spec.window.matured_at(period.last) <= known_until and (period.first, version) not in done
     ]
-    return sorted(found, key=lambda one: (one.period.last, one.version))[-MOST_PERIODS:]
+    return sorted(matured, key=lambda one: (one.period.last, one.version))[-MOST_PERIODS:]
 
 
 def outcome(
@@ -73,15 +73,15 @@ def outcome(
     *,
     known_until: datetime,
 ) -> Outcome | None:
-    """What the labels known by a time say of the scores of a period; None where no label is known.
+    """The outcome of the scores of a period, by the labels known at a time; None where none is known.
 
     `features` give the baseline to compare with. Only rows that are eligible in an evaluation count.
     """
     rows_of, key, first = examples(spec), list(spec.key), scored.period.first
     at = F.col("as_of").isin(*scored.period.as_ofs)
-    theirs = scores.where(at & (F.col("model_version") == scored.version)).select(*key, "score")
-    labels = rows_of.labels(sources, theirs.select(*key), known_until=known_until).select(*key, "label")
-    joined = theirs.join(labels, on=key, how="inner").join(features.where(at), on=key, how="left")
+    of_period = scores.where(at & (F.col("model_version") == scored.version)).select(*key, "score")
+    labels = rows_of.labels(sources, of_period.select(*key), known_until=known_until).select(*key, "label")
+    joined = of_period.join(labels, on=key, how="inner").join(features.where(at), on=key, how="left")
     rows = rows_of.eligible(sources, joined).select(*key, "label", "score", *columns_beside(spec)).toPandas()
     if rows.empty:
         return None

@@ -1,4 +1,4 @@
-"""What monitoring leaves in the lake: `drift` and `outcomes`, a few rows a run; each run replaces its own."""
+"""The tables that monitoring writes: `drift` and `outcomes`, a few rows a run; each run replaces its own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 from pyspark.sql import functions as F
 
+from churn.evaluation.alert_metrics import CARD_PRECISION
+from churn.evaluation.by_date import BASELINE
 from churn.monitoring.drift import Drift
 from churn.monitoring.outcomes import Outcome
 from churn.storage import Lake
@@ -58,10 +60,10 @@ def write_outcomes(lake: Lake, model: str, evaluated_at: datetime, rows: Sequenc
 
 
 def outcome_row(model: str, evaluated_at: datetime, one: Outcome) -> Row:
-    """An outcome as `outcomes` holds it; figures that need both outcomes are null where there was one."""
-    found = one.metrics
-    low, high = found.get("intervals", {}).get("auc") or (None, None)
-    raised, cards = found.get("alerts", {}), [name for name in found if name.startswith("card_precision")]
+    """An outcome as a row of `outcomes`; metrics are null where all labels are equal."""
+    metrics = one.metrics
+    low, high = metrics.get("intervals", {}).get("auc") or (None, None)
+    alerts = metrics.get("alerts", {})
     return {
         "model": model,
         "evaluated_at": evaluated_at,
@@ -71,17 +73,17 @@ def outcome_row(model: str, evaluated_at: datetime, one: Outcome) -> Row:
         "positives": one.positives,
         "rate": one.rate,
         "mean_score": one.mean_score,
-        "auc": found.get("auc"),
+        "auc": metrics.get("auc"),
         "auc_low": low,
         "auc_high": high,
-        "average_precision": found.get("average_precision"),
-        "lift_10": found.get("lift", {}).get("0.1"),
-        "brier": found.get("brier"),
-        "calibration_error": found.get("calibration_error"),
-        "baseline_auc": found.get("baseline", {}).get("auc"),
-        "card_precision": found[cards[0]] if cards else None,
-        "alert_precision": raised.get("precision"),
-        "alert_recall": raised.get("recall"),
+        "average_precision": metrics.get("average_precision"),
+        "lift_10": metrics.get("lift", {}).get("0.1"),
+        "brier": metrics.get("brier"),
+        "calibration_error": metrics.get("calibration_error"),
+        "baseline_auc": metrics.get(BASELINE, {}).get("auc"),
+        "card_precision": metrics.get(CARD_PRECISION),
+        "alert_precision": alerts.get("precision"),
+        "alert_recall": alerts.get("recall"),
     }
 
 

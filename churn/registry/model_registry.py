@@ -1,4 +1,4 @@
-"""Which version of a model has which alias, and what was noted of it; why aliases move: churn.registry.promotion."""
+"""Which version of a model has which alias, and its tags; churn.registry.promotion decides on aliases."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class ModelRegistry:
             return tracking.aliases(client, self.model) or {}
 
     def version(self, alias: str) -> str:
-        """Raises BadInputError where no version has the alias, and says what there is."""
+        """The version with an alias. Raises BadInputError where none has it, and lists the aliases there are."""
         known = self.aliases()
         if alias not in known:
-            there = ", ".join(f"{name} = version {number}" for name, number in sorted(known.items()))
-            hint = f"known: {there}" if there else self._unknown()
+            listed = ", ".join(f"{name} = version {number}" for name, number in sorted(known.items()))
+            hint = f"known: {listed}" if listed else self._unknown()
             raise BadInputError(f"model {self.model!r} at {self.tracking_uri} has no {alias}; {hint}")
         return known[alias]
 
@@ -49,8 +49,8 @@ class ModelRegistry:
             return "there is no store yet; train a model first: churn run --as-of DATE"
         with self._reaching() as client:
             names = sorted(str(one.name) for one in client.search_registered_models())
-        others = f"registered are {', '.join(names)}; " if names and self.model not in names else ""
-        return f"{others}train one first: churn run --as-of DATE"
+        registered = f"registered are {', '.join(names)}; " if names and self.model not in names else ""
+        return f"{registered}train one first: churn run --as-of DATE"
 
     def in_use(self) -> tuple[str, str]:
         """(alias, version) of what scores: the champion; while there is none, the challenger."""
@@ -59,16 +59,16 @@ class ModelRegistry:
         return alias, self.version(alias)
 
     def summary_in_use(self) -> Mapping[str, Any] | None:
-        """The `fit.json` of the version that scores; null where nothing is registered yet."""
+        """The `fit.json` of the version that scores; None where nothing is registered yet."""
         return self.summary(self.in_use()[1]) if self.aliases() else None
 
     def newest(self) -> str | None:
-        """The version that was trained last; null where there is none."""
+        """The version that was trained last; None where there is none."""
         if not tracking.exists(self.tracking_uri):
             return None
         with self._reaching() as client:
-            found = [int(one.version) for one in client.search_model_versions(f"name = '{self.model}'")]
-            return str(max(found)) if found else None
+            numbers = [int(one.version) for one in client.search_model_versions(f"name = '{self.model}'")]
+            return str(max(numbers)) if numbers else None
 
     def versions(self) -> dict[str, Mapping[str, str]]:
         """The tags of every version, the newest version first."""
@@ -83,7 +83,7 @@ class ModelRegistry:
             return dict(client.get_model_version(self.model, version).tags)
 
     def tag(self, version: str, **tags: str) -> None:
-        """Note something of a version; what is noted already is not written again."""
+        """Set tags of a version; a tag that has the value already is not written again."""
         before = self.tags(version)
         with self._reaching() as client:
             for name, value in tags.items():
@@ -100,12 +100,12 @@ class ModelRegistry:
             client.delete_registered_model_alias(self.model, alias)
 
     def summary(self, version: str) -> Mapping[str, Any]:
-        """What training noted of a version in `fit.json`."""
+        """What training recorded of a version in `fit.json`."""
         with self._reaching() as client:
             return tracking.fit_summary(str(client.get_model_version(self.model, version).run_id))
 
     def finished(self, run_id: str) -> bool:
-        """Whether a run came to its end without an error."""
+        """Whether a run has ended without an error."""
         with self._reaching() as client:
             return str(client.get_run(run_id).info.status) == "FINISHED"
 

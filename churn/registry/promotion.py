@@ -1,7 +1,7 @@
-"""Who becomes champion, and why: by the gates alone. What was decided stays with the version, as tags.
+"""Who becomes champion, and why: by the gates alone. Every decision is recorded on the version, as tags.
 
-A challenger's verdicts are recorded on its version by an evaluation, and read again by the promotion: what the report says
-and what is done are the same. Every step may be done again, and one that was cut short is finished by doing it again.
+An evaluation records a challenger's verdicts on its version, and the promotion reads them: the report and the promotion
+cannot differ. Every step may be run again, and one that was cut short is finished by running it again.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from churn.registry.model_registry import ModelRegistry
 from churn.registry.tracking import CHALLENGER, CHAMPION, PREVIOUS
 
 DECISION = "promotion"
-"""The tag that says what was decided of a version, when, and why; one tag, so that it is there whole or not at all."""
+"""The tag with what was decided on a version, when, and why; one tag, so that it is there whole or not at all."""
 ROLLED_BACK = "rolled_back"
-"""The tag of a version that was champion and is not to be again: to which version, and why."""
+"""The tag of a version that was champion and must not be again: to which version it was rolled back, and why."""
 MEANS = ("auc", "average_precision", "brier", "calibration_error")
 PROMOTED: Final = "promoted"
 REFUSED: Final = "refused"
@@ -30,7 +30,7 @@ REFUSED: Final = "refused"
 
 @dataclass(frozen=True)
 class EvaluationRecord:
-    """What an evaluation found of a version: the verdicts, against which champion, and the means of the test dates."""
+    """What an evaluation found: the verdicts, the champion it compared with, and the metrics' means over test dates."""
 
     run_id: str
     champion: str | None
@@ -56,27 +56,27 @@ class EvaluationRecord:
         return [verdict for verdict in self.verdicts if not verdict.passed]
 
 
-def record(registry: ModelRegistry, version: str, as_of: datetime, found: EvaluationRecord) -> None:
-    """Leave what an evaluation found on the version, in one tag: all of it is there, or nothing."""
-    registry.tag(version, **{_tag(as_of): json.dumps(asdict(found))})
+def record(registry: ModelRegistry, version: str, as_of: datetime, evaluation: EvaluationRecord) -> None:
+    """Record an evaluation on the version, in one tag: all of it is there, or nothing."""
+    registry.tag(version, **{_tag(as_of): json.dumps(asdict(evaluation))})
 
 
 def recorded(
     tags: Mapping[str, str], as_of: datetime | None = None, *, until: datetime | None = None
 ) -> EvaluationRecord | None:
-    """What an evaluation left among a version's tags: of this as-of, or the newest, or the newest until a moment."""
+    """The evaluation among a version's tags: the one at `as_of`, else the newest, or the newest `until` an as-of."""
     dated = sorted(name for name in tags if name.startswith(_TAG) and (until is None or name <= _tag(until)))
     name = _tag(as_of) if as_of else (dated or [""])[-1]
     if name not in tags:
         return None
-    found = json.loads(tags[name])
-    verdicts = tuple(Verdict(**verdict) for verdict in found.pop("verdicts"))
-    return EvaluationRecord(**found | {"verdicts": verdicts, "gates": tuple(found["gates"])})
+    values = json.loads(tags[name])
+    verdicts = tuple(Verdict(**verdict) for verdict in values.pop("verdicts"))
+    return EvaluationRecord(**values | {"verdicts": verdicts, "gates": tuple(values["gates"])})
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What was decided of a version, and why, in words."""
+    """What was decided on a version, and why, in words."""
 
     version: str
     outcome: Literal["promoted", "refused", "already champion"]
@@ -107,7 +107,7 @@ def promote(registry: ModelRegistry, spec: ModelSpec, as_of: datetime) -> Decisi
         why = "; ".join(failed) or f"it was rolled back ({tags[ROLLED_BACK]}); train another"
         _decide(registry, version, REFUSED, as_of, why)
         return Decision(version, REFUSED, why)
-    # In this order: cut short in between, the old champion is in use still, and a second time ends right.
+    # In this order: cut short in between, the old champion is still in use, and running it again completes it.
     if champion:
         registry.point(PREVIOUS, champion)
     registry.point(CHAMPION, version)
@@ -116,9 +116,9 @@ def promote(registry: ModelRegistry, spec: ModelSpec, as_of: datetime) -> Decisi
 
 
 def rollback(registry: ModelRegistry, why: str) -> tuple[str, str]:
-    """Make `previous` the champion again: (the version that goes, the version that comes).
+    """Make `previous` the champion again: (the version rolled back, the champion now).
 
-    The one that goes is never promoted again. Raises BadInputError where there is none to go back to.
+    A version that was rolled back is never promoted again. Raises BadInputError where there is none to go back to.
     """
     champion = registry.version(CHAMPION)
     previous = registry.aliases().get(PREVIOUS)
@@ -128,14 +128,14 @@ def rollback(registry: ModelRegistry, why: str) -> tuple[str, str]:
         )
     if previous == champion:
         back = f"to version {champion}: "
-        gone = [one for one, tags in registry.versions().items() if tags.get(ROLLED_BACK, "").startswith(back)]
+        rolled_back = [one for one, tags in registry.versions().items() if tags.get(ROLLED_BACK, "").startswith(back)]
         registry.drop(PREVIOUS)
-        if not gone:
+        if not rolled_back:
             raise BadInputError(
                 f"model {registry.model!r}: version {champion} is the champion and the {PREVIOUS} one: a promotion was "
                 "cut short, and the champion before it is not known any more; run promote again to finish it"
             )
-        return gone[0], champion
+        return rolled_back[0], champion
     registry.tag(champion, **{ROLLED_BACK: f"to version {previous}: {why}"})
     registry.point(CHAMPION, previous)
     registry.drop(PREVIOUS)

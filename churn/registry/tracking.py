@@ -1,4 +1,4 @@
-"""Runs and models in MLflow: what was tried, on which data, how good it was, and which model came of it.
+"""Runs and models in MLflow: parameters, the tables read, metrics, artifacts, and the registered models.
 
 The only module that imports mlflow, which takes a second or two: import it where a job needs it, not sooner.
 """
@@ -8,20 +8,18 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # a server that is away is said at once, not in minutes
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # fail at once where a server is down, not after minutes
 
 import mlflow
 import mlflow.spark
@@ -35,6 +33,7 @@ from pyspark.sql import DataFrame
 
 from churn.config import Config
 from churn.errors import BadInputError, ChurnError
+from churn.runtime.processes import on_sigterm
 from churn.training.model_version import ModelVersion
 
 CHALLENGER: Final = "challenger"
@@ -42,7 +41,7 @@ CHAMPION: Final = "champion"
 PREVIOUS: Final = "previous"
 """The champion before this one, to go back to."""
 RUN_KEY: Final = "run_key"
-"""The tag that names the work of a run, such as "train churn 2026-10-01": a rerun has the same."""
+"""The tag that names what a run does, such as "train churn 2026-10-01"; a rerun has the same."""
 
 _LONGEST_VALUE = 6000
 _METRICS_PER_CALL = 1000
@@ -50,7 +49,7 @@ _PARAMS_PER_CALL = 100
 _ENDING_SECONDS = 5
 _SQLITE = "sqlite:///"
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-"""How stores say that there is no such model, version or alias."""
+"""The error codes of stores that have no such model, version or alias."""
 _REQUIREMENTS = ("pyspark", "mlflow")
 
 for noisy in ("mlflow", "alembic"):
@@ -59,22 +58,22 @@ for noisy in ("mlflow", "alembic"):
 
 @dataclass(frozen=True)
 class Run:
-    """A run under way: what is logged to it. Every name may hold slashes, by which MLflow's pages are grouped."""
+    """A run in progress, and what is logged to it. A name may hold slashes, by which MLflow's pages group it."""
 
     id: str
     key: str
     client: MlflowClient
 
     def params(self, values: Mapping[str, Any]) -> None:
-        """Settings, nested ones under dotted names; what MLflow would refuse as too long is cut short."""
+        """Settings, nested ones under dotted names; a value longer than MLflow admits is cut short."""
         flat = [Param(name, _shortened(str(value))) for name, value in flatten(values, separator=".").items()]
         for start in range(0, len(flat), _PARAMS_PER_CALL):
             self.client.log_batch(self.id, params=flat[start : start + _PARAMS_PER_CALL])
 
     def metrics(self, prefix: str, values: Mapping[str, Any], *, as_of: datetime | None = None) -> None:
-        """Metrics as `prefix/name`, nested ones as `prefix/lift/0.1`; null is left out.
+        """Metrics as `prefix/name`, nested ones as `prefix/lift/0.1`; None is left out.
 
-        With `as_of` a metric has one point for each date: its step reads 20261001, its time is that date's.
+        With `as_of` a metric has one point per date, with a step such as 20261001 and the date as its time.
         """
         step = int(f"{as_of:%Y%m%d}") if as_of else 0
         if as_of:  # without a zone it is UTC, as everywhere here
@@ -90,11 +89,11 @@ class Run:
             self.client.log_batch(self.id, metrics=flat[start : start + _METRICS_PER_CALL])
 
     def table(self, name: str, *, path: str, version: int, context: str = "training") -> None:
-        """A Delta table that was read: as the parameter `table.<name>.version`, and among the run's data sets."""
+        """A Delta table that was read: its version as the parameter `table.<name>.version`, and as a data set."""
         self.client.log_param(self.id, f"table.{name}.version", version)
         source = json.dumps({"path": path, "delta_table_version": version})
-        read = Dataset(name=name, digest=f"v{version}", source_type="delta_table", source=source)
-        self.client.log_inputs(self.id, [DatasetInput(read, [InputTag(MLFLOW_DATASET_CONTEXT, context)])])
+        dataset = Dataset(name=name, digest=f"v{version}", source_type="delta_table", source=source)
+        self.client.log_inputs(self.id, [DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, context)])])
 
     def text(self, text: str, path: str) -> None:
         """A text artifact: a report, a settings file."""
@@ -118,14 +117,14 @@ class Run:
     def register(self, model: str, *, alias: str = CHALLENGER, name: str = "model") -> str:
         """The logged model as the next version of a registered one, under an alias; its version.
 
-        A rerun replaces what an earlier run of the same key registered, unless another alias (champion) holds on to it.
+        A rerun replaces what an earlier run of the same key registered, unless that has another alias (champion).
         """
-        with _unless_there():
+        with _unless_it_exists():
             self.client.create_registered_model(model)
         source = f"{self.client.get_run(self.id).info.artifact_uri}/{name}"
         created = self.client.create_model_version(model, source, self.id, tags={RUN_KEY: self.key})
         self.client.set_registered_model_alias(model, alias, created.version)
-        in_use = {str(held) for held in self.client.get_registered_model(model).aliases.values()}
+        in_use = {str(number) for number in self.client.get_registered_model(model).aliases.values()}
         for earlier in self.client.search_model_versions(f"name = '{model}'"):
             if earlier.tags.get(RUN_KEY) == self.key and str(earlier.version) not in in_use:
                 self.client.delete_model_version(model, earlier.version)
@@ -138,7 +137,7 @@ def run(
 ) -> Iterator[Run]:
     """A run that ends FINISHED, or FAILED where anything is raised, SIGTERM included (which raises SystemExit(143)).
 
-    A run of the same key that is still RUNNING was killed before it could say so: it is ended as FAILED first.
+    A run of the same key that is still RUNNING was killed before it could be ended: it is ended as FAILED first.
     Raises ChurnError where the store cannot be reached.
     """
     client = connect(tracking_uri)
@@ -152,16 +151,16 @@ def run(
             log_system_metrics=False,
         )
     run_id = started.info.run_id
-    with _on_sigterm(lambda: _fail(client, run_id, "terminated")) as sigterm:
+    with on_sigterm(lambda: _fail(client, run_id, "terminated")) as sigterm:
         try:
             yield Run(run_id, key, client)
-            sigterm.raise_if_came()
-            sigterm.held = True
+            sigterm.raise_if_received()
+            sigterm.suppressed = True
             mlflow.end_run(RunStatus.to_string(RunStatus.FINISHED))
-            sigterm.raise_if_came()
+            sigterm.raise_if_received()
         except BaseException as error:
-            sigterm.held = True
-            _fail(client, run_id, "terminated" if sigterm.came else _described(error))
+            sigterm.suppressed = True
+            _fail(client, run_id, "terminated" if sigterm.received else _error_text(error))
             with suppress(Exception):
                 mlflow.end_run(RunStatus.to_string(RunStatus.FAILED))
             raise
@@ -169,7 +168,7 @@ def run(
 
 @contextmanager
 def tracked_run(config: Config, what: str, model: str, as_of: datetime | None = None) -> Iterator[Run]:
-    """A run for what is done to a model, such as "train churn 2026-10-01", which is its name and its key."""
+    """A run of a job on a model; "train churn 2026-10-01" is its name and its key."""
     key = f"{what} {model}" + (f" {as_of:%Y-%m-%d}" if as_of else "")
     with run(config.tracking_uri, config.experiment, key, key=key, tags={"model": model}) as tracked:
         yield tracked
@@ -178,7 +177,7 @@ def tracked_run(config: Config, what: str, model: str, as_of: datetime | None = 
 def load_model(tracking_uri: str, model: str, alias_or_version: str = CHALLENGER) -> ModelVersion:
     """A version of a registered model, by its number or its alias; needs a Spark session.
 
-    Raises BadInputError where there is none, and says which there are; ChurnError where its files are gone.
+    Raises BadInputError where there is none, and lists those there are; ChurnError where its files are missing.
     """
     client = connect(tracking_uri)
     with reaching(tracking_uri):
@@ -207,7 +206,7 @@ def load_model(tracking_uri: str, model: str, alias_or_version: str = CHALLENGER
 
 
 def fit_summary(run_id: str) -> Mapping[str, Any]:
-    """What a training run noted of its model in `fit.json`; nothing where it was logged without one."""
+    """What a training run recorded of its model in `fit.json`; empty where it was logged without one."""
     try:
         return dict(mlflow.artifacts.load_dict(f"runs:/{run_id}/fit.json"))
     except (MlflowException, OSError):
@@ -243,7 +242,7 @@ def _scratch() -> str:
 
 
 def connect(tracking_uri: str) -> MlflowClient:
-    """A client of the store, and MLflow's own functions turned to it. Raises ChurnError where there can be none."""
+    """A client of the store, to which MLflow's own functions are set too. Raises ChurnError where that fails."""
     with reaching(tracking_uri, files=True):
         if store := _sqlite_file(tracking_uri):
             store.parent.mkdir(parents=True, exist_ok=True)
@@ -252,18 +251,18 @@ def connect(tracking_uri: str) -> MlflowClient:
 
 
 def exists(tracking_uri: str) -> bool:
-    """Whether there is a store already: asking a SQLite file that is not there would make one, in seconds."""
+    """Whether there is a store already; a client of a SQLite file that is missing would create it, in seconds."""
     store = _sqlite_file(tracking_uri)
     return store is None or store.exists()
 
 
 @contextmanager
 def reaching(tracking_uri: str, *, files: bool = False) -> Iterator[None]:
-    """What MLflow raises inside becomes a ChurnError that says where to look, with `files` what an OS raises too."""
-    told = (MlflowException, OSError) if files else (MlflowException,)
+    """Turns MLflow's errors inside, with `files` OSError too, into a ChurnError that names the setting to check."""
+    errors = (MlflowException, OSError) if files else (MlflowException,)
     try:
         yield
-    except told as error:
+    except errors as error:
         raise ChurnError(f"cannot track runs at {tracking_uri}: {error}; check [tracking] uri in churn.toml") from error
 
 
@@ -277,8 +276,8 @@ def _sqlite_file(tracking_uri: str) -> Path | None:
 
 
 @contextmanager
-def _unless_there() -> Iterator[None]:
-    """Creates what may be there already, by an earlier run or by one a moment quicker."""
+def _unless_it_exists() -> Iterator[None]:
+    """Ignores that what is created inside exists already, from an earlier or a concurrent run."""
     try:
         yield
     except MlflowException as error:
@@ -290,11 +289,11 @@ def _experiment(client: MlflowClient, tracking_uri: str, name: str) -> str:
     """The experiment's id; a new one in a local SQLite store keeps its files in `mlruns` beside the store."""
     store = _sqlite_file(tracking_uri)
     if client.get_experiment_by_name(name) is None:
-        with _unless_there():
+        with _unless_it_exists():
             client.create_experiment(name, artifact_location=(store.parent / "mlruns").as_uri() if store else None)
     found = client.get_experiment_by_name(name)
     if found is None:
-        raise ChurnError(f"the experiment {name!r} at {tracking_uri} vanished while this run began; try again")
+        raise ChurnError(f"the experiment {name!r} at {tracking_uri} was removed while this run began; try again")
     if found.lifecycle_stage == "deleted":
         raise BadInputError(
             f"the experiment {name!r} at {tracking_uri} was deleted; restore it (mlflow experiments restore "
@@ -305,14 +304,14 @@ def _experiment(client: MlflowClient, tracking_uri: str, name: str) -> str:
 
 def _end_killed(client: MlflowClient, experiment_id: str, key: str) -> None:
     for stale in client.search_runs([experiment_id], f"tags.{RUN_KEY} = '{key}' and attributes.status = 'RUNNING'"):
-        client.set_tag(stale.info.run_id, "ended", "killed; found so by the run that came after it")
+        client.set_tag(stale.info.run_id, "ended", "killed; ended by the next run of the same key")
         client.set_terminated(stale.info.run_id, RunStatus.to_string(RunStatus.FAILED))
 
 
 def _fail(client: MlflowClient, run_id: str, reason: str) -> None:
     """Ends a run as FAILED, in a thread of its own, which no signal interrupts.
 
-    Raises nothing: what went wrong matters more than that it could not be noted.
+    Raises nothing: the error that failed the run must not be replaced by one of the store.
     """
 
     def end() -> None:
@@ -322,64 +321,18 @@ def _fail(client: MlflowClient, run_id: str, reason: str) -> None:
 
     ending = threading.Thread(target=end)
     ending.start()
-    ending.join(_ENDING_SECONDS)  # not for ever: where a signal stopped the main thread, it may hold what this needs
+    ending.join(_ENDING_SECONDS)  # bounded: the main thread, stopped by a signal, may hold a lock that this needs
 
 
-def _described(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     try:
         return f"{type(error).__name__}: {error}"
-    except Exception:  # a Java exception asks its JVM for its words, which may be gone
+    except Exception:  # the text of a Java exception is in its JVM, which may have ended
         return type(error).__name__
 
 
-@dataclass
-class _Sigterm:
-    """Whether SIGTERM came, and whether its exception is held back: leaving must not be interrupted by leaving."""
-
-    came: bool = False
-    held: bool = False
-
-    def raise_if_came(self) -> None:
-        if self.came:
-            raise SystemExit(128 + signal.SIGTERM)
-
-
-@contextmanager
-def _on_sigterm(closing: Callable[[], None]) -> Iterator[_Sigterm]:
-    """On SIGTERM calls `closing`, then raises SystemExit(143); only the main thread can do that.
-
-    `closing` is called at once: leaving the main thread's work may take longer than a supervisor waits, since a call
-    into Spark's JVM is not left before the JVM has answered. A handler that was there before, such as a job's own, is
-    called and does the raising. `raise_if_came` is for the end, as the exception may have been swallowed on its way up:
-    Python does that in a destructor.
-    """
-    state = _Sigterm()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_IGN)  # once is enough: a second one must not break the closing
-        state.came = True
-        closing()
-        try:
-            if callable(before):
-                before(number, frame)
-            state.raise_if_came()
-        except SystemExit:
-            if not state.held:
-                raise
-
-    if threading.current_thread() is not threading.main_thread():
-        yield state
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield state
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def aliases(client: MlflowClient, model: str) -> dict[str, str] | None:
-    """The version behind each alias of a registered model; null where none is registered by that name."""
+    """The version behind each alias of a registered model; None where none is registered by that name."""
     try:
         return {alias: str(version) for alias, version in client.get_registered_model(model).aliases.items()}
     except MlflowException as error:
@@ -389,8 +342,10 @@ def aliases(client: MlflowClient, model: str) -> dict[str, str] | None:
 
 
 def _no_model(client: MlflowClient, tracking_uri: str, model: str, alias_or_version: str) -> str:
-    there = aliases(client, model)
-    if there is None:
+    registered = aliases(client, model)
+    if registered is None:
         return f"no model {model!r} is registered at {tracking_uri}; train one first: churn run --as-of DATE"
-    known = ", ".join(f"{alias} = version {number}" for alias, number in sorted(there.items())) or "no alias is set"
+    known = (
+        ", ".join(f"{alias} = version {number}" for alias, number in sorted(registered.items())) or "no alias is set"
+    )
     return f"model {model!r} has no version or alias {alias_or_version!r} at {tracking_uri}; known: {known}"

@@ -1,1 +1,1 @@
-"""Results come in, pages and plots leave: HTML that needs no network. Reads results, decides nothing."""
+"""The reports, HTML pages that need no network, and their plots. Reads results, decides nothing."""

@@ -1,4 +1,4 @@
-"""What every page shares: its template, its figures in words, its pictures. Self-contained, nothing fetched."""
+"""What the reports share: templates, formats of numbers, embedded images. Self-contained, nothing fetched."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 
 from churn.reporting import plots
 
-_NO_FIGURE = "\N{EN DASH}"
+_MISSING = "\N{EN DASH}"
 
 
 def template(name: str) -> Template:
-    """A page's template."""
+    """The template of a report, with filters for numbers and dates."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,
@@ -29,21 +29,21 @@ def template(name: str) -> Template:
 
 
 def picture(figure: Figure) -> str:
-    """The figure as an image's address that needs no request; inside images, one's names cannot meet another's."""
+    """The figure as a data URI. Ids of one SVG cannot clash with those of another, as each is an image of its own."""
     return address(plots.svg(figure))
 
 
 def address(svg: str) -> str:
-    """`picture` of a figure that is drawn already, as SVG."""
+    """An SVG as a data URI."""
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    return _NO_FIGURE if value is None or isnan(value) else f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return _MISSING if value is None or isnan(value) else f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def percent(value: float | None, digits: int = 0) -> str:
-    return _NO_FIGURE if value is None or isnan(value) else f"{100 * value:.{digits}f}\N{NARROW NO-BREAK SPACE}%"
+    return _MISSING if value is None or isnan(value) else f"{100 * value:.{digits}f}\N{NARROW NO-BREAK SPACE}%"
 
 
 def count(value: float) -> str:

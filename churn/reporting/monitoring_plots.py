@@ -1,4 +1,4 @@
-"""The plots of a monitoring page. The same figures draw the same bytes."""
+"""The plots of a monitoring report. The same figures give the same bytes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from churn.reporting.plots import FAINT, MODEL, MUTED, OTHER, STYLE, date_axis, 
 _SIZE = (4.7, 2.9)
 
 
-def distribution(one: Drift) -> Figure:
-    """The share of rows in each bin, at the reference and now."""
+def distribution(drift: Drift, reference: str) -> Figure:
+    """The share of rows in each bin, at the reference and now; `reference` is its name in the legend."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=_SIZE, layout="constrained")
         axes = figure.subplots()
-        places = np.arange(len(one.bins))
-        for counts, label, colour, shift in ((one.then, "training", FAINT, -0.2), (one.now, "now", MODEL, 0.2)):
+        places = np.arange(len(drift.bins))
+        for counts, label, colour, shift in ((drift.then, reference, FAINT, -0.2), (drift.now, "now", MODEL, 0.2)):
             shares = np.asarray(counts) / max(1, sum(counts))
             axes.bar(places + shift, shares, width=0.4, color=colour, label=label)
-        axes.set_xticks(places, one.bins.names, rotation=40, ha="right", fontsize=8)
+        axes.set_xticks(places, drift.bins.names, rotation=40, ha="right", fontsize=8)
         axes.grid(visible=False, axis="x")
         percent_axis(axes, "y")
         _legend(axes)
@@ -33,7 +33,7 @@ def distribution(one: Drift) -> Figure:
 
 
 def trend(history: Mapping[str, Sequence[tuple[datetime, float]]], *, limit: float) -> Figure:
-    """The index of the score over time, a line for each reference, and the limit."""
+    """The stability index (PSI) of the score over time, a line for each reference, and the limit."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=_SIZE, layout="constrained")
         axes = figure.subplots()
@@ -50,11 +50,11 @@ def trend(history: Mapping[str, Sequence[tuple[datetime, float]]], *, limit: flo
 
 def outcomes(
     points: Sequence[tuple[datetime, float, float, float]],
-    rule: Sequence[tuple[datetime, float]],
+    baseline: Sequence[tuple[datetime, float]],
     *,
     expected: float | None,
 ) -> Figure:
-    """The AUC (as-of, figure, low, high) of past scores as they turned out, beside the baseline's."""
+    """The observed AUC (as-of, AUC, low, high) of past scores, and the baseline's; `expected` is the evaluation's."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(2.05 * _SIZE[0], _SIZE[1]), layout="constrained")
         axes = figure.subplots()
@@ -63,8 +63,8 @@ def outcomes(
             days, auc, yerr=(auc - low, high - auc), fmt="o-", color=MODEL, linewidth=1.6, markersize=4, label="model"
         )
         axes.plot(
-            [day_number(as_of) for as_of, _ in rule],
-            [value for _, value in rule],
+            [day_number(as_of) for as_of, _ in baseline],
+            [value for _, value in baseline],
             "o-",
             color=OTHER,
             linewidth=1.2,
@@ -72,13 +72,13 @@ def outcomes(
             label="baseline",
         )
         if expected is not None:
-            axes.axhline(expected, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), label="when it was evaluated")
-        axes.set_ylabel("AUC, as it turned out")
+            axes.axhline(expected, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), label="evaluation")
+        axes.set_ylabel("observed AUC")
         date_axis(axes)
         _legend(axes)
         return figure
 
 
 def _legend(axes: Axes) -> None:
-    """Above the plot, where no figure can be."""
+    """Above the plot, where it hides no data."""
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, fontsize=9, handlelength=1.4, borderaxespad=0.2)

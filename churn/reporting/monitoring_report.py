@@ -1,4 +1,4 @@
-"""One page that says whether a model in use still sees what it learnt from, and how it did: self-contained."""
+"""The report of a monitoring run: one page, whether a model in use still sees what it learnt from, and how it did."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from churn.features import features as catalogue
+from churn.features import features
 from churn.model_spec import ModelSpec
 from churn.monitoring.drift import LAST_PERIOD, SCORE, TRAINING, YEAR_AGO
 from churn.monitoring.limits import (
@@ -20,111 +20,102 @@ from churn.monitoring.limits import (
     rise,
 )
 from churn.monitoring.monitoring_run import MonitoringRun
+from churn.monitoring.tables import Row
 from churn.reporting import monitoring_plots as plots
 from churn.reporting.html import picture, template
 
 NAMES: Mapping[str, str] = {TRAINING: "training", LAST_PERIOD: "the last period", YEAR_AGO: "a year ago"}
-SHOWN = 20
-DRAWN = 4
-"""Features whose distribution is drawn."""
+_ROWS_SHOWN = 20
+_FEATURES_DRAWN = 4
 
 
-def render(spec: ModelSpec, found: MonitoringRun, *, run_id: str) -> str:
-    """The page. The same findings make the same bytes."""
-    first, against = next(iter(found.against)), found.from_first_reference
+def render(spec: ModelSpec, run: MonitoringRun, *, run_id: str) -> str:
+    """The report as one HTML page; `run_id` is that of MLflow. The same run gives the same bytes."""
     score_limit, feature_limit = limit_of(spec.limits, ScoreDrift), limit_of(spec.limits, FeatureDrift)
     missing_limit = limit_of(spec.limits, MissingValues)
-    rows = sorted(
-        _features(found, first, feature_limit, missing_limit), key=lambda row: (-(row["psi"][first] or 0), row["name"])
-    )
-    history = sorted((*found.past, *found.outcomes), key=lambda row: (row["as_of"], row["evaluated_at"]))
-    drawn = [row["name"] for row in rows if row["psi"][first]][:DRAWN]
-    trend = _trend(found)
+    first = next(iter(run.against))
+    against_first, rows = run.from_first_reference, _feature_rows(run, feature_limit, missing_limit)
+    most_missing = max(rows, key=lambda row: rise(against_first[row["name"]]))["name"]
+    drawn = [row["name"] for row in rows if row["psi"][first]][:_FEATURES_DRAWN]
+    outcomes = sorted((*run.past, *run.outcomes), key=lambda row: (row["as_of"], row["evaluated_at"]))
+    ranked, trend = [row for row in outcomes if row["auc"] is not None], _score_trend(run)
     return _TEMPLATE.render(
-        found=found,
+        run=run,
         spec=spec,
         run_id=run_id,
         vocabulary=spec.vocabulary,
         score_limit=score_limit,
         feature_limit=feature_limit,
         missing_limit=missing_limit,
-        has_alerts=any(row["card_precision"] is not None for row in history),
-        n=against[SCORE].n,
-        matures_after=spec.window.matures_after.days,
-        score=against[SCORE],
-        carried=drifted_share(found.drifts, found.importance, feature_limit.psi),
-        drifted_count=len(drifted([one for one in found.drifts if one.feature != SCORE], feature_limit.psi)),
-        lost=max(
-            ({"name": row["name"], "rise": max(0.0, rise(against[row["name"]]))} for row in rows),
-            key=lambda one: one["rise"],
-        ),
-        outcomes=found.outcomes,
-        history=history,
-        newest=_newest(history, found.expected),
-        features=rows,
-        rows_by_name={row["name"]: row for row in rows},
-        references=list(found.against),
-        absent=[name for name in NAMES if name not in found.against],
         names=NAMES,
-        docs={column: feature.doc for feature in catalogue() for column in feature.columns(spec.features.windows)},
+        first=first,
+        score=against_first[SCORE],
+        matures_after=spec.window.matures_after.days,
+        drifted_share=drifted_share(run.drifts, run.importance, feature_limit.psi),
+        n_drifted=len([name for name in drifted(run.drifts, feature_limit.psi) if name != SCORE]),
+        most_missing=most_missing,
+        greatest_rise=max(0.0, rise(against_first[most_missing])),
+        features=rows,
+        shown=_ROWS_SHOWN,
+        docs={column: feature.doc for feature in features() for column in feature.columns(spec.features.windows)},
         trend=trend,
-        shown=SHOWN,
+        outcomes=outcomes,
+        newest=ranked[-1] if ranked else None,
+        expected_auc={version: metrics.get("auc") for version, metrics in run.expected.items()},
+        has_alerts=any(row["card_precision"] is not None for row in outcomes),
         figures={
-            "score": picture(plots.distribution(against[SCORE])),
+            "score": picture(plots.distribution(against_first[SCORE], NAMES[first])),
             "trend": picture(plots.trend({NAMES[of]: points for of, points in trend.items()}, limit=score_limit.psi)),
-            "features": {name: picture(plots.distribution(against[name])) for name in drawn},
-            "outcomes": _outcomes(history, found),
+            "features": {name: picture(plots.distribution(against_first[name], NAMES[first])) for name in drawn},
+            "outcomes": _outcomes_figure(ranked, run.expected.get(run.version, {}).get("auc")),
         },
     )
 
 
-def _features(
-    found: MonitoringRun, first: str, feature_limit: FeatureDrift, missing_limit: MissingValues
+def _feature_rows(
+    run: MonitoringRun, feature_limit: FeatureDrift, missing_limit: MissingValues
 ) -> list[dict[str, Any]]:
-    """One entry a feature: its index against each reference, and its nulls."""
-    by_reference = {name: found.from_reference(name) for name in found.against}
-    greatest = max(found.importance.values(), default=0) or 1
-    return [
+    """One row a feature, in order of its drift from the first reference, the greatest first."""
+    by_reference = {name: run.from_reference(name) for name in run.against}
+    first = next(iter(run.against))
+    greatest = max(run.importance.values(), default=0) or 1
+    rows = [
         {
             "name": name,
-            "importance": found.importance.get(name, 0.0),
-            "share_of_greatest": found.importance.get(name, 0.0) / greatest,
-            "psi": {of: by_reference[of][name].psi for of in found.against},
-            "drifted": {of: has_drifted(by_reference[of][name], feature_limit.psi) for of in found.against},
-            "missing": one.missing,
-            "missing_reference": one.missing_reference,
-            "lost": rise(one) > missing_limit.rise,
+            "importance": run.importance.get(name, 0.0),
+            "share_of_greatest": run.importance.get(name, 0.0) / greatest,
+            "psi": {reference: drifts[name].psi for reference, drifts in by_reference.items()},
+            "drifted": {
+                reference: has_drifted(drifts[name], feature_limit.psi) for reference, drifts in by_reference.items()
+            },
+            "missing": drift.missing,
+            "missing_reference": drift.missing_reference,
+            "missing_more": rise(drift) > missing_limit.rise,
         }
-        for name, one in by_reference[first].items()
+        for name, drift in by_reference[first].items()
         if name != SCORE
     ]
+    return sorted(rows, key=lambda row: (-(row["psi"][first] or 0), row["name"]))
 
 
-def _trend(found: MonitoringRun) -> dict[str, list[tuple[datetime, float]]]:
-    """By reference the score's index at every look, this one last."""
-    seen = [(row["reference"], row["as_of"], row["psi"]) for row in found.score_drifts]
-    seen += [(one.reference, found.as_of, one.psi) for one in found.drifts if one.feature == SCORE]
+def _score_trend(run: MonitoringRun) -> dict[str, list[tuple[datetime, float]]]:
+    """By reference the stability index of the score in every monitoring run, this one last."""
+    indices = [(row["reference"], row["as_of"], row["psi"]) for row in run.score_drifts]
+    indices += [(drift.reference, run.as_of, drift.psi) for drift in run.drifts if drift.feature == SCORE]
     points = {
-        name: [(at, value) for of, at, value in seen if of == name and value is not None] for name in found.against
+        name: [(as_of, psi) for reference, as_of, psi in indices if reference == name and psi is not None]
+        for name in run.against
     }
     return {name: each for name, each in points.items() if each}
 
 
-def _newest(history: Sequence[Mapping[str, Any]], expected: Mapping[str, Mapping[str, float]]) -> dict[str, Any] | None:
-    known = [row for row in history if row["auc"] is not None]
-    if not known:
+def _outcomes_figure(ranked: Sequence[Row], expected: float | None) -> str | None:
+    with_interval = [row for row in ranked if row["auc_low"] is not None]
+    if not with_interval:
         return None
-    last = known[-1]
-    return {"auc": last["auc"], "as_of": last["as_of"], "expected": expected.get(last["version"], {}).get("auc")}
-
-
-def _outcomes(history: Sequence[Mapping[str, Any]], found: MonitoringRun) -> str | None:
-    known = [row for row in history if row["auc"] is not None and row["auc_low"] is not None]
-    if not known:
-        return None
-    points = [(row["as_of"], row["auc"], row["auc_low"], row["auc_high"]) for row in known]
-    rule = [(row["as_of"], row["baseline_auc"]) for row in known]
-    return picture(plots.outcomes(points, rule, expected=found.expected.get(found.version, {}).get("auc")))
+    points = [(row["as_of"], row["auc"], row["auc_low"], row["auc_high"]) for row in with_interval]
+    baseline = [(row["as_of"], row["baseline_auc"]) for row in with_interval]
+    return picture(plots.outcomes(points, baseline, expected=expected))
 
 
 _TEMPLATE = template("monitoring_report.html.j2")

@@ -1,7 +1,7 @@
-"""The plots of an evaluated model, for MLflow and the report. The same rows draw the same bytes.
+"""The plots of an evaluated model, for MLflow and the report. The same rows give the same bytes.
 
 `rows` are those the model was evaluated on: as_of, label, score and baseline. A curve is drawn for each date (thin)
-and for their mean (thick), each date counting alike.
+and for the unweighted mean of the dates (thick).
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ _SIZE = (4.7, 3.5)
 _FORTNIGHT = 14
 _READER_FONTS = "Inter, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _SHOWN = slice(POINTS // 100, None)
-"""Lift and precision are drawn from the top 1 % on; above it a curve is but a few rows."""
+"""Lift and precision are drawn from the top 1 % on; a smaller share has too few rows."""
 
 Curve = tuple[Floats, Floats]
 Place = Literal["lower right", "upper right", "upper left"]
 
 
 def gains(rows: pd.DataFrame, vocabulary: Vocabulary = CHURN, *, mark: float = 0.1) -> Figure:
-    """Of all positives, the share reached by acting on the top of the ranking; `mark` is pointed out."""
+    """Of all positives, the share reached by acting on the top of the ranking; the top `mark` is highlighted."""
     with mpl.rc_context(STYLE):
         figure, axes = _axes()
         share, reached = _each_date(axes, rows, lambda share, reached, _rate: (share, reached))
@@ -86,7 +86,7 @@ def lift(rows: pd.DataFrame, vocabulary: Vocabulary = CHURN) -> Figure:
         _each_date(axes, rows, lambda share, reached, _rate: (share[_SHOWN], reached[_SHOWN] / share[_SHOWN]))
         axes.axhline(1, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), label="by chance")
         axes.set(xlim=(0, 1), ylim=(0, None), xlabel=f"{vocabulary.entities} {vocabulary.acted}, best score first")
-        axes.set_ylabel("times as many as by chance")
+        axes.set_ylabel("lift")
         percent_axis(axes, "x")
         _legend(axes, "upper right")
         return figure
@@ -106,17 +106,17 @@ def precision_recall(rows: pd.DataFrame, vocabulary: Vocabulary = CHURN) -> Figu
 
 
 def calibration(rows: pd.DataFrame, vocabulary: Vocabulary = CHURN) -> Figure:
-    """What the score said against what came true, in bins of equal mass with 95 % intervals; below, the scores."""
+    """Mean score against observed share, in bins of equal mass with 95 % intervals; below, the scores' distribution."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=_SIZE, layout="constrained")
         axes, strip = figure.subplots(2, 1, sharex=True, height_ratios=(5, 1))
         table = reliability(rows["label"], rows["score"])
-        said, seen = np.array([b.score for b in table]), np.array([b.observed for b in table])
-        errors = np.maximum([seen - [b.low for b in table], [b.high for b in table] - seen], 0)
+        score, observed = np.array([b.score for b in table]), np.array([b.observed for b in table])
+        errors = np.maximum([observed - [b.low for b in table], [b.high for b in table] - observed], 0)
         end = min(1.0, 1.05 * max(rows["score"].quantile(0.995), *(b.high for b in table)))
-        axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 3)), label="said what came true")
+        axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 3)), label="perfect")
         axes.errorbar(
-            said, seen, errors, fmt="o-", color=MODEL, markersize=4.5, linewidth=1.4, elinewidth=1, label="model"
+            score, observed, errors, fmt="o-", color=MODEL, markersize=4.5, linewidth=1.4, elinewidth=1, label="model"
         )
         axes.set(xlim=(0, end), ylim=(0, end), ylabel=f"share that {vocabulary.happened}")
         axes.yaxis.set_major_locator(MaxNLocator(5))
@@ -146,7 +146,7 @@ def importance(shares: Mapping[str, float], *, most: int = 15) -> Figure:
 
 
 def timeline(schedule: Mapping[str, Sequence[datetime]], *, lead: int, horizon: int) -> Figure:
-    """Every as-of (dot) with its lead (thin) and label window (thick), by what it was used for; one line for each."""
+    """Every as-of (dot) with its lead (thin) and label window (thick), one line each, grouped by slice."""
     with mpl.rc_context(STYLE):
         lines = [(role, as_of) for role, as_ofs in schedule.items() for as_of in sorted(as_ofs)]
         figure = Figure(
@@ -184,7 +184,7 @@ def timeline(schedule: Mapping[str, Sequence[datetime]], *, lead: int, horizon: 
 
 
 def svg(figure: Figure) -> str:
-    """The figure as SVG, in the fonts of whoever reads it."""
+    """The figure as SVG, in the reader's fonts."""
     drawn = io.StringIO()
     with mpl.rc_context(STYLE):
         figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
@@ -234,5 +234,6 @@ def _legend(axes: Axes, place: Place) -> None:
     axes.legend(by_name.values(), by_name.keys(), loc=place, fontsize=9, handlelength=1.6)
 
 
-def day_number(moment: datetime) -> float:
-    return float(date2num(moment))  # type: ignore[no-untyped-call]
+def day_number(timestamp: datetime) -> float:
+    """As matplotlib counts days on an axis of dates."""
+    return float(date2num(timestamp))  # type: ignore[no-untyped-call]

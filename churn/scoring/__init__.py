@@ -1,5 +1,5 @@
-"""Feature rows and a model version come in, scores and alerts leave, by batch and by stream.
+"""Score rows with a model version and choose alerts, in batches and in a stream.
 
 In: stored features, or arriving transactions, and a version. Out: tables of scores and of alerts, files or topics of
-alerts. How good a score is, is not for here.
+alerts. Scores are evaluated elsewhere.
 """

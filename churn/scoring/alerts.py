@@ -1,4 +1,4 @@
-"""Which scored rows people are to look at, a day at a time. Grain: one row an alert."""
+"""Which scored rows become alerts, a day at a time. Grain: one row an alert."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def alerts(spec: ModelSpec, settings: Alerts, scores: DataFrame) -> DataFrame:
     """(the spec's key, score, rank, model_version, chosen_by) of the alerts of each as-of.
 
     Chosen by `score`: the `alert_budget` of the day with the highest. Chosen by `audit`: `random_audit` of the rest,
-    drawn by the spec's seed, each as likely as any other, or labels would come from alerts alone and the model would
-    learn from its own opinion.
+    drawn by the spec's seed, each as likely as any other, so that the model does not learn from its own alerts alone.
     """
     draw = F.xxhash64(*spec.key, F.lit(f"audit {spec.training.seed}"))
-    place = F.row_number().over(Window.partitionBy("as_of").orderBy(draw, *spec.key))
+    audit_rank = F.row_number().over(Window.partitionBy("as_of").orderBy(draw, *spec.key))
     by_score = scores.where(F.col("rank") <= settings.alert_budget).withColumn("chosen_by", F.lit("score"))
-    rest = scores.where(F.col("rank") > settings.alert_budget).withColumn("place", place)
-    by_audit = rest.where(F.col("place") <= settings.random_audit).drop("place").withColumn("chosen_by", F.lit("audit"))
+    rest = scores.where(F.col("rank") > settings.alert_budget).withColumn("audit_rank", audit_rank)
+    audited = rest.where(F.col("audit_rank") <= settings.random_audit)
+    by_audit = audited.drop("audit_rank").withColumn("chosen_by", F.lit("audit"))
     return by_score.unionByName(by_audit).select(*spec.key, "score", "rank", "model_version", "chosen_by")

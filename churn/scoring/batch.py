@@ -1,4 +1,4 @@
-"""Score a cohort: who is likeliest, in order. Grain: one row per row of features."""
+"""Score feature rows, and rank them within their as-of. Grain: one row per row of features."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from pyspark.ml import Transformer
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from churn.model_spec import ModelSpec, probability
+from churn.model_spec import ModelSpec
+from churn.training.pipeline import probability
 
 
 def score_table(spec: ModelSpec) -> str:
+    """The name of a model's table of scores."""
     return f"scores_{spec.name}"
 
 

@@ -1,4 +1,4 @@
-"""The calls that follow from what happens to the customers, and those that follow from nothing at all."""
+"""The calls: those that follow from events in a customer's life, and those without a cause."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from churn.simulation.world import (
 )
 
 PER_MONTH: Final = 0.13
-"""Calls a month of an average customer who is not troubled."""
-MOST: Final = 14.0
-"""How many times more a customer calls at the very worst, the busiest day of the year included."""
-AGAIN_WITHIN: Final = 8
-"""Days from a call to the last one that repeats it, at most."""
+"""Calls a month of an average customer without troubles."""
+MAX_RATE: Final = 14.0
+"""The greatest rate of calls, as a multiple of PER_MONTH: of an irritated customer on the busiest day of a year."""
+MAX_REPEAT_DAYS: Final = 8
+"""The most days from a call to the last call that repeats it."""
 
-HAPPY: Final = (
+REASONS: Final = (
     ("information", 0.27),
     ("billing", 0.21),
     ("order", 0.17),
@@ -63,138 +63,148 @@ NOTES: Final = {
 }
 
 
-def calls(alive: DataFrame, world: World) -> DataFrame:
+def calls(population: DataFrame, world: World) -> DataFrame:
     """Grain: one call. Internal columns `customer`, `number` and `day`, then the contract's fields."""
-    began = reduce(
+    started = reduce(
         DataFrame.unionByName,
-        (source(alive, world) for source in (_own, _disputes, _goodbyes, _replacements, _takeovers, _campaigns)),
+        (
+            source(population, world)
+            for source in (_ordinary, _disputes, _goodbyes, _replacements, _takeovers, _campaigns)
+        ),
     )
-    return began.filter((F.col("day") >= 0) & is_open(F.col("day"))).transform(_conversation, world)
+    return started.filter((F.col("day") >= 0) & is_open(F.col("day"))).transform(_handled, world)
 
 
-_BEGAN: Final = ("customer", "account", "opened", "closed", "number", "day", "direction", "reason", "anger")
+_COLUMNS: Final = ("customer", "account", "opened", "closed", "number", "day", "direction", "reason", "anger")
 
 
-def _own(alive: DataFrame, world: World) -> DataFrame:
-    """Calls at the customer's own rate, which irritation raises; an irritated customer calls again within days."""
-    dice, who, slot = world.dice, F.col("customer"), F.col("slot")
-    gap = F.lit(DAYS_PER_MONTH / (PER_MONTH * MOST)) / F.col("talkative")
-    since, until = world.whole_days(F.col("opened"), F.col("closed"), before=AGAIN_WITHIN)
-    slots = F.ceil((until - since) / gap).cast("int")
-    tried = (
-        alive.select("*", F.explode(F.sequence(F.lit(0), slots - 1)).alias("slot"))
-        .withColumn("day", since + (slot + dice.uniform("call", who, slot)) * gap)
+def _ordinary(population: DataFrame, world: World) -> DataFrame:
+    """Calls at the customer's own rate, which irritation raises; an irritated customer calls again within days.
+
+    Candidates come at the greatest rate, one per interval, and are accepted with the chance of their day.
+    """
+    draws, customer, candidate = world.draws, F.col("customer"), F.col("candidate")
+    interval = F.lit(DAYS_PER_MONTH / (PER_MONTH * MAX_RATE)) / F.col("talkative")
+    since, until = world.whole_days(F.col("opened"), F.col("closed"), before=MAX_REPEAT_DAYS)
+    count = F.ceil((until - since) / interval).cast("int")
+    candidates = (
+        population.select("*", F.explode(F.sequence(F.lit(0), count - 1)).alias("candidate"))
+        .withColumn("day", since + (candidate + draws.uniform("call", customer, candidate)) * interval)
         .withColumn("anger", irritation(F.col("day")) + 1.5 * shortage(F.col("day")))
     )
-    often = (1 + 3.0 * F.col("anger")) * world.busy(F.col("day"), CALLING_WEEK)
+    rate = (1 + 3.0 * F.col("anger")) * world.activity(F.col("day"), CALLING_WEEK)
     service = irritation(F.col("day"), (OUTAGE, SERVICE))
     price = irritation(F.col("day"), (PRICE,))
     offer = irritation(F.col("day"), (OFFER,))
-    u = dice.uniform("reason", who, slot)
-    because = dice.uniform("because", who, slot) * (0.6 + F.col("anger"))
+    u = draws.uniform("reason", customer, candidate)
+    cause = draws.uniform("because", customer, candidate) * (0.6 + F.col("anger"))
     reason = (
-        F.when(because < service, choose(u, ABOUT_SERVICE))
-        .when(because < service + price, choose(u, ABOUT_PRICE))
-        .when(because < service + price + offer, choose(u, ABOUT_OFFER))
-        .otherwise(choose(u, HAPPY))
+        F.when(cause < service, choose(u, ABOUT_SERVICE))
+        .when(cause < service + price, choose(u, ABOUT_PRICE))
+        .when(cause < service + price + offer, choose(u, ABOUT_OFFER))
+        .otherwise(choose(u, REASONS))
     )
-    again = F.least(F.floor(dice.exponential("again", who, slot) * (0.25 + 0.7 * F.col("anger"))), F.lit(3))
+    repeats = F.least(
+        F.floor(draws.exponential("again", customer, candidate) * (0.25 + 0.7 * F.col("anger"))), F.lit(3)
+    )
     repeat = F.col("repeat")
-    later = F.when(repeat == 0, 0.0).otherwise(repeat * 2.2 + dice.uniform("later", who, slot, repeat) * 2 - 1.5)
-    hours = dice.uniform("call hour", who, slot, repeat)
+    delay = F.when(repeat == 0, 0.0).otherwise(
+        repeat * 2.2 + draws.uniform("later", customer, candidate, repeat) * 2 - 1.5
+    )
+    hour = draws.uniform("call hour", customer, candidate, repeat)
     return (
-        tried.filter(dice.chance(often / MOST, "calls", who, slot))
+        candidates.filter(draws.chance(rate / MAX_RATE, "calls", customer, candidate))
         .withColumn("reason", reason)
-        .select("*", F.explode(F.sequence(F.lit(0), again.cast("int"))).alias("repeat"))
-        .withColumn("number", (slot * 4 + repeat) * 8)
-        .withColumn("day", at_hour(F.col("day") + later, CALLING_HOURS, hours))
+        .select("*", F.explode(F.sequence(F.lit(0), repeats.cast("int"))).alias("repeat"))
+        .withColumn("number", (candidate * 4 + repeat) * 8)
+        .withColumn("day", at_hour(F.col("day") + delay, CALLING_HOURS, hour))
         .withColumn("direction", F.lit("inbound"))
-        .select(*_BEGAN)
+        .select(*_COLUMNS)
     )
 
 
-def _disputes(alive: DataFrame, world: World) -> DataFrame:
-    """A call about a fee that the customer will not pay."""
-    who, month = F.col("customer"), F.col("month")
-    after = F.col("day") + 0.2 + 3 * world.dice.uniform("dispute call", who, month)
+def _disputes(population: DataFrame, world: World) -> DataFrame:
+    """Calls about fees that the customer disputes."""
+    customer, month = F.col("customer"), F.col("month")
+    after = F.col("day") + 0.2 + 3 * world.draws.uniform("dispute call", customer, month)
     return (
-        disputed_fees(alive, world)
-        .filter(world.dice.chance(0.7, "dispute called", who, month))
+        disputed_fees(population, world)
+        .filter(world.draws.chance(0.7, "dispute called", customer, month))
         .withColumn("number", month * 8 + 1)
-        .withColumn("day", at_hour(after, CALLING_HOURS, world.dice.uniform("dispute hour", who, month)))
+        .withColumn("day", at_hour(after, CALLING_HOURS, world.draws.uniform("dispute hour", customer, month)))
         .withColumns({"direction": F.lit("inbound"), "reason": F.lit("billing"), "anger": F.lit(0.8)})
-        .select(*_BEGAN)
+        .select(*_COLUMNS)
     )
 
 
-def _goodbyes(alive: DataFrame, world: World) -> DataFrame:
-    """Some of those who leave call to say so, days or weeks before."""
-    dice, who = world.dice, F.col("customer")
-    before = 4 + 14 * dice.exponential("goodbye day", who)
+def _goodbyes(population: DataFrame, world: World) -> DataFrame:
+    """Some leavers call to cancel, days or weeks before."""
+    draws, customer = world.draws, F.col("customer")
+    before = 4 + 14 * draws.exponential("goodbye day", customer)
     return (
-        alive.filter((F.col("how") == "voluntary") & dice.chance(0.3, "goodbye", who))
-        .withColumn("day", at_hour(F.col("closed") - before, CALLING_HOURS, dice.uniform("goodbye hour", who)))
+        population.filter((F.col("how") == "voluntary") & draws.chance(0.3, "goodbye", customer))
+        .withColumn("day", at_hour(F.col("closed") - before, CALLING_HOURS, draws.uniform("goodbye hour", customer)))
         .withColumns({"number": F.lit(2).cast("long"), "direction": F.lit("inbound")})
         .withColumns({"reason": F.lit("cancellation"), "anger": F.lit(0.5)})
-        .select(*_BEGAN)
+        .select(*_COLUMNS)
     )
 
 
-def _replacements(alive: DataFrame, world: World) -> DataFrame:
-    """A new device, and the password is on the old one."""
-    dice, who, number = world.dice, F.col("customer"), F.col("number")
+def _replacements(population: DataFrame, world: World) -> DataFrame:
+    """Calls about the password, after a device was replaced."""
+    draws, customer, number = world.draws, F.col("customer"), F.col("number")
     numbers = F.sequence(F.lit(0), F.lit(world.days // DEVICE_LASTS + 1)).cast("array<bigint>")
-    after = replaced_at(world, number) + 3 * dice.uniform("replaced", who, number)
+    after = replaced_at(world, number) + 3 * draws.uniform("replaced", customer, number)
     return (
-        alive.select("*", F.explode(numbers).alias("number"))
-        .filter(dice.chance(0.2, "replacement called", who, number))
-        .withColumn("day", at_hour(after, CALLING_HOURS, dice.uniform("replacement hour", who, number)))
+        population.select("*", F.explode(numbers).alias("number"))
+        .filter(draws.chance(0.2, "replacement called", customer, number))
+        .withColumn("day", at_hour(after, CALLING_HOURS, draws.uniform("replacement hour", customer, number)))
         .withColumn("number", number * 8 + 5)
         .withColumns({"direction": F.lit("inbound"), "reason": F.lit("password"), "anger": F.lit(0.1)})
-        .select(*_BEGAN)
+        .select(*_COLUMNS)
     )
 
 
-def _takeovers(alive: DataFrame, world: World) -> DataFrame:
-    """Some thieves call first, an hour to two days before: a new password, another address."""
-    dice, who = world.dice, F.col("customer")
-    before = 0.04 + 0.08 * dice.uniform("thief hour", who) + F.floor(3 * dice.uniform("thief day", who))
+def _takeovers(population: DataFrame, world: World) -> DataFrame:
+    """Some thieves call first, an hour to two days before the first fraud, about the password or the address."""
+    draws, customer = world.draws, F.col("customer")
+    before = 0.04 + 0.08 * draws.uniform("thief hour", customer) + F.floor(3 * draws.uniform("thief day", customer))
     return (
-        takeovers(alive, world)
-        .filter(dice.chance(THIEF_CALLS, "thief calls", who))
+        takeovers(population, world)
+        .filter(draws.chance(THIEF_CALLS, "thief calls", customer))
         .withColumn("day", F.col("taken_at") - before)
         .withColumns({"number": F.lit(3).cast("long"), "direction": F.lit("inbound"), "anger": F.lit(0.0)})
-        .withColumn("reason", dice.pick([("password", 0.65), ("address", 0.35)], "thief reason", who))
-        .select(*_BEGAN)
+        .withColumn("reason", draws.pick([("password", 0.65), ("address", 0.35)], "thief reason", customer))
+        .select(*_COLUMNS)
     )
 
 
-def _campaigns(alive: DataFrame, world: World) -> DataFrame:
-    """Calls that the company makes to half of those it treats; the others get a letter."""
-    by_phone = world.dice.chance(0.5, "by phone", F.col("customer"), F.col("campaign"))
+def _campaigns(population: DataFrame, world: World) -> DataFrame:
+    """Calls of the company to half of the treated customers; the others get a letter."""
+    by_phone = world.draws.chance(0.5, "by phone", F.col("customer"), F.col("campaign"))
     return (
-        contacts(alive, world)
+        contacts(population, world)
         .filter((F.col("arm") == "treated") & by_phone)
         .withColumn("number", F.col("campaign") * 8 + 4)
         .withColumns({"direction": F.lit("outbound"), "reason": F.lit("offer"), "anger": F.lit(0.0)})
-        .select(*_BEGAN)
+        .select(*_COLUMNS)
     )
 
 
-def _conversation(began: DataFrame, world: World) -> DataFrame:
-    """How the call went: an angry customer finds longer queues, more transfers, fewer solutions."""
-    dice, call = world.dice, (F.col("customer"), F.col("number"))
+def _handled(calls: DataFrame, world: World) -> DataFrame:
+    """The course of each call: an angry customer waits longer, is transferred more often, and is helped less often."""
+    draws, call = world.draws, (F.col("customer"), F.col("number"))
     anger = F.least(F.col("anger"), F.lit(3.0))
     inbound = F.col("direction") == "inbound"
-    crowd = 0.6 + world.busy(F.col("day"), CALLING_WEEK)
-    went = began.withColumn(
+    load = 0.6 + world.activity(F.col("day"), CALLING_WEEK)
+    answered = calls.withColumn(
         "wait_seconds",
-        F.when(inbound, F.floor(62 * crowd * (1 + 0.6 * anger) * dice.around(1.0, "wait", *call)))
+        F.when(inbound, F.floor(62 * load * (1 + 0.6 * anger) * draws.lognormal(1.0, "wait", *call)))
         .otherwise(0)
         .cast("int"),
     )
     wait = F.col("wait_seconds")
-    went = went.withColumn("abandoned", inbound & dice.chance(0.5 * wait / (wait + 420), "abandoned", *call))
+    answered = answered.withColumn("abandoned", inbound & draws.chance(0.5 * wait / (wait + 420), "abandoned", *call))
     reached = ~F.col("abandoned")
 
     def if_reached(value: Column) -> Column:
@@ -203,34 +213,35 @@ def _conversation(began: DataFrame, world: World) -> DataFrame:
     def seconds(value: Column) -> Column:
         return F.when(reached, F.floor(value)).otherwise(0).cast("int")
 
-    held = dice.chance(0.25 + 0.1 * anger, "held", *call)
-    passed = dice.exponential("transfers", *call) * (0.35 + 0.3 * anger)
-    went = went.withColumns(
+    is_on_hold = draws.chance(0.25 + 0.1 * anger, "held", *call)
+    transfers = draws.exponential("transfers", *call) * (0.35 + 0.3 * anger)
+    handled = answered.withColumns(
         {
-            "talk_seconds": seconds(250 * (1 + 0.25 * anger) * dice.around(0.75, "talk", *call) + 8),
-            "hold_seconds": seconds(F.when(held, 70 * dice.exponential("hold", *call)).otherwise(0.0)),
-            "transfers": F.when(reached, F.least(F.floor(passed), F.lit(4))).otherwise(0).cast("int"),
-            "resolved": if_reached(dice.chance(0.86 / (1 + 0.55 * anger), "resolved", *call)),
+            "talk_seconds": seconds(250 * (1 + 0.25 * anger) * draws.lognormal(0.75, "talk", *call) + 8),
+            "hold_seconds": seconds(F.when(is_on_hold, 70 * draws.exponential("hold", *call)).otherwise(0.0)),
+            "transfers": F.when(reached, F.least(F.floor(transfers), F.lit(4))).otherwise(0).cast("int"),
+            "resolved": if_reached(draws.chance(0.86 / (1 + 0.55 * anger), "resolved", *call)),
             "agent_id": if_reached(
-                F.concat(F.lit("G"), F.lpad((dice.uniform("agent", *call) * 60).cast("int"), 3, "0"))
+                F.concat(F.lit("G"), F.lpad((draws.uniform("agent", *call) * 60).cast("int"), 3, "0"))
             ),
         }
     )
-    rating = 4.3 + F.when(F.col("resolved"), 0.3).otherwise(-0.9) - 0.7 * anger + dice.normal("csat", *call)
-    asked = dice.chance(0.28, "asked", *call) & inbound
-    noted = dice.chance(0.4, "noted", *call)
-    return went.withColumns(
+    rating = 4.3 + F.when(F.col("resolved"), 0.3).otherwise(-0.9) - 0.7 * anger + draws.normal("csat", *call)
+    is_surveyed = draws.chance(0.28, "asked", *call) & inbound
+    has_note = draws.chance(0.4, "noted", *call)
+    return handled.withColumns(
         {
             "queue": _of_reason(QUEUES, F.when(inbound, "general").otherwise("outbound")),
             "csat": if_reached(
-                F.when(asked, F.greatest(F.lit(1), F.least(F.lit(5), F.floor(rating + 0.5))).cast("int"))
+                F.when(is_surveyed, F.greatest(F.lit(1), F.least(F.lit(5), F.floor(rating + 0.5))).cast("int"))
             ),
-            "notes": if_reached(F.when(noted, _of_reason(NOTES, F.lit(None)))),
+            "notes": if_reached(F.when(has_note, _of_reason(NOTES, F.lit(None)))),
         }
     )
 
 
-def _of_reason(words: Mapping[str, str], otherwise: Column) -> Column:
-    for reason, word in words.items():
-        otherwise = F.when(F.col("reason") == reason, word).otherwise(otherwise)
+def _of_reason(values: Mapping[str, str], otherwise: Column) -> Column:
+    """The value for the reason of the call."""
+    for reason, value in values.items():
+        otherwise = F.when(F.col("reason") == reason, value).otherwise(otherwise)
     return otherwise

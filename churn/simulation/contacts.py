@@ -1,4 +1,4 @@
-"""The retention campaigns: who was chosen, which arm chance gave them, and what it truly changed."""
+"""The retention campaigns: who is contacted, in which arm, and the true uplift."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pyspark.sql import functions as F
 from churn.simulation.people import (
     CAMPAIGN_EVERY,
     FIRST_CAMPAIGN,
-    calm_leaving,
+    background_hazard,
     campaign_day,
     contacted,
-    effect,
+    dissatisfaction_hazard,
     is_open,
-    leaving,
     treated,
+    treatment_effect,
 )
 from churn.simulation.world import DAYS_PER_MONTH, OFFICE_HOURS, World, at_hour
 
@@ -24,44 +24,45 @@ OFFERS: Final = (("discount", 0.5), ("free month", 0.3), ("upgrade", 0.2))
 COSTS: Final = {"discount": 9.0, "free month": 14.0, "upgrade": 6.5}
 
 
-def contacts(alive: DataFrame, world: World) -> DataFrame:
-    """Grain: one customer chosen in one campaign. `campaign` counts from 0; a held-out customer is not approached."""
-    dice, who, campaign = world.dice, F.col("customer"), F.col("campaign")
+def contacts(population: DataFrame, world: World) -> DataFrame:
+    """Grain: one customer chosen for one campaign. `campaign` counts from 0; a held-out customer is not approached."""
+    draws, customer, campaign = world.draws, F.col("customer"), F.col("campaign")
+    hour = draws.uniform("campaign hour", customer, campaign)
     last = max(0, (world.days - 1 - FIRST_CAMPAIGN) // CAMPAIGN_EVERY)
     return (
-        alive.select("*", F.explode(F.sequence(F.lit(0), F.lit(last)).cast("array<bigint>")).alias("campaign"))
+        population.select("*", F.explode(F.sequence(F.lit(0), F.lit(last)).cast("array<bigint>")).alias("campaign"))
         .filter(contacted(world, campaign))
-        .withColumn("day", at_hour(campaign_day(campaign), OFFICE_HOURS, dice.uniform("campaign hour", who, campaign)))
+        .withColumn("day", at_hour(campaign_day(campaign), OFFICE_HOURS, hour))
         .filter(is_open(F.col("day")) & (F.col("day") < world.days))
         .withColumns(_contact(world))
     )
 
 
 def _contact(world: World) -> dict[str, Column]:
-    """The arm; what a treatment was, cost and met with; and its true uplift, which nobody in the company knows."""
-    dice, row = world.dice, (F.col("customer"), F.col("campaign"))
+    """The arm, the offer, its cost, whether it was accepted, and its true uplift, which the company does not know."""
+    draws, row = world.draws, (F.col("customer"), F.col("campaign"))
     in_arm = treated(world, F.col("campaign"))
-    offer = dice.pick(OFFERS, "offer", *row)
+    offer = draws.pick(OFFERS, "offer", *row)
     cost = F.lit(0.0)
     for name, amount in COSTS.items():
         cost = F.when(offer == name, amount).otherwise(cost)
-    welcome = F.when(F.col("responder") == "persuadable", 0.34).when(F.col("responder") == "indifferent", 0.12)
+    acceptance = F.when(F.col("responder") == "persuadable", 0.34).when(F.col("responder") == "indifferent", 0.12)
     return {
         "arm": F.when(in_arm, "treated").otherwise("held_out"),
         "offer": F.when(in_arm, offer),
         "cost": F.when(in_arm, cost).otherwise(0.0),
-        "accepted": in_arm & dice.chance(welcome.otherwise(0.04), "accepted", *row),
-        "uplift": _leaves(F.lit(0.0)) - _leaves(effect()),
+        "accepted": in_arm & draws.chance(acceptance.otherwise(0.04), "accepted", *row),
+        "uplift": _leaving_chance(F.lit(0.0)) - _leaving_chance(treatment_effect()),
     }
 
 
-def _leaves(change: Column) -> Column:
-    """The chance of leaving by choice before the next campaign, when the logarithm of the hazard changes by this."""
+def _leaving_chance(change: Column) -> Column:
+    """The chance of leaving by choice before the next campaign, if the logarithm of the hazard changes by `change`."""
     first = campaign_day(F.col("campaign"))
     weeks = F.sequence(F.lit(0), F.lit(CAMPAIGN_EVERY // 7 - 1))
 
     def week(total: Column, number: Column) -> Column:
         day = first + number * 7.0
-        return total + (calm_leaving(day) + leaving(day) * F.exp(change)) * (7 / DAYS_PER_MONTH)
+        return total + (background_hazard(day) + dissatisfaction_hazard(day) * F.exp(change)) * (7 / DAYS_PER_MONTH)
 
     return 1 - F.exp(-F.aggregate(weeks, F.lit(0.0), week))

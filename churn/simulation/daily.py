@@ -1,6 +1,6 @@
-"""A company's files as they would have come, one a day: python -m churn.simulation.daily FROM TO FIRST_DAY END
+"""Split a company's files into one per day of arrival: python -m churn.simulation.daily FROM TO FIRST_DAY END
 
-Takes what `churn simulate` wrote as csv.gz in one piece a source, and its churn.toml; needs no Spark.
+Reads the csv.gz files of `churn simulate` in layout `single`, and their churn.toml; needs no Spark.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ARRIVED = "loaded_at"
 def by_day(company: Path, out: Path, *, start: date, end: date) -> None:
     """Write `calls/2026-03-01.csv` and so on for each source that churn.toml maps, and the churn.toml that reads them.
 
-    The first day brings what arrived before it, and a day on which nothing arrived has its header.
+    The file of the first day has all rows that arrived before, and a day without rows has a file with a header.
     """
     config = (company / "churn.toml").read_text("utf-8")
     mapped = re.compile(r'^path = "(\w+)"$', re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Seeded draws as Columns: the same keys, seed and purpose give the same number, in whatever order rows are met."""
+"""Seeded draws as Columns: the same keys, seed and purpose give the same number, whatever the order of the rows."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pyspark.sql import functions as F
 
 
 @dataclass(frozen=True)
-class Dice:
-    """Every draw of one simulation. `purpose` keeps the draws of one row apart from each other.
+class Draws:
+    """The draws of one simulation. `purpose` makes the draws of one row independent of each other; another text for it
+    gives another company.
 
     Only exp, log and pow are used, which Spark computes with Java's StrictMath: the same bits on every machine.
     """
@@ -21,12 +22,12 @@ class Dice:
     seed: int
 
     def number(self, purpose: str, *keys: Column) -> Column:
-        """A 64-bit number that looks random."""
+        """A pseudorandom 64-bit number."""
         salt = int.from_bytes(sha256(f"{self.seed}/{purpose}".encode()).digest()[:8], signed=True)
         return F.xxhash64(*keys, F.lit(salt).cast("long"))
 
     def uniform(self, purpose: str, *keys: Column) -> Column:
-        """Strictly between 0 and 1: 52 bits and a half, so that neither end can be met."""
+        """Strictly between 0 and 1: an odd multiple of 2**-53."""
         return (F.shiftrightunsigned(self.number(purpose, *keys), 12).cast("double") + 0.5) * 2.0**-52
 
     def chance(self, probability: Column | float, purpose: str, *keys: Column) -> Column:
@@ -42,26 +43,26 @@ class Dice:
         """Mean 1."""
         return -F.log(self.uniform(purpose, *keys))
 
-    def around(self, spread: float, purpose: str, *keys: Column) -> Column:
+    def lognormal(self, spread: float, purpose: str, *keys: Column) -> Column:
         """A log-normal factor with mean 1: heavy-tailed differences between customers, amounts, durations."""
         return F.exp(self.normal(purpose, *keys) * spread - spread * spread / 2)
 
     def pick(self, weights: Sequence[tuple[str, float]], purpose: str, *keys: Column) -> Column:
-        """One of the values, as often as its weight says."""
+        """One of the values, with a probability in proportion to its weight."""
         return choose(self.uniform(purpose, *keys), weights)
 
 
 def choose(u: Column, weights: Sequence[tuple[str, float]]) -> Column:
-    """The value in whose share of [0, 1) the number falls; shares are the weights over their sum."""
+    """The value into whose share of [0, 1) the number falls; shares are in proportion to the weights."""
     total = sum(weight for _, weight in weights)
-    edges = accumulate(weight / total for _, weight in weights)
-    *firsts, last = zip((value for value, _ in weights), edges, strict=True)
+    upper_bounds = accumulate(weight / total for _, weight in weights)
+    *earlier, last = zip((value for value, _ in weights), upper_bounds, strict=True)
     chosen = F.lit(last[0])
-    for value, edge in reversed(firsts):
-        chosen = F.when(u < edge, F.lit(value)).otherwise(chosen)
+    for value, upper_bound in reversed(earlier):
+        chosen = F.when(u < upper_bound, F.lit(value)).otherwise(chosen)
     return chosen
 
 
-def table(values: Sequence[float], index: Column) -> Column:
-    """The value at a position counted from 0."""
+def value_at(values: Sequence[float], index: Column) -> Column:
+    """The value at an index from 0."""
     return F.element_at(F.array(*(F.lit(float(value)) for value in values)), index.cast("int") + 1)

@@ -1,4 +1,4 @@
-"""The frauds: cards stolen at a merchant's terminal, and accounts taken over; and what is reported of them."""
+"""The frauds: cards copied at a compromised terminal, and account takeovers; and the reports about them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from churn.simulation.people import is_open
-from churn.simulation.world import FAR, World, at_hour
+from churn.simulation.world import NEVER, World, at_hour
 
 TAKEOVERS_A_YEAR: Final = 0.05
 """The share of accounts that are taken over in a year."""
 THEFTS: Final = 4.0
-"""About how many more transactions a thief makes after the first."""
+"""The mean number of a thief's transactions after the first."""
 OWN_DEVICE: Final = 0.6
 """The share of thieves with a device of their own; the others have the customer's."""
 THIEF_CALLS: Final = 0.3
-"""The share of takeovers that begin with a call: a new password, another address."""
+"""The share of takeovers that begin with a call about the password or the address."""
 EPISODES: Final = ("compromised once", "compromised twice")
 COMPROMISED: Final = 0.2
-"""The chance of each episode of a merchant, in the period."""
+"""The chance that a merchant has a given episode in the period."""
 ABUSED: Final = 0.28
 """The chance that a purchase at a compromised terminal is a fraud."""
 REPORTED: Final = 0.85
@@ -29,38 +29,42 @@ MISTAKEN: Final = 0.0006
 LATE_HOURS: Final = (10, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 22, 23, 23)
 
 
-def takeovers(alive: DataFrame, world: World) -> DataFrame:
-    """The customers whose account is taken over, and `taken_at`, the day of the first fraud."""
-    dice, who = world.dice, F.col("customer")
-    hit = dice.chance(world.any_day_chance(TAKEOVERS_A_YEAR * world.days / 365), "takeover", who)
-    taken_at = at_hour(world.any_day(dice.uniform("taken at", who)), LATE_HOURS, dice.uniform("taken hour", who))
-    return alive.filter(hit & is_open(taken_at)).withColumn("taken_at", taken_at)
+def takeovers(population: DataFrame, world: World) -> DataFrame:
+    """The customers whose account is taken over, with `taken_at`, the day of the first fraud."""
+    draws, customer = world.draws, F.col("customer")
+    hit = draws.chance(world.any_day_chance(TAKEOVERS_A_YEAR * world.days / 365), "takeover", customer)
+    taken_at = at_hour(
+        world.any_day(draws.uniform("taken at", customer)), LATE_HOURS, draws.uniform("taken hour", customer)
+    )
+    return population.filter(hit & is_open(taken_at)).withColumn("taken_at", taken_at)
 
 
-def at_bad_terminal(world: World, merchant: Column, day: Column) -> Column:
-    """The terminal is compromised that day; every episode lasts two to five weeks."""
-    bad = F.lit(False)
+def at_compromised_terminal(world: World, merchant: Column, day: Column) -> Column:
+    """Whether a merchant's terminal is compromised on a day; an episode lasts two to five weeks."""
+    is_compromised = F.lit(False)
     chance = world.any_day_chance(COMPROMISED)
     for episode in EPISODES:
-        begins = world.any_day(world.dice.uniform(f"{episode} at", merchant))
-        since = F.when(world.dice.chance(chance, episode, merchant), day - begins).otherwise(-FAR)
-        bad = bad | ((since >= 0) & (since < 14 + 21 * world.dice.uniform(f"{episode} for", merchant)))
-    return bad
+        begins = world.any_day(world.draws.uniform(f"{episode} at", merchant))
+        since = F.when(world.draws.chance(chance, episode, merchant), day - begins).otherwise(-NEVER)
+        is_compromised = is_compromised | (
+            (since >= 0) & (since < 14 + 21 * world.draws.uniform(f"{episode} for", merchant))
+        )
+    return is_compromised
 
 
-def suspicious(moved: DataFrame, world: World) -> DataFrame:
-    """The transactions that are frauds, by `fraud`, and the customers' own that they will take for one."""
-    mistaken = (F.col("kind") == "purchase") & world.dice.chance(
+def suspicious(transactions: DataFrame, world: World) -> DataFrame:
+    """The frauds, where `fraud` is not null, and the customers' own purchases that they mistake for one."""
+    is_mistaken = (F.col("kind") == "purchase") & world.draws.chance(
         MISTAKEN, "mistaken", F.col("customer"), F.col("number")
     )
-    return moved.filter(F.col("fraud").isNotNull() | mistaken)
+    return transactions.filter(F.col("fraud").isNotNull() | is_mistaken)
 
 
 def fraud_reports(suspects: DataFrame, world: World) -> DataFrame:
-    """What customers report, days to weeks later: most frauds, and every mistake. Grain: one report."""
-    dice, ids = world.dice, (F.col("customer"), F.col("number"))
+    """The reports, days to weeks later: of most frauds, and of every mistaken purchase. Grain: one report."""
+    draws, ids = world.draws, (F.col("customer"), F.col("number"))
     is_fraud = F.col("fraud").isNotNull()
-    delay = 0.3 + 8 * dice.around(1.0, "report delay", *ids)
-    return suspects.filter(~is_fraud | dice.chance(REPORTED, "reported", *ids)).withColumns(
+    delay = 0.3 + 8 * draws.lognormal(1.0, "report delay", *ids)
+    return suspects.filter(~is_fraud | draws.chance(REPORTED, "reported", *ids)).withColumns(
         {"is_fraud": is_fraud, "day": F.col("day") + delay}
     )

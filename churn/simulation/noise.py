@@ -1,4 +1,4 @@
-"""What goes wrong on the way: rows that come late, are told wrongly first, come twice, or come broken."""
+"""Data quality problems of the company's files: late, corrected, duplicated and broken rows."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from churn.errors import BadInputError
-from churn.simulation.draw import Dice
+from churn.simulation.draw import Draws
 
 
 @dataclass(frozen=True)
 class Dirt:
-    """How much goes wrong: shares of the rows of every source.
+    """The share of each problem among the rows of every source.
 
-    `late`: arrives one to ten days or more after its time. `corrected`: arrives again days later under the same id,
-    with a field changed. `duplicated`: arrives twice, equal to the last letter. `broken`: one field cannot be right.
+    `late`: arrives one to ten days late, or more. `corrected`: arrives again days later under the same id, with a field
+    changed. `duplicated`: arrives twice, byte for byte. `broken`: has one invalid field.
     """
 
     late: float = 0.01
@@ -35,50 +35,60 @@ class Dirt:
 CLEAN = Dirt(late=0, corrected=0, duplicated=0, broken=0)
 
 
-def on_the_way(df: DataFrame, key: Sequence[str], told_first: Mapping[str, str], dice: Dice, dirt: Dirt) -> DataFrame:
-    """The rows as they arrive, with `copy`: 0 = as first told, 1 = the correction, 2 = a duplicate of 0.
+def with_delivery_errors(
+    df: DataFrame, key: Sequence[str], before_correction: Mapping[str, str], draws: Draws, dirt: Dirt
+) -> DataFrame:
+    """The rows as they arrive, with `copy`: 0 is the first row of an id, 1 its correction, 2 a duplicate of the first.
 
-    `told_first`: what a later corrected field said at first, as SQL.
+    `before_correction` is the wrong value that a corrected field has at first, as SQL by column.
     """
     row = [F.col(name) for name in key]
-    late = dice.chance(dirt.late, "late", *row)
-    corrected = dice.chance(dirt.corrected, "corrected", *row)
-    duplicated = dice.chance(dirt.duplicated, "duplicated", *row)
+    late = draws.chance(dirt.late, "late", *row)
+    corrected = draws.chance(dirt.corrected, "corrected", *row)
+    duplicated = draws.chance(dirt.duplicated, "duplicated", *row)
     copies = (
         F.when(corrected & duplicated, _array(0, 1, 2))
         .when(corrected, _array(0, 1))
         .when(duplicated, _array(0, 2))
         .otherwise(_array(0))
     )
-    delay = F.when(late, _days(1 + 3 * dice.exponential("late by", *row))).otherwise(F.lit(0))
-    second = F.when(F.col("copy") == 1, _days(0.5 + 9 * dice.exponential("corrected by", *row))).otherwise(F.lit(0))
-    wrong = corrected & (F.col("copy") != 1)
+    delay = F.when(late, _days(1 + 3 * draws.exponential("late by", *row))).otherwise(F.lit(0))
+    correction_delay = F.when(F.col("copy") == 1, _days(0.5 + 9 * draws.exponential("corrected by", *row))).otherwise(
+        F.lit(0)
+    )
+    is_wrong = corrected & (F.col("copy") != 1)
     return df.select("*", F.explode(copies).alias("copy")).withColumns(
         {
-            "known_time": F.timestamp_seconds(F.unix_seconds("known_time") + delay + second),
-            **{name: F.when(wrong, F.expr(first)).otherwise(F.col(name)) for name, first in told_first.items()},
+            "known_time": F.timestamp_seconds(F.unix_seconds("known_time") + delay + correction_delay),
+            **{
+                name: F.when(is_wrong, F.expr(wrong)).otherwise(F.col(name))
+                for name, wrong in before_correction.items()
+            },
         }
     )
 
 
-def break_some(
-    df: DataFrame, key: Sequence[Column], ways: Sequence[tuple[str, str]], dice: Dice, share: float
+def with_broken_fields(
+    df: DataFrame, key: Sequence[Column], corruptions: Sequence[tuple[str, str]], draws: Draws, share: float
 ) -> DataFrame:
-    """One field of some rows replaced by what cannot be right: `ways` are (column, SQL)."""
-    u = dice.uniform("broken", *key)
-    way = F.floor(u / share * len(ways)) if share else F.lit(len(ways))
-    bad = {name: [(number, sql) for number, (column, sql) in enumerate(ways) if column == name] for name, _ in ways}
+    """Some rows with one invalid field; a corruption is (column, SQL of the invalid value)."""
+    u = draws.uniform("broken", *key)
+    corruption = F.floor(u / share * len(corruptions)) if share else F.lit(len(corruptions))
+    by_column = {
+        name: [(number, sql) for number, (column, sql) in enumerate(corruptions) if column == name]
+        for name, _ in corruptions
+    }
     return (
-        df.withColumn("way", way)
-        .withColumns({name: _first_of(name, numbered) for name, numbered in bad.items()})
-        .drop("way")
+        df.withColumn("corruption", corruption)
+        .withColumns({name: _corrupted(name, numbered) for name, numbered in by_column.items()})
+        .drop("corruption")
     )
 
 
-def _first_of(name: str, numbered: Sequence[tuple[int, str]]) -> Column:
+def _corrupted(name: str, numbered: Sequence[tuple[int, str]]) -> Column:
     value = F.col(name)
     for number, sql in numbered:
-        value = F.when(F.col("way") == number, F.expr(sql)).otherwise(value)
+        value = F.when(F.col("corruption") == number, F.expr(sql)).otherwise(value)
     return value
 
 
@@ -87,5 +97,5 @@ def _array(*copies: int) -> Column:
 
 
 def _days(days: Column) -> Column:
-    """Whole quarters of an hour, in seconds, as the company loads its data."""
+    """Days in seconds, in whole quarters of an hour: the company loads its data every quarter."""
     return (F.floor(days * 96) * 900).cast("long")

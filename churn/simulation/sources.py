@@ -1,4 +1,4 @@
-"""The company's own files: its names, codes and formats for what the contracts call otherwise, and its typical dirt."""
+"""The company's own file formats: its columns, codes and formats instead of the contracts', and its typical errors."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from typing import Final
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from churn.simulation.draw import Dice
-from churn.simulation.noise import Dirt, break_some, on_the_way
+from churn.simulation.draw import Draws
+from churn.simulation.noise import Dirt, with_broken_fields, with_delivery_errors
 
 
 @dataclass(frozen=True)
-class Own:
-    """How one source leaves the company. `rows`: about how many a customer and month, to size the files; 0 = as asked.
+class SourceFormat:
+    """The files of one source. `monthly_rows` is about how many a customer has, to size the files; 0 = as simulated.
 
-    `columns`: the file's column -> SQL over the contract's. `told_first`: contract column -> SQL of the wrong value
-    that a correction replaces. `broken`: file column and SQL over the file's columns that cannot be right.
+    `columns`: SQL over the contract's columns by the file's column. `before_correction`: SQL of the wrong value that a
+    correction replaces, by the contract's column. `broken`: pairs of a file's column and SQL of an invalid value.
     """
 
     key: tuple[str, ...]
-    rows: float
+    monthly_rows: float
     columns: Mapping[str, str]
-    told_first: Mapping[str, str]
+    before_correction: Mapping[str, str]
     broken: tuple[tuple[str, str], ...]
 
-    def files_rows(self, df: DataFrame, dice: Dice, dirt: Dirt) -> DataFrame:
-        """The rows of the files, and `arrived`, which is when each came."""
-        sent = on_the_way(df, self.key, self.told_first, dice, dirt)
-        own = sent.select(
+    def file_rows(self, df: DataFrame, draws: Draws, dirt: Dirt) -> DataFrame:
+        """The rows of the files, with `arrived`, the time of each row's arrival."""
+        arriving = with_delivery_errors(df, self.key, self.before_correction, draws, dirt)
+        rows = arriving.select(
             *(F.expr(sql).alias(name) for name, sql in self.columns.items()),
             F.col("known_time").alias("arrived"),
-            F.xxhash64(*self.key, F.col("copy") == 1).alias("letter"),
+            F.xxhash64(*self.key, F.col("copy") == 1).alias("delivery"),
         )
-        return break_some(own, [F.col("letter")], self.broken, dice, dirt.broken).drop("letter")
+        return with_broken_fields(rows, [F.col("delivery")], self.broken, draws, dirt.broken).drop("delivery")
 
 
 LOADED: Final = {"loaded_at": "CAST(known_time AS STRING)"}
 
-SOURCES: Final[Mapping[str, Own]] = {
-    "customers": Own(
+SOURCES: Final[Mapping[str, SourceFormat]] = {
+    "customers": SourceFormat(
         key=("customer_id", "event_time"),
-        rows=0.12,
+        monthly_rows=0.12,
         columns={
             "account": "customer_id",
             "since": "CAST(opened_at AS STRING)",
@@ -55,7 +55,7 @@ SOURCES: Final[Mapping[str, Own]] = {
             "bound_until": "CAST(contract_ends_on AS STRING)",
             **LOADED,
         },
-        told_first={"region": "'unknown'"},
+        before_correction={"region": "'unknown'"},
         broken=(
             ("account", "NULL"),
             ("valid_from", "'31.02.2025'"),
@@ -63,9 +63,9 @@ SOURCES: Final[Mapping[str, Own]] = {
             ("fee", "concat('-', fee)"),
         ),
     ),
-    "calls": Own(
+    "calls": SourceFormat(
         key=("call_id",),
-        rows=0.25,
+        monthly_rows=0.25,
         columns={
             "call_ref": "call_id",
             "account": "customer_id",
@@ -84,7 +84,7 @@ SOURCES: Final[Mapping[str, Own]] = {
             "note": "notes",
             **LOADED,
         },
-        told_first={"resolved": "NOT resolved", "csat": "if(csat IS NULL, NULL, 1 + csat % 5)"},
+        before_correction={"resolved": "NOT resolved", "csat": "if(csat IS NULL, NULL, 1 + csat % 5)"},
         broken=(
             ("call_ref", "NULL"),
             ("account", "NULL"),
@@ -95,9 +95,9 @@ SOURCES: Final[Mapping[str, Own]] = {
             ("rating", "'9'"),
         ),
     ),
-    "transactions": Own(
+    "transactions": SourceFormat(
         key=("transaction_id",),
-        rows=0.0,
+        monthly_rows=0.0,
         columns={
             "txn": "transaction_id",
             "account": "customer_id",
@@ -112,7 +112,7 @@ SOURCES: Final[Mapping[str, Own]] = {
             "result": "if(status = 'approved', '00', '51')",
             **LOADED,
         },
-        told_first={"amount": "amount * 10"},
+        before_correction={"amount": "amount * 10"},
         broken=(
             ("txn", "NULL"),
             ("account", "' '"),
@@ -123,21 +123,21 @@ SOURCES: Final[Mapping[str, Own]] = {
             ("type", "'XXX'"),
         ),
     ),
-    "closures": Own(
+    "closures": SourceFormat(
         key=("customer_id",),
-        rows=0.02,
+        monthly_rows=0.02,
         columns={
             "account": "customer_id",
             "closed": "date_format(event_time, 'dd/MM/yyyy HH:mm:ss')",
             "how": "upper(left(kind, 1))",
             **LOADED,
         },
-        told_first={"kind": "if(kind = 'voluntary', 'involuntary', 'voluntary')"},
+        before_correction={"kind": "if(kind = 'voluntary', 'involuntary', 'voluntary')"},
         broken=(("account", "NULL"), ("closed", "'pending'"), ("how", "'?'")),
     ),
-    "fraud_reports": Own(
+    "fraud_reports": SourceFormat(
         key=("transaction_id",),
-        rows=0.02,
+        monthly_rows=0.02,
         columns={
             "txn": "transaction_id",
             "account": "customer_id",
@@ -145,12 +145,12 @@ SOURCES: Final[Mapping[str, Own]] = {
             "verdict": "if(is_fraud, 'fraud', 'genuine')",
             **LOADED,
         },
-        told_first={"is_fraud": "NOT is_fraud"},
+        before_correction={"is_fraud": "NOT is_fraud"},
         broken=(("txn", "NULL"), ("reported", "'yesterday'"), ("verdict", "''")),
     ),
-    "contacts": Own(
+    "contacts": SourceFormat(
         key=("customer_id", "campaign"),
-        rows=0.06,
+        monthly_rows=0.06,
         columns={
             "account": "customer_id",
             "campaign": "campaign",
@@ -161,8 +161,8 @@ SOURCES: Final[Mapping[str, Own]] = {
             "accepted": "if(accepted, 'Y', 'N')",
             **LOADED,
         },
-        told_first={"accepted": "NOT accepted"},
+        before_correction={"accepted": "NOT accepted"},
         broken=(("account", "NULL"), ("sent", "'TBD'"), ("arm", "'X'"), ("cost", "replace(cost, '.', ',')")),
     ),
 }
-"""Every source of the company by its contract's name."""
+"""By the contract's name."""

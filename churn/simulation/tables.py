@@ -1,4 +1,4 @@
-"""The simulated company as clean tables in the contracts' columns, before anything went wrong on the way."""
+"""The simulated company as clean tables in the contracts' columns, without data quality problems."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ LAG: Final[Mapping[str, float]] = {
     "fraud_reports": 0.1,
     "contacts": 0.2,
 }
-"""Mean days from a thing to the loading of its row; loads are every quarter of an hour."""
+"""Mean days from an event to the load of its row; a load is every quarter of an hour."""
 
 
-def tables(alive: DataFrame, moved: DataFrame, suspects: DataFrame, world: World) -> dict[str, DataFrame]:
-    """Every source of the company, in the contracts' columns and types; what is after the period is left out."""
+def tables(population: DataFrame, transactions: DataFrame, suspects: DataFrame, world: World) -> dict[str, DataFrame]:
+    """Every source of the company, in the contracts' columns and types, without events after the period."""
     return {
-        "customers": _customers(alive, world),
-        "calls": _calls(alive, world),
-        "transactions": _transactions(moved, world),
-        "closures": _closures(alive, world),
+        "customers": _customers(population, world),
+        "calls": _calls(population, world),
+        "transactions": _transactions(transactions, world),
+        "closures": _closures(population, world),
         "fraud_reports": _fraud_reports(suspects, world),
-        "contacts": _contacts(alive, world),
+        "contacts": _contacts(population, world),
     }
 
 
-def truths(alive: DataFrame, suspects: DataFrame, world: World) -> dict[str, DataFrame]:
-    """What only the simulation knows: never an input of features."""
-    slots = [*(slot for trouble in TROUBLES for slot in trouble.slots), "money"]
+def ground_truth(population: DataFrame, suspects: DataFrame, world: World) -> dict[str, DataFrame]:
+    """Tables that only the simulation knows; never an input of features."""
+    events = [*(occurrence for trouble in TROUBLES for occurrence in trouble.occurrences), "money"]
     return {
-        "customers": alive.select(
+        "customers": population.select(
             F.col("account").alias("customer_id"),
             *(F.round(trait, 6).alias(trait) for trait in ("frailty", "talkative", "price_sense")),
             "responder",
-            *(_date_or_null(world, F.col(f"{slot}_at")).alias(f"{slot}_on") for slot in slots),
+            *(_date_or_null(world, F.col(f"{event}_at")).alias(f"{event}_on") for event in events),
             _date_or_null(world, F.col("closed")).alias("closed_on"),
             F.when(F.col("closed") < world.days, F.col("reason")).alias("reason"),
         ),
         "frauds": suspects.filter(F.col("fraud").isNotNull() & (F.col("day") < world.days)).select(
             _transaction_id().alias("transaction_id"), F.col("account").alias("customer_id"), "fraud"
         ),
-        "contacts": contacts(alive, world).select(
+        "contacts": contacts(population, world).select(
             F.col("account").alias("customer_id"),
             _campaign(world).alias("campaign"),
             F.round("uplift", 6).alias("uplift"),
@@ -69,15 +69,15 @@ def _date_or_null(world: World, day: Column) -> Column:
 
 
 def _times(world: World, source: str, *keys: Column) -> list[Column]:
-    """Event time, and the load after it that brought the row."""
+    """Event time, and the time of the load that brought the row."""
     day = F.col("day")
-    lag = world.dice.exponential(f"{source} lag", *keys) * LAG[source]
+    lag = world.draws.exponential(f"{source} lag", *keys) * LAG[source]
     loaded = F.ceil((day + lag) * LOADS_A_DAY) / LOADS_A_DAY
     return [world.time(day).alias("event_time"), world.time(loaded).alias("known_time")]
 
 
 def _own_id(letter: str) -> Column:
-    """An id out of customer and number; an odd factor scrambles the number within 24 bits, so that it tells nothing."""
+    """An id from customer and number; multiplied by an odd factor modulo 2**24, the number reveals nothing."""
     scrambled = F.pmod(F.col("number") * 10_368_889 + 6_700_417, F.lit(1 << 24))
     return F.concat(
         F.lit(letter), F.lpad(F.col("customer").cast("string"), 7, "0"), F.lpad(scrambled.cast("string"), 8, "0")
@@ -96,8 +96,8 @@ def _money(cents: Column) -> Column:
     return (cents.cast("decimal(14,0)") * F.lit(Decimal("0.01"))).cast(MONEY)
 
 
-def _customers(alive: DataFrame, world: World) -> DataFrame:
-    return agreements(alive, world).select(
+def _customers(population: DataFrame, world: World) -> DataFrame:
+    return agreements(population, world).select(
         F.col("account").alias("customer_id"),
         *_times(world, "customers", F.col("customer"), F.col("day")),
         world.time(F.col("opened")).alias("opened_at"),
@@ -109,9 +109,9 @@ def _customers(alive: DataFrame, world: World) -> DataFrame:
     )
 
 
-def _calls(alive: DataFrame, world: World) -> DataFrame:
+def _calls(population: DataFrame, world: World) -> DataFrame:
     return (
-        calls(alive, world)
+        calls(population, world)
         .filter(F.col("day") < world.days)
         .select(
             _own_id("C").alias("call_id"),
@@ -123,8 +123,8 @@ def _calls(alive: DataFrame, world: World) -> DataFrame:
     )
 
 
-def _transactions(moved: DataFrame, world: World) -> DataFrame:
-    return moved.filter(F.col("day") < world.days).select(
+def _transactions(transactions: DataFrame, world: World) -> DataFrame:
+    return transactions.filter(F.col("day") < world.days).select(
         _transaction_id().alias("transaction_id"),
         F.col("account").alias("customer_id"),
         *_times(world, "transactions", F.col("customer"), F.col("number")),
@@ -139,9 +139,9 @@ def _transactions(moved: DataFrame, world: World) -> DataFrame:
     )
 
 
-def _closures(alive: DataFrame, world: World) -> DataFrame:
+def _closures(population: DataFrame, world: World) -> DataFrame:
     return (
-        alive.filter(F.col("closed") < world.days)
+        population.filter(F.col("closed") < world.days)
         .withColumn("day", F.col("closed"))
         .select(
             F.col("account").alias("customer_id"),
@@ -164,8 +164,8 @@ def _fraud_reports(suspects: DataFrame, world: World) -> DataFrame:
     )
 
 
-def _contacts(alive: DataFrame, world: World) -> DataFrame:
-    return contacts(alive, world).select(
+def _contacts(population: DataFrame, world: World) -> DataFrame:
+    return contacts(population, world).select(
         F.col("account").alias("customer_id"),
         _campaign(world).alias("campaign"),
         *_times(world, "contacts", F.col("customer"), F.col("campaign")),

@@ -1,4 +1,4 @@
-"""What is the same for everybody in the simulated company: its calendar, its places, its habits."""
+"""What all customers of the simulated company share: calendar, regions, seasons, hours."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Final
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from churn.simulation.draw import Dice, table
+from churn.simulation.draw import Draws, value_at
 
 SECONDS_PER_DAY: Final = 86_400
 DAYS_PER_MONTH: Final = 365.25 / 12
-FAR: Final = 1e6
-"""A day that never comes."""
+NEVER: Final = 1e6
+"""The day of an event that does not happen."""
 RUN_UP: Final = 240
-"""Days before the period from which troubles and frauds are drawn, so that their effects are there on its first day."""
+"""Days before the period from which on troubles and frauds are drawn, so that its first day has their effects."""
 RUN_OUT: Final = 63
-"""Days after the period until which departures are drawn: customers call and buy less for weeks before they leave."""
+"""Days after the period until which departures are drawn: customers change for weeks before they leave."""
 
 REGIONS: Final = (("north", 0.22), ("south", 0.19), ("east", 0.14), ("west", 0.17), ("coast", 0.16), ("hills", 0.12))
 SEGMENTS: Final = (("private", 0.72), ("family", 0.18), ("business", 0.10))
@@ -38,10 +38,10 @@ ANY_HOUR: Final = SHOPPING_HOURS + SHOPPING_EVENING + SHOPPING_NIGHT
 
 @dataclass(frozen=True)
 class World:
-    """The size, the seed and the period of one simulation. Moments are days since `start`, as doubles."""
+    """The size, the seed and the period of one simulation. Times are days since `start`, as doubles."""
 
     customers: int
-    dice: Dice
+    draws: Draws
     start: date
     end: date
     transactions_per_month: float
@@ -56,7 +56,7 @@ class World:
 
     @property
     def calendar_months(self) -> int:
-        """The months that the period touches."""
+        """The calendar months that the period overlaps."""
         last = self.end - timedelta(days=1)
         return (last.year - self.start.year) * 12 + last.month - self.start.month + 1
 
@@ -65,37 +65,37 @@ class World:
         return max(80, self.customers // 10)
 
     def any_day(self, u: Column) -> Column:
-        """A moment from `RUN_UP` before the period until `RUN_OUT` after it, uniform if `u` is, from 0 to 1."""
+        """A time from RUN_UP before the period until RUN_OUT after it, for a uniform `u` from 0 to 1."""
         return u * (self.days + RUN_UP + RUN_OUT) - RUN_UP
 
     def any_day_chance(self, chance: float) -> float:
-        """The chance that something falls on `any_day`, from the chance that it falls into the period."""
+        """The chance of an event at `any_day`, from the chance that it happens in the period."""
         return min(chance * (self.days + RUN_UP + RUN_OUT) / self.days, 1.0)
 
     def whole_days(self, opened: Column, closed: Column, before: int) -> tuple[Column, Column]:
         """The first day to simulate, at most `before` days before the period, and the end of the last one.
 
-        Days are whole as `at_hour` draws the hour afterwards; rows outside the account's time are then dropped.
+        Days are whole, as `at_hour` draws the hour afterwards; rows outside the account's time are dropped then.
         """
         first = F.greatest(F.floor(opened), F.lit(-before)).cast("double")
         return first, F.ceil(F.least(closed, F.lit(float(self.days)))).cast("double")
 
     def time(self, day: Column) -> Column:
-        """The timestamp of a moment, in whole seconds."""
+        """The timestamp of a time in days, in whole seconds."""
         midnight = int(datetime(self.start.year, self.start.month, self.start.day, tzinfo=UTC).timestamp())
         return F.timestamp_seconds(F.floor(day * SECONDS_PER_DAY) + midnight)
 
     def date(self, day: Column) -> Column:
         return F.date_add(F.lit(self.start), F.floor(day).cast("int"))
 
-    def busy(self, day: Column, week: Sequence[float]) -> Column:
-        """How much is going on that day, against the busiest day of the year: 0 to 1."""
+    def activity(self, day: Column, week: Sequence[float]) -> Column:
+        """The activity on a day relative to the busiest day of the year, from 0 to 1."""
         weekday = (F.floor(day) + 7 * 5000 + self.start.weekday()) % 7
         peak = max(MONTHS) * max(week)
-        return table(MONTHS, F.month(self.date(day)) - 1) * table(week, weekday) / peak
+        return value_at(MONTHS, F.month(self.date(day)) - 1) * value_at(week, weekday) / peak
 
 
 def at_hour(day: Column, hours: Sequence[int], u: Column) -> Column:
-    """A moment of that day in one of the hours, each as likely as it is often in the list."""
-    spot = u * len(hours)
-    return F.floor(day) + (table(hours, F.floor(spot)) + spot - F.floor(spot)) / 24
+    """A time on that day; the hour is drawn from the list, which may repeat an hour."""
+    position = u * len(hours)
+    return F.floor(day) + (value_at(hours, F.floor(position)) + position - F.floor(position)) / 24

@@ -1,4 +1,4 @@
-"""Files with fixed names and fixed bytes: rows go to the file of their time, and are sorted inside it."""
+"""Files with fixed names and bytes: a row goes to the file of its arrival, and files are sorted."""
 
 from __future__ import annotations
 
@@ -15,51 +15,51 @@ from churn.simulation.world import SECONDS_PER_DAY, World
 
 Format = Literal["csv", "csv.gz", "parquet"]
 Layout = Literal["single", "daily"]
-ROWS_A_FILE: Final = 500_000
+ROWS_PER_FILE: Final = 500_000
 
 
 def file_names(world: World, layout: Layout, rows: float) -> list[str]:
-    """The files of a source, in order of time: a day each, or as few as hold about so many rows."""
+    """The names of a source's files, in order of time: one per day, or one per ROWS_PER_FILE expected rows."""
     if layout == "daily":
         return [str(world.start + timedelta(days=number)) for number in range(world.days)]
-    return [f"part-{number:05d}" for number in range(max(1, ceil(rows / ROWS_A_FILE)))]
+    return [f"part-{number:05d}" for number in range(max(1, ceil(rows / ROWS_PER_FILE)))]
 
 
-def place_in_time(world: World, arrived: Column, files: int) -> Column:
-    """The number of the file for what arrives then; what came before the period is in the first."""
+def file_number(world: World, arrived: Column, files: int) -> Column:
+    """The number of a row's file, by its time of arrival; rows from before the period are in the first file."""
     seconds = F.unix_seconds(arrived) - F.unix_seconds(world.time(F.lit(0.0)))
     return F.greatest(F.floor(seconds * files / (world.days * SECONDS_PER_DAY)), F.lit(0)).cast("int")
 
 
-def write(df: DataFrame, folder: Path, names: list[str], place: Column, form: Format) -> int:
-    """Write each row to the file whose place in `names` it has, sorted, and say how many rows; replaces the folder.
+def write(df: DataFrame, folder: Path, names: list[str], number: Column, file_format: Format) -> int:
+    """Write each row to the file with its `number` in `names`, sorted; replaces the folder. Returns how many rows.
 
-    A column `arrived` sorts the rows first and is not written; the rest only break ties, so equal rows need no order.
-    A file without rows still has its header: a day without calls is not a day that is missing.
+    Rows are sorted by a column `arrived`, which is not written, then by all others, so that only equal rows tie. A file
+    without rows has its header: a day without calls is not a missing day.
     """
     columns = [name for name in df.columns if name != "arrived"]
-    counted = Observation()
-    placed = df.observe(counted, F.count(F.lit(1)).alias("rows")).repartitionById(len(names), place)
-    ordered = placed.sortWithinPartitions(*sorted(df.columns, key=lambda name: name != "arrived")).select(*columns)
+    observation = Observation()
+    partitioned = df.observe(observation, F.count(F.lit(1)).alias("rows")).repartitionById(len(names), number)
+    ordered = partitioned.sortWithinPartitions(*sorted(df.columns, key=lambda name: name != "arrived")).select(*columns)
     scratch = folder.with_name(f".{folder.name}.part")
-    parts = _parts(ordered, scratch, form)
+    parts = _parts(ordered, scratch, file_format)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for number, part in parts.items():
-        part.replace(folder / f"{names[number]}.{form}")
-    if missing := [name for number, name in enumerate(names) if number not in parts]:
-        (empty,) = _parts(ordered.limit(0), scratch, form).values()
+    for partition, part in parts.items():
+        part.replace(folder / f"{names[partition]}.{file_format}")
+    if missing := [name for partition, name in enumerate(names) if partition not in parts]:
+        (empty,) = _parts(ordered.limit(0), scratch, file_format).values()
         for name in missing:
-            shutil.copyfile(empty, folder / f"{name}.{form}")
+            shutil.copyfile(empty, folder / f"{name}.{file_format}")
     shutil.rmtree(scratch)
-    return int(counted.get["rows"])
+    return int(observation.get["rows"])
 
 
-def _parts(df: DataFrame, scratch: Path, form: Format) -> dict[int, Path]:
-    """Write the frame, one file a partition, and find the file of each by its number; partitions may have none."""
+def _parts(df: DataFrame, scratch: Path, file_format: Format) -> dict[int, Path]:
+    """Write a frame, one file per partition, and return the files by partition number; empty ones may have none."""
     writer = df.write.mode("overwrite")
-    if form == "parquet":
+    if file_format == "parquet":
         writer.parquet(str(scratch))
     else:
-        writer.csv(str(scratch), header=True, compression="gzip" if form == "csv.gz" else "none")
+        writer.csv(str(scratch), header=True, compression="gzip" if file_format == "csv.gz" else "none")
     return {int(part.name.split("-")[1]): part for part in scratch.glob("part-*")}

@@ -1,7 +1,7 @@
-"""Foreign rows come in as they are, and leave as accepted rows of a contract, duplicates, or quarantined rows.
+"""Map foreign rows to contracts, and classify each as accepted, duplicate or quarantined.
 
-In: files, tables, topics, as churn.toml maps them. Out: one accepted table a source, every version of every row; the
-quarantine; the ledger. What a row means for a model (features, labels) is not for here.
+In: files, tables and topics, as churn.toml maps them. Out: one accepted table a source with every version of every row,
+the quarantine, and the ledger. Features and labels are computed elsewhere.
 """
 
 from __future__ import annotations

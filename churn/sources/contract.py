@@ -1,4 +1,4 @@
-"""What a contract is: the typed promise of one source."""
+"""Contracts: the columns, types and rules of each source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference page of the contracts, made from the contracts."""
+"""The reference page of the contracts, generated from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def markdown() -> str:
     """The text of docs/reference/contracts.md."""
     head = (
         "# Contracts\n\n"
-        "What each source promises, and what ingest holds it to. Made from `churn/contracts/`; do not edit.\n\n"
+        "What each source promises, and what ingest checks. Made from `churn/sources/catalog/`; do not edit.\n\n"
         "Times are UTC, money is decimal, ids are text with the blanks around them removed. A value outside its limits"
         " puts its row into quarantine. An accepted table also has:\n\n"
     )

@@ -11,34 +11,37 @@ from pyspark.sql.types import StringType, StructField, StructType
 
 from churn.config import Config, Source
 from churn.errors import ConfigError
-from churn.sources.mapping import UNPARSED, Mapped, bound, mapped, of_batch, read
+from churn.sources.daily_files import of_batch
+from churn.sources.mapping import Mapped, bound, mapped
+from churn.sources.readers import UNPARSED, read
 
-Place = Literal["files", "kafka"]
+StreamPlace = Literal["files", "kafka"]
+"""Where rows arrive: as new files of folders, or as messages of topics."""
 
 _STREAMED: Final = ("csv", "json", "parquet", "delta")
 
 
-def arriving(spark: SparkSession, config: Config, name: str, place: Place) -> Mapped | None:
-    """A source as a stream, in its contract's words; None where it is not said to arrive at such a place.
+def read_stream(spark: SparkSession, config: Config, name: str, place: StreamPlace) -> Mapped | None:
+    """A source as a stream, mapped to its contract; None where it has no such place in its `stream` section.
 
-    Its raw columns are those that its other files, at the source's own `path`, have. A row that is more than a day
-    ahead of the micro-batch it comes with breaks the rule in_future: the time of a micro-batch is kept in the
-    checkpoint, so a rerun finds the same. Raises ConfigError where the place cannot be read as a stream.
+    Its raw columns are those of the source's other files, at its own `path`. A row that is more than a day ahead of its
+    micro-batch breaks the rule in_future: the time of a micro-batch is in the checkpoint, so a rerun gives the same.
+    Raises ConfigError where the place cannot be read as a stream.
     """
     if name not in bound(config):
         return None
     source = config.sources[name]
-    where = source.arrivals.path if place == "files" else source.arrivals.topic
-    if where is None:
+    address = source.arrivals.path if place == "files" else source.arrivals.topic
+    if address is None:
         return None
     schema = _raw_schema(spark, source)
-    raw = _files(spark, config, source, where, schema) if place == "files" else _topic(spark, config, where, schema)
+    raw = _files(spark, config, source, address, schema) if place == "files" else _topic(spark, config, address, schema)
     return mapped(raw, source, latest="current_timestamp() + INTERVAL 1 DAY")
 
 
 def _raw_schema(spark: SparkSession, source: Source) -> StructType:
-    known = [field for field in read(spark, of_batch(spark, source, None)).schema if field.name != UNPARSED]
-    return StructType([*known, StructField(UNPARSED, StringType())])
+    fields = [field for field in read(spark, of_batch(spark, source, None)).schema if field.name != UNPARSED]
+    return StructType([*fields, StructField(UNPARSED, StringType())])
 
 
 def _files(spark: SparkSession, config: Config, source: Source, folder: str, schema: StructType) -> DataFrame:
@@ -69,7 +72,7 @@ def _files(spark: SparkSession, config: Config, source: Source, folder: str, sch
 
 
 def _topic(spark: SparkSession, config: Config, topic: str, schema: StructType) -> DataFrame:
-    """The messages of a topic, from its beginning; what is no JSON object is kept as an unparsed line."""
+    """The messages of a topic, from its beginning; one that is no JSON object becomes an unparsed line."""
     if config.stream.servers is None:
         raise ConfigError(f'{config.path.name}: [stream] lacks servers; add servers = "host:9092" to read {topic!r}')
     messages = (
@@ -80,6 +83,6 @@ def _topic(spark: SparkSession, config: Config, topic: str, schema: StructType) 
         .option("maxOffsetsPerTrigger", config.stream.rows)
         .load()
     )
-    read_as = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": UNPARSED}
-    row = F.from_json(F.col("value").cast("string"), schema, read_as)
+    options = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": UNPARSED}
+    row = F.from_json(F.col("value").cast("string"), schema, options)
     return messages.select(row.alias("row")).select("row.*")

@@ -1,25 +1,28 @@
 """What a candidate may be: how it is declared, fitted by scikit-learn in one task, and fitted by MLlib on many.
 
 A declaration means the same in both. In one task it is fitted on a matrix and gives a `Linear` or a `Trees`, which
-`churn.training.mllib_models` makes into MLlib's own model.
+`churn.training.mllib_models` converts to MLlib's own model.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from churn.errors import ConfigError, nearest
-from churn.model_spec import Candidate
+from churn.model_spec import Candidate, Positive
+from churn.validation import Frozen
 
 Floats = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float32]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 MLLIB: Final = ("LogisticRegression", "RandomForestClassifier", "GBTClassifier")
 
@@ -51,21 +54,20 @@ Nodes = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Linear:
-    """Log-odds are `coefficients` times the vector, plus `intercept`; `deviation` is that of each slot in training."""
+    """Log-odds are `coefficients` times the vector, plus `intercept`."""
 
     coefficients: Floats
     intercept: float
-    deviation: Floats
 
     @property
     def used(self) -> npt.NDArray[np.bool_]:
         """Whether each slot makes a difference."""
-        found: npt.NDArray[np.bool_] = self.coefficients != 0
-        return found
+        mask: npt.NDArray[np.bool_] = self.coefficients != 0
+        return mask
 
-    def only(self, kept: npt.NDArray[np.bool_]) -> Linear:
+    def only(self, slots: npt.NDArray[np.bool_]) -> Linear:
         """The same on a vector of these slots."""
-        return Linear(self.coefficients[kept], self.intercept, self.deviation[kept])
+        return Linear(self.coefficients[slots], self.intercept)
 
 
 @dataclass(frozen=True)
@@ -79,62 +81,60 @@ class Trees:
     @property
     def used(self) -> npt.NDArray[np.bool_]:
         """Whether each slot makes a difference."""
-        found = np.zeros(self.slots, bool)
+        mask = np.zeros(self.slots, bool)
         for nodes in self.trees:
-            found[nodes["feature"][nodes["left"] >= 0]] = True
-        return found
+            mask[nodes["feature"][nodes["left"] >= 0]] = True
+        return mask
 
-    def only(self, kept: npt.NDArray[np.bool_]) -> Trees:
+    def only(self, slots: npt.NDArray[np.bool_]) -> Trees:
         """The same on a vector of these slots, all that are used among them."""
-        place = np.cumsum(kept) - 1
+        place = np.cumsum(slots) - 1
         trees = []
         for nodes in self.trees:
-            moved = nodes.copy()
-            moved["feature"] = np.where(nodes["left"] >= 0, place[nodes["feature"]], -1)
-            trees.append(moved)
-        return Trees(self.kind, tuple(trees), int(kept.sum()))
+            renumbered = nodes.copy()
+            renumbered["feature"] = np.where(nodes["left"] >= 0, place[nodes["feature"]], -1)
+            trees.append(renumbered)
+        return Trees(self.kind, tuple(trees), int(slots.sum()))
 
 
 @dataclass(frozen=True)
-class Fit:
-    """What an algorithm learnt in one task.
+class AlgorithmFit:
+    """An algorithm fitted in one task.
 
     `margin` gives a number that grows with the odds, as MLlib's model has it: a forest's probability, half of the
     log-odds of boosted trees, else log-odds. `rounds` counts boosted trees.
     """
 
-    learnt: Linear | Trees
+    model: Linear | Trees
     margin: Callable[[Matrix], Floats]
     rounds: int | None = None
 
 
 @dataclass(frozen=True)
-class Later:
-    """Rows of a later slice, by which a boosting knows when to stop."""
+class Validation:
+    """Rows of a later slice, on which boosting is stopped early."""
 
     matrix: Matrix
     label: Floats
 
 
 @dataclass(frozen=True)
-class Conditions:
-    """How a fit is to be done: its seed, rows of a later slice that say when to stop, or how many trees to boost."""
+class FitOptions:
+    """What a fit is given beside its rows: a seed, rows for early stopping, or how many trees to boost."""
 
     seed: int
-    later: Later | None = None
+    validation: Validation | None = None
     rounds: int | None = None
 
 
-@dataclass(frozen=True)
-class Algorithm(Candidate):
+class Algorithm(Frozen, Candidate):
     """An algorithm that is fitted by scikit-learn in one task, or by MLlib on many."""
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {"algorithm": type(self).__name__, **{of.name: getattr(self, of.name) for of in fields(self)}}
+        return {"algorithm": type(self).__name__, **self.model_dump()}
 
 
-@dataclass(frozen=True)
 class Logistic(Algorithm):
     """A logistic regression on standardised slots with an L2 penalty.
 
@@ -142,14 +142,10 @@ class Logistic(Algorithm):
     so that it means the same for any number of rows.
     """
 
-    reg_param_total: float = 500.0
-    max_iter: int = 100
+    reg_param_total: Annotated[float, Field(ge=0)] = 500.0
+    max_iter: Positive = 100
 
-    def __post_init__(self) -> None:
-        _at_least(self, 0, "reg_param_total")
-        _at_least(self, 1, "max_iter")
-
-    def fit(self, matrix: Matrix, label: Floats, _: Conditions) -> Fit:
+    def fit(self, matrix: Matrix, label: Floats, _: FitOptions) -> AlgorithmFit:
         from sklearn.linear_model import LogisticRegression as OneTask  # noqa: PLC0415 - tasks wait for what they use
 
         mean, deviation = matrix.mean(axis=0, dtype=np.float64), matrix.std(axis=0, dtype=np.float64)
@@ -161,31 +157,26 @@ class Logistic(Algorithm):
         fitted = OneTask(C=strength, max_iter=self.max_iter).fit(standardised, label)
         coefficients = fitted.coef_[0] / scale
         intercept = float(fitted.intercept_[0] - coefficients @ mean)
-        return Fit(Linear(coefficients, intercept, deviation), lambda rows: rows @ coefficients + intercept)
+        return AlgorithmFit(Linear(coefficients, intercept), lambda rows: rows @ coefficients + intercept)
 
     def estimator(self, *, rows: int, rounds: int | None = None) -> Any:  # noqa: ARG002
         return _estimator("LogisticRegression", regParam=self.reg_param_total / rows, maxIter=self.max_iter)
 
 
-@dataclass(frozen=True)
 class Forest(Algorithm):
-    """A random forest: each tree sees `rows_per_tree` of the rows (a share, at most `most_rows_per_tree`), each split
-    the square root of the slots."""
+    """A random forest: each tree is fitted on `rows_per_tree` of the rows (a share; no more than `most_rows_per_tree`),
+    each split chooses among the square root of the number of slots."""
 
-    trees: int = 50
-    max_depth: int = 7
-    min_rows_per_leaf: int = 20
-    rows_per_tree: float = 0.5
-    most_rows_per_tree: int = 10_000
-
-    def __post_init__(self) -> None:
-        _at_least(self, 1, "trees", "max_depth", "min_rows_per_leaf", "most_rows_per_tree")
-        _share(self, "rows_per_tree")
+    trees: Positive = 50
+    max_depth: Positive = 7
+    min_rows_per_leaf: Positive = 20
+    rows_per_tree: Share = 0.5
+    most_rows_per_tree: Positive = 10_000
 
     def _share(self, rows: int) -> float:
         return min(self.rows_per_tree, self.most_rows_per_tree / max(1, rows))
 
-    def fit(self, matrix: Matrix, label: Floats, how: Conditions) -> Fit:
+    def fit(self, matrix: Matrix, label: Floats, options: FitOptions) -> AlgorithmFit:
         from sklearn.ensemble import RandomForestClassifier as OneTask  # noqa: PLC0415 - tasks wait for what they use
 
         fitted = OneTask(
@@ -194,11 +185,11 @@ class Forest(Algorithm):
             min_samples_leaf=self.min_rows_per_leaf,
             max_samples=max(1, round(self._share(len(label)) * len(label))),
             max_features="sqrt",
-            random_state=how.seed,
+            random_state=options.seed,
             n_jobs=1,
         ).fit(matrix, label)
         trees = tuple(_forest_nodes(one.tree_) for one in fitted.estimators_)
-        return Fit(Trees("forest", trees, matrix.shape[1]), lambda rows: fitted.predict_proba(rows)[:, 1])
+        return AlgorithmFit(Trees("forest", trees, matrix.shape[1]), lambda rows: fitted.predict_proba(rows)[:, 1])
 
     def estimator(self, *, rows: int, rounds: int | None = None) -> Any:  # noqa: ARG002
         return _estimator(
@@ -210,36 +201,28 @@ class Forest(Algorithm):
         )
 
 
-@dataclass(frozen=True)
 class Boosting(Algorithm):
-    """Gradient-boosted trees on the logistic loss, as many of at most `max_trees` as serve a later slice best.
+    """Gradient-boosted trees on the logistic loss, up to `max_trees`: as many as have the least loss on later rows.
 
-    `patience` is how many trees that do not serve it are fitted before fitting stops. Each split sees a share
+    `patience` is after how many trees without a lower loss there fitting stops. Each split chooses among a share
     `slots_per_split` of the slots.
     """
 
-    max_trees: int = 200
-    learning_rate: float = 0.08
-    max_depth: int = 3
-    min_rows_per_leaf: int = 50
-    l2: float = 10.0
-    slots_per_split: float = 0.3
-    bins: int = 63
-    patience: int = 10
+    max_trees: Positive = 200
+    learning_rate: Share = 0.08
+    max_depth: Positive = 3
+    min_rows_per_leaf: Positive = 50
+    l2: Annotated[float, Field(ge=0)] = 10.0
+    slots_per_split: Share = 0.3
+    bins: Annotated[int, Field(ge=2, le=255)] = 63
+    patience: Positive = 10
 
-    def __post_init__(self) -> None:
-        _at_least(self, 1, "max_trees", "max_depth", "min_rows_per_leaf", "patience")
-        _at_least(self, 0, "l2")
-        _share(self, "learning_rate", "slots_per_split")
-        if not 2 <= self.bins <= 255:
-            raise ConfigError(f"Boosting: bins is {self.bins}, want 2 to 255")
-
-    def fit(self, matrix: Matrix, label: Floats, how: Conditions) -> Fit:
+    def fit(self, matrix: Matrix, label: Floats, options: FitOptions) -> AlgorithmFit:
         from sklearn.ensemble import HistGradientBoostingClassifier as OneTask  # noqa: PLC0415 - tasks wait for what they use
 
-        stops = how.later is not None and how.rounds is None
+        stops = options.validation is not None and options.rounds is None
         fitted = OneTask(
-            max_iter=how.rounds or self.max_trees,
+            max_iter=options.rounds or self.max_trees,
             learning_rate=self.learning_rate,
             max_depth=self.max_depth,
             max_leaf_nodes=2**self.max_depth,
@@ -251,10 +234,10 @@ class Boosting(Algorithm):
             scoring="loss",
             n_iter_no_change=self.patience,
             tol=0.0,
-            random_state=how.seed,
+            random_state=options.seed,
         )
-        if stops and how.later is not None:
-            fitted.fit(matrix, label, X_val=how.later.matrix, y_val=how.later.label)
+        if stops and options.validation is not None:
+            fitted.fit(matrix, label, X_val=options.validation.matrix, y_val=options.validation.label)
             best = max(1, int(np.argmax(fitted.validation_score_)))
         else:
             fitted.fit(matrix, label)
@@ -264,7 +247,7 @@ class Boosting(Algorithm):
         first = nodes[0].copy()
         first["value"] += base  # MLlib's boosting has no term of its own beside the trees
         trees = Trees("boosting", (first, *nodes[1:]), matrix.shape[1])
-        return Fit(trees, lambda rows: _log_odds(fitted, rows, best) / 2, rounds=best)
+        return AlgorithmFit(trees, lambda rows: _log_odds(fitted, rows, best) / 2, rounds=best)
 
     def estimator(self, *, rows: int, rounds: int | None = None) -> Any:  # noqa: ARG002
         return _estimator(
@@ -274,7 +257,7 @@ class Boosting(Algorithm):
             maxDepth=self.max_depth,
             minInstancesPerNode=self.min_rows_per_leaf,
             featureSubsetStrategy=str(self.slots_per_split),
-            maxBins=max(self.bins, 2),
+            maxBins=self.bins,
         )
 
 
@@ -302,7 +285,7 @@ class MLlib(Candidate):
 
 @dataclass(frozen=True)
 class Blend(Candidate):
-    """The weighted sum of other candidates' margins, weights not below 0, learnt on later as-ofs."""
+    """The weighted sum of other candidates' margins, weights not below 0, fitted on later as-ofs."""
 
     of: tuple[str, ...]
 
@@ -320,20 +303,6 @@ class Blend(Candidate):
 
 
 Single = Logistic | Forest | Boosting | MLlib
-
-
-def _at_least(of: object, least: float, *names: str) -> None:
-    for name in names:
-        value = getattr(of, name)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not value >= least:
-            raise ConfigError(f"{type(of).__name__}: {name} is {value!r}, want {least} or more")
-
-
-def _share(of: object, *names: str) -> None:
-    for name in names:
-        value = getattr(of, name)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 1:
-            raise ConfigError(f"{type(of).__name__}: {name} is {value!r}, want a share above 0, at most 1")
 
 
 # ---------------------------------------------------------------- scikit-learn's trees
@@ -375,9 +344,9 @@ def _boosting_nodes(tree: Any) -> Nodes:
 
 def _log_odds(fitted: Any, rows: Matrix, trees: int) -> Floats:
     """The log-odds by the first so many trees."""
-    found = np.full(len(rows), float(fitted._baseline_prediction.ravel()[0]))
+    total = np.full(len(rows), float(fitted._baseline_prediction.ravel()[0]))
     known, n_threads = np.zeros((0, 8), dtype=np.uint32), 1
     numbers = np.ascontiguousarray(rows, dtype=np.float64)
     for (predictor,) in fitted._predictors[:trees]:
-        found += predictor.predict(numbers, known, np.zeros(0, dtype=np.uint32), n_threads)
-    return found
+        total += predictor.predict(numbers, known, np.zeros(0, dtype=np.uint32), n_threads)
+    return total

@@ -31,7 +31,7 @@ from churn.features.engine.measures import micros
 from churn.model_spec import ModelSpec
 from churn.sampling import DRAWS, drawn
 from churn.training.algorithms import Linear, MLlib, Single, Trees
-from churn.training.fit_task import MOST_MARGINS, Learnt, Task, on_blocks
+from churn.training.fit_task import MOST_MARGINS, FitResult, Task, on_blocks
 from churn.training.mllib_models import ensemble, first_trees, logistic
 from churn.training.pipeline import VECTOR, calibration, margin, model_stages, preparation
 from churn.training.preparation import DRAW, ORDER, PACKED, Preparation, Rows, pack
@@ -46,13 +46,13 @@ _BYTES_PER_VALUE: Final = 4
 
 @dataclass(frozen=True)
 class Fitted:
-    """A model and how it came about: the trial of every candidate, which was chosen, what it goes by."""
+    """A model and how it was made: the trial of every candidate, which was chosen, and what its score is made of."""
 
     model: PipelineModel
     preparation: Preparation
     chosen: str
     slopes: Mapping[str, float]
-    """What multiplies the margins of the chosen candidate, or of the parts of a blend; one of weight 0 is left out."""
+    """What the margin of the chosen candidate, or each of those of a blend, is multiplied by; 0 is left out."""
     rounds: Mapping[str, int]
     """How many trees boosted parts have."""
     trials: Mapping[str, Trial]
@@ -61,7 +61,7 @@ class Fitted:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What the model is and how it came about, as JSON has it."""
+        """What the model is and how it was made, as JSON has it."""
         dates = {
             name: [f"{d:%Y-%m-%d}" for d in getattr(self.split, name)] for name in ("train", "calibrate", "matured")
         }
@@ -70,7 +70,7 @@ class Fitted:
             "slopes": dict(self.slopes),
             "rounds": dict(self.rounds),
             "trials": {name: tried.summary for name, tried in self.trials.items()},
-            "columns": {name: list(getattr(self.preparation, name)) for name in ("numeric", "text", "patchy")},
+            "columns": {name: list(getattr(self.preparation, name)) for name in ("numeric", "text", "nullable")},
             "importance": dict(self.importance),
             "split": dates,
         }
@@ -90,48 +90,48 @@ def fit(
     with Trainer(spec, labelled, features) as trainer:
         trainer.check_classes(split)
         singles = {name: cast("Single", one) for name, one in spec.candidates.items() if not one.blends}
-        wanted = [(name, one, fold) for fold in split.folds for name, one in singles.items()]
-        tried = trainer.learn([(one, fold, None) for _, one, fold in wanted], trial=True)
+        requests = [(name, one, fold) for fold in split.folds for name, one in singles.items()]
+        tried = trainer.fit_all([(one, fold, None) for _, one, fold in requests], trial=True)
         by_name = {
-            name: [one for (called, _, _), one in zip(wanted, tried, strict=True) if called == name] for name in singles
+            name: [one for (of, _, _), one in zip(requests, tried, strict=True) if of == name] for name in singles
         }
-        # What a blend is worth shows on a slice later than the one that gave its weights.
+        # A blend is tried on a slice later than the one its weights are fitted on.
         offered = [name for name in spec.candidates if name in singles or len(split.folds) > 1]
         trials = {name: _trial([by_name[part] for part in candidates_of(spec, name)]) for name in offered}
         chosen = simplest_of_the_best(trials)
-        weighed = dict(zip(candidates_of(spec, chosen), trials[chosen].slopes, strict=True))
-        slopes = {part: slope for part, slope in weighed.items() if slope} or weighed
+        by_part = dict(zip(candidates_of(spec, chosen), trials[chosen].slopes, strict=True))
+        slopes = {part: slope for part, slope in by_part.items() if slope} or by_part
         rounds = {part: _median([one.rounds for one in by_name[part]]) for part in slopes}
         if spec.training.refit:
             whole = Fold(train=split.matured, later=())
-            final = trainer.learn([(singles[part], whole, rounds[part]) for part in slopes])
+            final = trainer.fit_all([(singles[part], whole, rounds[part]) for part in slopes])
         else:
             final = [by_name[part][-1] for part in slopes]
-        learnt = dict(zip(slopes, final, strict=True))
-        kept = _used(final)
-        model = _assembled(labelled.sparkSession, slopes, learnt, kept, scratch)
+        parts = dict(zip(slopes, final, strict=True))
+        used = _used_slots(final)
+        model = _assembled(labelled.sparkSession, slopes, parts, used, scratch)
         return Fitted(
             model=model,
-            preparation=final[0].preparation.only(kept),
+            preparation=final[0].preparation.only(used),
             chosen=chosen,
             slopes=slopes,
-            rounds={part: one.rounds for part, one in learnt.items() if one.rounds is not None},
+            rounds={part: one.rounds for part, one in parts.items() if one.rounds is not None},
             trials=trials,
-            importance=_by_feature(final[0].preparation, slopes, learnt),
+            importance=_by_feature(final[0].preparation, slopes, parts),
             split=split,
         )
 
 
-def _used(parts: Sequence[Learnt]) -> npt.NDArray[np.bool_]:
-    """The slots that make a difference to some part; those of MLlib's own models are not looked for."""
-    own = [one.learnt.used for one in parts if isinstance(one.learnt, Linear | Trees)]
-    found = np.any(own, axis=0) if len(own) == len(parts) else np.ones(len(parts[0].preparation.slots), bool)
-    found[0] |= not found.any()  # a vector has one slot at least
-    return cast("npt.NDArray[np.bool_]", found)
+def _used_slots(parts: Sequence[FitResult]) -> npt.NDArray[np.bool_]:
+    """The slots that make a difference to some part; all of them where a part is one of MLlib's own models."""
+    own = [one.model.used for one in parts if isinstance(one.model, Linear | Trees)]
+    used = np.any(own, axis=0) if len(own) == len(parts) else np.ones(len(parts[0].preparation.slots), bool)
+    used[0] |= not used.any()  # a vector has one slot at least
+    return cast("npt.NDArray[np.bool_]", used)
 
 
 def candidates_of(spec: ModelSpec, name: str) -> dict[str, Single]:
-    """The candidates whose margins a candidate goes by: those of a blend, or itself."""
+    """The candidates whose margins a candidate adds up: those of a blend, or itself."""
     candidate = spec.candidates[name]
     if not candidate.blends:
         return {name: cast("Single", candidate)}
@@ -143,74 +143,74 @@ def _median(rounds: Sequence[int | None]) -> int | None:
     return round(float(np.median(known))) if known else None
 
 
-def _trial(parts: Sequence[Sequence[Learnt]]) -> Trial:
+def _trial(parts: Sequence[Sequence[FitResult]]) -> Trial:
     """Of the parts of a candidate, over all later slices."""
     slices = [
         (of_slice[0].later_label, np.column_stack([one.later_margin for one in of_slice]))
         for of_slice in zip(*parts, strict=True)
     ]
-    return trial(slices, np.array([part[-1].unit for part in parts]))
+    return trial(slices, np.array([part[-1].unit_slope for part in parts]))
 
 
 def _assembled(
     spark: SparkSession,
     slopes: Mapping[str, float],
-    learnt: Mapping[str, Learnt],
-    kept: npt.NDArray[np.bool_],
+    parts: Mapping[str, FitResult],
+    used: npt.NDArray[np.bool_],
     scratch: str,
 ) -> PipelineModel:
     """The pipeline.
 
-    How far margins may be believed is learnt on later as-ofs. How many leave at all comes and goes with the season, so
-    that is what it was over all matured as-ofs.
+    The slopes of the calibrator are fitted on later as-ofs. Its intercept makes the mean probability the share of
+    positives over all matured as-ofs, since that share changes with the season.
     """
-    first = next(iter(learnt.values()))
-    log_odds = np.sum([slope * learnt[part].margin for part, slope in slopes.items()], axis=0)
-    stages = preparation(first.preparation.only(kept))
-    for part, one in learnt.items():
-        own = one.learnt.only(kept) if isinstance(one.learnt, Linear | Trees) else one.learnt
+    first = next(iter(parts.values()))
+    log_odds = np.sum([slope * parts[part].margin for part, slope in slopes.items()], axis=0)
+    stages = preparation(first.preparation.only(used))
+    for part, one in parts.items():
+        own = one.model.only(used) if isinstance(one.model, Linear | Trees) else one.model
         stages += model_stages(part, mllib_model(spark, own, scratch))
     return PipelineModel(stages=[*stages, *calibration(spark, slopes, intercept(first.label, first.weight, log_odds))])
 
 
-def mllib_model(spark: SparkSession, learnt: Any, scratch: str) -> Any:
-    """What was learnt in one task as MLlib's model; one of MLlib's as it is."""
-    if isinstance(learnt, Linear):
-        return logistic(spark, learnt)
-    return ensemble(spark, learnt, scratch) if isinstance(learnt, Trees) else learnt
+def mllib_model(spark: SparkSession, model: Any, scratch: str) -> Any:
+    """MLlib's model of one that was fitted in one task; one of MLlib's as it is."""
+    if isinstance(model, Linear):
+        return logistic(spark, model)
+    return ensemble(spark, model, scratch) if isinstance(model, Trees) else model
 
 
-def _importance(one: Learnt) -> Floats:
-    """Each slot's share in what a model goes by.
+def _importance(one: FitResult) -> Floats:
+    """Each slot's share in a model's margin.
 
     Of trees what the splits gained, as MLlib's featureImportances has it; of a linear model |coefficient| times the
     slot's deviation.
     """
-    learnt = one.learnt
-    if isinstance(learnt, Trees):
-        own = importance_of_slots(learnt)
-    elif isinstance(learnt, Linear):
-        own = np.abs(learnt.coefficients * one.deviation)
-    elif hasattr(learnt, "featureImportances"):
-        own = learnt.featureImportances.toArray()
+    model = one.model
+    if isinstance(model, Trees):
+        own = importance_of_slots(model)
+    elif isinstance(model, Linear):
+        own = np.abs(model.coefficients * one.deviation)
+    elif hasattr(model, "featureImportances"):
+        own = model.featureImportances.toArray()
     else:
-        own = np.abs(learnt.coefficients.toArray() * one.deviation)
+        own = np.abs(model.coefficients.toArray() * one.deviation)
     return cast("Floats", own / (own.sum() or 1.0))
 
 
 def importance_of_slots(trees: Trees) -> Floats:
     """What the splits of each slot gained, as a share; each tree of a forest counts as much as any other."""
-    found = np.zeros(trees.slots)
+    total = np.zeros(trees.slots)
     for nodes in trees.trees:
         inner = nodes[nodes["left"] >= 0]
         gained = np.bincount(inner["feature"], inner["gain"] * inner["rows"], minlength=trees.slots)
-        found += gained / (gained.sum() or 1.0) if trees.kind == "forest" else gained
-    return cast("Floats", found / (found.sum() or 1.0))
+        total += gained / (gained.sum() or 1.0) if trees.kind == "forest" else gained
+    return cast("Floats", total / (total.sum() or 1.0))
 
 
-def _by_feature(prepared: Preparation, slopes: Mapping[str, float], learnt: Mapping[str, Learnt]) -> dict[str, float]:
-    """Each feature's share in what the model goes by, greatest first."""
-    own = np.sum([slopes[part] * one.margin.std() * _importance(one) for part, one in learnt.items()], axis=0)
+def _by_feature(prepared: Preparation, slopes: Mapping[str, float], parts: Mapping[str, FitResult]) -> dict[str, float]:
+    """Each feature's share in the score, greatest first."""
+    own = np.sum([slopes[part] * one.margin.std() * _importance(one) for part, one in parts.items()], axis=0)
     shares: dict[str, float] = dict.fromkeys((slot.feature for slot in prepared.slots), 0.0)
     for slot, value in zip(prepared.slots, own / (own.sum() or 1.0), strict=True):
         shares[slot.feature] += float(value)
@@ -227,7 +227,7 @@ class _Classes:
 
 
 class Trainer:
-    """Labelled rows, read and packed once, on which candidates are fitted. Leave it to free what it holds."""
+    """Labelled rows, read and packed once, on which candidates are fitted; leaving the context unpersists them."""
 
     def __init__(self, spec: ModelSpec, labelled: DataFrame, features: Sequence[str]) -> None:
         self._spec, self._features = spec, list(features)
@@ -243,12 +243,12 @@ class Trainer:
             *self._numbers,
             *self._texts,
         )
-        self._held: list[DataFrame] = []
+        self._persisted: list[DataFrame] = []
 
     def __enter__(self) -> Trainer:
         """Reads and packs the rows."""
         rows = self._rows.drop(*(name for name in self._spec.key if name != "as_of"))
-        self._packed = self._kept(rows.mapInArrow(partial(pack, numbers=self._numbers, texts=self._texts), PACKED))
+        self._packed = rows.mapInArrow(partial(pack, numbers=self._numbers, texts=self._texts), PACKED).persist()
         found = self._packed.select("as_of", "rows", "positives", "summary").collect()
         self._summaries = merged([(row["as_of"], row["summary"]) for row in found])
         self._classes: dict[datetime, _Classes] = {}
@@ -257,79 +257,74 @@ class Trainer:
             self._classes[row["as_of"]] = _Classes(before.rows + row["rows"], before.positives + row["positives"])
         values = sum(of.rows for of in self._classes.values()) * (len(self._numbers) + len(self._texts))
         self.in_one_task = values * _BYTES_PER_VALUE <= self._spec.training.one_task_mib << 20
-        """Whether the rows fit one."""
+        """Whether the rows fit into one task."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        for frame in self._held:
-            frame.unpersist()
-
-    def _kept(self, frame: DataFrame) -> DataFrame:
-        self._held.append(frame.persist())
-        return frame
+        self._packed.unpersist()
 
     def _count(self, as_ofs: Iterable[datetime]) -> _Classes:
-        there = [self._classes[as_of] for as_of in as_ofs if as_of in self._classes]
-        return _Classes(sum(of.rows for of in there), sum(of.positives for of in there))
+        counted = [self._classes[as_of] for as_of in as_ofs if as_of in self._classes]
+        return _Classes(sum(of.rows for of in counted), sum(of.positives for of in counted))
 
     def summary(self, as_ofs: Iterable[datetime]) -> Summary | None:
-        """What is known of the columns at these as-ofs; null where there are no rows."""
-        there = [self._summaries[as_of] for as_of in as_ofs if as_of in self._summaries]
-        return Summary.merged(there) if there else None
+        """The summary of the columns at these as-ofs; None where there are no rows."""
+        parts = [self._summaries[as_of] for as_of in as_ofs if as_of in self._summaries]
+        return Summary.merged(parts) if parts else None
 
     def on_rows(self, as_ofs: Sequence[datetime], of: Callable[[Rows], Any], *, most: int) -> Any:
-        """What a function makes, in one task, of the rows of these as-ofs, or of a sample of about so many."""
+        """The result of a function, called in one task with the rows of these as-ofs, or a sample of about `most`."""
         task = partial(on_blocks, of=of, share=_share(most, self._count(as_ofs).rows))
         blocks = self._packed.where(F.col("as_of").isin(*as_ofs)).select("block").coalesce(1)
-        (row,) = blocks.mapInArrow(task, "found binary").collect()
-        return pickle.loads(row["found"])  # noqa: S301 - what this job's own task made
+        (row,) = blocks.mapInArrow(task, "result binary").collect()
+        return pickle.loads(row["result"])  # noqa: S301 - what this job's own task made
 
     def check_classes(self, split: Split) -> None:
         """Raises BadInputError where the rows to train on, or those to calibrate on, are all of one class."""
         for name in ("train", "calibrate"):
             of = self._count(getattr(split, name))
             if of.positives in (0, of.rows):
-                words = self._spec.vocabulary
-                only = f"only {words.entities} that {words.happened if of.positives else words.absent}"
-                seen = only if of.rows else f"no {words.entity}"
+                terms = self._spec.vocabulary
+                only = f"only {terms.entities} that {terms.happened if of.positives else terms.absent}"
+                seen = only if of.rows else f"no {terms.entity}"
                 raise BadInputError(
                     f"model {self._spec.name}: the {name} slice has {seen} ({of.positives} of {of.rows} rows are 1), "
                     f"nothing to learn from; check label = {self._spec.label.name!r} with its window and cohort in "
                     f"[model.{self._spec.name}], or bring more history"
                 )
 
-    def learn(
+    def fit_all(
         self,
-        wanted: Sequence[tuple[Single, Fold, int | None]],
+        requests: Sequence[tuple[Single, Fold, int | None]],
         *,
         trial: bool = False,
         only: Collection[str] | None = None,
-    ) -> list[Learnt]:
+    ) -> list[FitResult]:
         """Every candidate fitted on the train slice of its fold, with so many boosted trees if that is given.
 
-        A `trial` may be of a sample of the rows. `only` are the features to fit on; null = all.
+        A `trial` may be of a sample of the rows. `only` are the features to fit on; None = all.
         """
         features = [name for name in self._features if only is None or name in only]
-        slices = dict.fromkeys(fold.train for _, fold, _ in wanted)
+        slices = dict.fromkeys(fold.train for _, fold, _ in requests)
         prepared = {as_ofs: self._prepared(as_ofs, features) for as_ofs in slices}
-        of_one = partial(self._learn, prepared=prepared, trial=trial)
+        fit_one = partial(self._fit_one, prepared=prepared, trial=trial)
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            target = inheritable_thread_target(self._rows.sparkSession)(of_one)
-            return list(pool.map(target, wanted))
+            target = inheritable_thread_target(self._rows.sparkSession)(fit_one)
+            return list(pool.map(target, requests))
 
     def _prepared(self, as_ofs: Sequence[datetime], features: Sequence[str]) -> Preparation:
-        seen = self.summary(as_ofs)
-        assert seen is not None  # a slice has rows of both classes
-        return Preparation.fit(seen, features)
+        summary = self.summary(as_ofs)
+        assert summary is not None  # a slice has rows of both classes
+        return Preparation.fit(summary, features)
 
-    def _learn(
+    def _fit_one(
         self,
-        wanted: tuple[Single, Fold, int | None],
+        request: tuple[Single, Fold, int | None],
         *,
         prepared: Mapping[tuple[datetime, ...], Preparation],
         trial: bool,
-    ) -> Learnt:
-        candidate, fold, rounds = wanted
+    ) -> FitResult:
+        candidate, fold, rounds = request
         of = self._count(fold.train)
         most = self._spec.training.trial_rows if trial else None
         task = Task(
@@ -349,27 +344,27 @@ class Trainer:
         run = self._in_one_task if self.in_one_task and not isinstance(candidate, MLlib) else self._by_spark
         return run(task, fold)
 
-    def _in_one_task(self, task: Task, fold: Fold) -> Learnt:
+    def _in_one_task(self, task: Task, fold: Fold) -> FitResult:
         blocks = self._packed.where(F.col("as_of").isin(*fold.train, *fold.later)).select("block")
-        (row,) = blocks.coalesce(1).mapInArrow(task.run, "learnt binary").collect()
-        return cast("Learnt", pickle.loads(row["learnt"]))  # noqa: S301 - what this job's own task made
+        (row,) = blocks.coalesce(1).mapInArrow(task.run, "result binary").collect()
+        return cast("FitResult", pickle.loads(row["result"]))  # noqa: S301 - what this job's own task made
 
-    def _by_spark(self, task: Task, fold: Fold) -> Learnt:
+    def _by_spark(self, task: Task, fold: Fold) -> FitResult:
         """The same by an estimator of MLlib."""
         stages = PipelineModel(stages=preparation(task.preparation))
         as_of = F.col("as_of")
         rows = self._rows.where(as_of.isin(*fold.train, *fold.later))
         is_later = as_of.isin(*fold.later) if fold.later else F.lit(False)
         rows = rows.where(F.when(is_later, _within(task.later_sample)).otherwise(_within(task.sample)))
-        is_kept = is_later | (F.col("label") == 1) | (F.col(DRAW) < task.negatives)
-        ready = stages.transform(rows.where(is_kept)).select(
+        is_drawn = is_later | (F.col("label") == 1) | (F.col(DRAW) < task.negatives)
+        ready = stages.transform(rows.where(is_drawn)).select(
             "as_of", "label", ORDER, is_later.alias("is_later"), VECTOR
         )
         ready = ready.repartition("as_of", ORDER).sortWithinPartitions("as_of", ORDER).persist()
         train, later = ready.where("not is_later"), ready.where("is_later")
-        found = train.select(F.count("label"), Summarizer.std(F.col(VECTOR))).head()
-        assert found is not None
-        estimator = task.candidate.estimator(rows=int(found[0]), rounds=task.rounds)
+        totals = train.select(F.count("label"), Summarizer.std(F.col(VECTOR))).head()
+        assert totals is not None
+        estimator = task.candidate.estimator(rows=int(totals[0]), rounds=task.rounds)
         estimator = estimator.setFeaturesCol(VECTOR).setLabelCol("label")
         if estimator.hasParam("seed"):
             estimator.setSeed(task.seed)
@@ -378,21 +373,21 @@ class Trainer:
             model, rounds = first_trees(model, later)
         scored = PipelineModel(stages=model_stages("this", model)).transform(ready)
         if task.margins:
-            share = _share(MOST_MARGINS, int(found[0]))
+            share = _share(MOST_MARGINS, int(totals[0]))
             scored = scored.where(F.col("is_later") | (F.pmod(F.hash(ORDER), F.lit(DRAWS)) < share * DRAWS))
         else:
             scored = scored.where("is_later")
-        seen = scored.select(
+        margins = scored.select(
             "as_of", ORDER, "label", "is_later", vector_to_array(F.col(margin("this")))[0].alias("margin")
         ).toPandas()
         ready.unpersist()
-        seen = seen.sort_values(["as_of", ORDER], ignore_index=True)
-        before, after = seen[~seen["is_later"]], seen[seen["is_later"]]
+        margins = margins.sort_values(["as_of", ORDER], ignore_index=True)
+        before, after = margins[~margins["is_later"]], margins[margins["is_later"]]
         label = before["label"].to_numpy(np.float64)
-        return Learnt(
+        return FitResult(
             candidate=task.candidate,
             preparation=task.preparation,
-            learnt=model,
+            model=model,
             rounds=rounds,
             label=label,
             weight=np.where(label == 1, 1.0, 1 / task.negatives),
@@ -400,12 +395,12 @@ class Trainer:
             later_as_of=after["as_of"].to_numpy("datetime64[us]").astype(np.int64),
             later_label=after["label"].to_numpy(np.float64),
             later_margin=after["margin"].to_numpy(),
-            deviation=found[1].toArray(),
+            deviation=totals[1].toArray(),
         )
 
 
-def _share(wanted: float, there: int) -> float:
-    return min(1.0, wanted / max(1, there))
+def _share(most: float, rows: int) -> float:
+    return min(1.0, most / max(1, rows))
 
 
 def _within(share: float) -> Column:

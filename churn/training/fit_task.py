@@ -1,4 +1,4 @@
-"""One fit in one task: from packed rows to what a candidate learnt of them. Executors import no more than this."""
+"""One fit in one task: from packed rows to a fitted candidate. Executors import no more than this."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from churn.sampling import DRAWS
-from churn.training.algorithms import Conditions, Fit, Later, Single, Trees
+from churn.training.algorithms import AlgorithmFit, FitOptions, Single, Trees, Validation
 from churn.training.preparation import DRAW, ORDER, Preparation, Rows
 
 Floats = npt.NDArray[np.float64]
@@ -22,14 +22,14 @@ MOST_MARGINS: Final = 50_000
 
 
 @dataclass(frozen=True)
-class Learnt:
+class FitResult:
     """A candidate fitted on the train slice of a fold, and its margins on rows of it and on the later slice, in the
     order of rows. `weight` is how many rows each training row stands for.
     """
 
     candidate: Single
     preparation: Preparation
-    learnt: Any
+    model: Any
     """`Linear` or `Trees`, or a model of MLlib."""
     rounds: int | None
     label: Floats
@@ -42,9 +42,9 @@ class Learnt:
     """Of each slot of the vector, in training."""
 
     @property
-    def unit(self) -> float:
-        """The slope that makes log-odds of the margin, near the share of 1."""
-        kind = self.learnt.kind if isinstance(self.learnt, Trees) else type(self.learnt).__name__
+    def unit_slope(self) -> float:
+        """The slope that turns the margin into log-odds, near the share of 1."""
+        kind = self.model.kind if isinstance(self.model, Trees) else type(self.model).__name__
         if kind == "boosting" or kind.startswith("GBT"):
             return 2.0
         if kind == "forest" or kind.startswith("RandomForest"):
@@ -54,16 +54,16 @@ class Learnt:
 
 
 def on_blocks(batches: Iterable[pa.RecordBatch], of: Callable[[Rows], Any], share: float) -> Iterator[pa.RecordBatch]:
-    """What a function makes of the rows of all blocks, or of a share of them."""
-    found = of(Rows.unpacked(batches, lambda block: block[ORDER].to_numpy() % DRAWS < share * DRAWS))
-    yield pa.RecordBatch.from_pydict({"found": pa.array([pickle.dumps(found)], pa.binary())})
+    """The result of a function of the rows of all blocks, or of a share of them, pickled."""
+    result = of(Rows.unpacked(batches, lambda block: block[ORDER].to_numpy() % DRAWS < share * DRAWS))
+    yield pa.RecordBatch.from_pydict({"result": pa.array([pickle.dumps(result)], pa.binary())})
 
 
 @dataclass(frozen=True)
 class Task:
     """One fit. `negatives`, `sample` and `later_sample` are shares of the rows: of 0 and of all to train on, and of the
-    later ones. Rows of 0 that are left out are stood for by the others (King & Zeng 2001, Logistic Regression in Rare
-    Events Data, 4.1)."""
+    later ones. The rows of 0 that are drawn are weighted for those that are not (King & Zeng 2001, Logistic Regression
+    in Rare Events Data, 4.1)."""
 
     candidate: Single
     preparation: Preparation
@@ -79,37 +79,37 @@ class Task:
 
     @property
     def may_stop(self) -> bool:
-        """Whether the later rows say when there are trees enough."""
+        """Whether boosting is stopped early, on the later rows."""
         return bool(self.later) and self.rounds is None and hasattr(self.candidate, "patience")
 
     def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """In one task: from blocks to what was learnt."""
+        """In one task: from blocks to a FitResult, pickled."""
         from threadpoolctl import threadpool_limits  # noqa: PLC0415 - the driver need not have it
 
         with threadpool_limits(1):
-            found = self._learn(Rows.unpacked(batches, self._kept))
-        yield pa.RecordBatch.from_pydict({"learnt": pa.array([pickle.dumps(found)], pa.binary())})
+            result = self._fit(Rows.unpacked(batches, self._is_drawn))
+        yield pa.RecordBatch.from_pydict({"result": pa.array([pickle.dumps(result)], pa.binary())})
 
-    def _kept(self, block: pa.Table) -> npt.NDArray[np.bool_]:
+    def _is_drawn(self, block: pa.Table) -> npt.NDArray[np.bool_]:
         as_of, label, order, draw = (block[name].to_numpy() for name in ("as_of", "label", ORDER, DRAW))
         is_later = np.isin(as_of, self.later)
         within = order % DRAWS < np.where(is_later, self.later_sample, self.sample) * DRAWS
-        kept: npt.NDArray[np.bool_] = within & (is_later | (label == 1) | (draw < self.negatives))
-        return kept
+        mask: npt.NDArray[np.bool_] = within & (is_later | (label == 1) | (draw < self.negatives))
+        return mask
 
-    def _learn(self, rows: Rows) -> Learnt:
+    def _fit(self, rows: Rows) -> FitResult:
         is_later = np.isin(rows.as_of, self.later)
         train, after = rows.where(~is_later), rows.where(is_later)
         matrix, later = train.matrix(self.preparation), after.matrix(self.preparation)
         candidate = cast("Any", self.candidate)
-        stop = Later(later, after.label) if self.may_stop else None
-        fitted: Fit = candidate.fit(matrix, train.label, Conditions(self.seed, stop, self.rounds))
+        validation = Validation(later, after.label) if self.may_stop else None
+        fitted: AlgorithmFit = candidate.fit(matrix, train.label, FitOptions(self.seed, validation, self.rounds))
         some = slice(None, None, -(-len(matrix) // MOST_MARGINS) or 1) if self.margins else slice(0)
         label = train.label[some]
-        return Learnt(
+        return FitResult(
             candidate=self.candidate,
             preparation=self.preparation,
-            learnt=fitted.learnt,
+            model=fitted.model,
             rounds=fitted.rounds,
             label=label,
             weight=np.where(label == 1, 1.0, 1 / self.negatives),

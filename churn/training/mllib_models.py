@@ -1,4 +1,4 @@
-"""What was fitted in one task as MLlib's own models, equal to it in all but the last bits of a sum.
+"""MLlib's own models of what was fitted in one task, equal to it in all but the last bits of a sum.
 
 A logistic regression is made by its constructor. Trees are written in the format in which MLlib saves its ensembles
 (`DecisionTreeModelReadWrite` and `EnsembleModelReadWrite` of Spark) and loaded, so a model has its importances too.
@@ -67,7 +67,7 @@ _KINDS: Final[dict[str, tuple[Any, str, dict[str, Any], dict[str, Any], float]]]
 
 
 def logistic(spark: SparkSession, linear: Linear) -> LogisticRegressionModel:
-    """The model, its coefficients on the vector as it is."""
+    """The model; the coefficients are those of the vector as it is, not standardised."""
     jvm: Any = spark._jvm
     uid = f"LogisticRegression_{uuid.uuid4().hex[:12]}"
     coefficients = _py2java(spark.sparkContext, Vectors.dense(linear.coefficients.tolist()))
@@ -123,7 +123,7 @@ def ensemble(spark: SparkSession, trees: Trees, scratch: str) -> Any:
 
 
 def first_trees(model: GBTClassificationModel, later: DataFrame) -> tuple[GBTClassificationModel, int]:
-    """As many of the boosted trees as lose least on later rows (vector, label), and how many these are."""
+    """As many of the boosted trees as have the least loss on later rows (vector, label), and how many these are."""
     losses = model.evaluateEachIteration(later)
     best = int(np.argmin(losses)) + 1
     gateway: Any = later.sparkSession.sparkContext._gateway

@@ -1,7 +1,7 @@
-"""The MLlib pipeline: columns made ready, a model, a calibrator that gives a probability.
+"""The MLlib pipeline: stages that prepare the columns, a model, a calibrator that gives a probability.
 
-Every stage holds what was learnt from training rows alone, its columns pinned by name. Models read the same vector:
-signed logarithms of the features, imputed by the median, marks of null, and one-hot categories.
+Every stage is fitted on training rows alone, its columns pinned by name. Models read the same vector: signed logarithms
+of the features, imputed by the median, indicators of null, and one-hot categories.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 from pyspark.ml.feature import SQLTransformer, VectorAssembler, VectorSlicer
-from pyspark.sql import SparkSession
+from pyspark.ml.functions import vector_to_array
+from pyspark.sql import Column, SparkSession
+from pyspark.sql import functions as F
 
 from churn.training.algorithms import Linear
 from churn.training.mllib_models import logistic
@@ -31,7 +33,7 @@ def preparation(prepared: Preparation) -> Stages:
     return [
         SQLTransformer(statement=f"SELECT *, {', '.join(columns)} FROM __THIS__"),  # noqa: S608
         VectorAssembler(inputCols=names, outputCol=VECTOR),
-        # Each stage that follows would plan them again.
+        # Dropped here, or each stage that follows would plan them again.
         SQLTransformer(statement=f"SELECT * EXCEPT (`{'`, `'.join(names)}`) FROM __THIS__"),  # noqa: S608
     ]
 
@@ -40,9 +42,9 @@ def _value(slot: Slot) -> str:
     if slot.level is not None:
         level = slot.level.replace("\\", "\\\\").replace("'", "\\'")
         return f"double(coalesce(`{slot.feature}` = '{level}', false))"
-    if slot.is_gap:
+    if slot.is_missing:
         return f"double(`{slot.feature}` IS NULL)"
-    # As float and back: the numbers that the model was fitted on.
+    # To float and back: the model was fitted on float32 numbers.
     return f"double(coalesce(float(signum(`{slot.feature}`) * ln(1 + abs(`{slot.feature}`))), float('{slot.fill!r}')))"
 
 
@@ -50,7 +52,7 @@ def _name(slot: Slot) -> str:
     return (
         f"{slot.feature} is {slot.level}"
         if slot.level is not None
-        else f"{slot.feature} {'missing' if slot.is_gap else 'log'}"
+        else f"{slot.feature} {'missing' if slot.is_missing else 'log'}"
     )
 
 
@@ -59,7 +61,7 @@ def model_stages(name: str, model: Any) -> Stages:
     raw, share = f"{name} raw", f"{name} probability"
     ready = model.copy().setFeaturesCol(VECTOR).setPredictionCol(f"{name} prediction")
     ready = ready.setRawPredictionCol(raw).setProbabilityCol(share)
-    # A forest's raw output counts votes; its share of votes is closer to the scale of the others' log-odds.
+    # A forest's raw output counts votes; its share of votes is closer to the scale of other models' log-odds.
     source = share if type(model).__name__.startswith("RandomForest") else raw
     return [ready, VectorSlicer(inputCol=source, outputCol=margin(name), indices=[1])]
 
@@ -71,6 +73,11 @@ def margin(name: str) -> str:
 
 def calibration(spark: SparkSession, slopes: Mapping[str, float], intercept: float) -> Stages:
     """A probability from the margins of one candidate, or of several that are blended."""
-    learnt = Linear(np.array(list(slopes.values())), intercept, np.ones(len(slopes)))
-    model = logistic(spark, learnt).setFeaturesCol(_MARGINS)
+    linear = Linear(np.array(list(slopes.values())), intercept)
+    model = logistic(spark, linear).setFeaturesCol(_MARGINS)
     return [VectorAssembler(inputCols=[margin(name) for name in slopes], outputCol=_MARGINS), model]
+
+
+def probability() -> Column:
+    """The probability of a 1, from a pipeline's output column `probability`."""
+    return vector_to_array(F.col("probability"))[1]

@@ -17,7 +17,7 @@ from churn.model_spec import ModelSpec, Sources
 
 @dataclass(frozen=True)
 class NewlyMatured:
-    """The as-ofs a run could learn from and a version has not, and the positives at them; `since` is its newest."""
+    """The as-ofs that a run could learn from and a version has not, and their positives; `since` is its newest one."""
 
     since: datetime
     as_ofs: tuple[datetime, ...]
@@ -27,10 +27,9 @@ class NewlyMatured:
 def newly_matured(
     spark: SparkSession, spec: ModelSpec, sources: Sources, as_of: datetime, summary: Mapping[str, Any]
 ) -> NewlyMatured:
-    """What a run at `as_of` has to learn from beyond a version's `fit.json`, `every` days apart.
+    """The as-ofs, `every` days apart, that a run at `as_of` would learn from beyond those of a version's `fit.json`.
 
-    Like is compared with like: both hold the newest matured as-ofs out as test dates. Labels are those known at
-    `as_of`.
+    Both hold the newest matured as-ofs out as test dates, so those do not count. Labels are those known at `as_of`.
     """
     since = datetime.fromisoformat(max(summary["split"]["matured"]))
     newest, step = calendar(spec, sources, as_of).learn[-1], timedelta(days=spec.schedule.every)

@@ -1,4 +1,4 @@
-"""Choose between candidates by their margins on later as-ofs, and learn how far those margins may be believed."""
+"""Choose between candidates by their margins on later as-ofs, and fit the slopes that calibrate those margins."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
+from scipy.special import expit
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 Floats = npt.NDArray[np.float64]
 
-ENOUGH = 100
+LEAST_ROWS = 100
 """Rows of each class below which a slope is noise, and margins are taken as they are."""
-CROSS = 5
-"""Parts of the rows; those of each are tried with slopes from the others."""
+CROSS_FOLDS = 5
+"""Folds of the only slice; the rows of each are tried with slopes from the rest."""
 
 
 @dataclass(frozen=True)
@@ -38,36 +39,34 @@ class Trial:
         return self.figures | {"slopes": list(self.slopes)}
 
 
-def trial(parts: Sequence[tuple[Floats, Floats]], units: Floats) -> Trial:
-    """What logistic regressions on the margins leave, slopes not below 0 (Platt 1999, Advances in Large Margin
+def trial(parts: Sequence[tuple[Floats, Floats]], unit_slopes: Floats) -> Trial:
+    """The losses of logistic regressions on the margins, slopes not below 0 (Platt 1999, Advances in Large Margin
     Classifiers, ch. 5; with several margins it is stacking: Breiman 1996, Machine Learning 24:49-64).
 
     `parts` are the later slices in their order in time, (label, margins) each, with a column of margins for each part
-    of the candidate. Losses are those of the second slice on, by slopes that the slices before it gave and an intercept
-    of its own, as rates change with the season; of the only slice, by slopes from the other rows. Where a class has
-    fewer than ENOUGH rows in all, `slopes` are `units`, those that make log-odds of the margins, shared out evenly.
+    of the candidate. Losses are those of the second slice on, with slopes fitted on the slices before it and an
+    intercept of its own, as rates change with the season; of the only slice, with slopes fitted on the other folds.
+    Where a class has fewer than LEAST_ROWS rows in all, `slopes` are `unit_slopes`, which turn margins into log-odds,
+    divided by their number.
     """
-    label, margins = (np.concatenate(each) for each in zip(*parts, strict=True))
+    label, margins = _together(parts)
     if len(parts) > 1:
-        tried = [_log_odds(_together(parts[:number]), parts[number], units) for number in range(1, len(parts))]
-        seen = np.concatenate([label for label, _ in parts[1:]])
+        pairs = [(_together(parts[:number]), parts[number]) for number in range(1, len(parts))]
     else:
-        others = np.arange(len(label)) % CROSS  # rows are in the order of a hash
-        halves = [
-            ((label[others != n], margins[others != n]), (label[others == n], margins[others == n]))
-            for n in range(CROSS)
+        fold = np.arange(len(label)) % CROSS_FOLDS  # rows are in the order of a hash
+        pairs = [
+            ((label[fold != n], margins[fold != n]), (label[fold == n], margins[fold == n])) for n in range(CROSS_FOLDS)
         ]
-        tried = [_log_odds(before, after, units) for before, after in halves]
-        seen = np.concatenate([label for _, (label, _) in halves])
-    log_odds = np.concatenate(tried)
-    losses = np.logaddexp(0, log_odds) - seen * log_odds
-    slopes, _ = _non_negative(label, margins, units)
-    reliable = min(label.sum(), (1 - label).sum()) >= ENOUGH
+    log_odds = np.concatenate([_log_odds(before, after, unit_slopes) for before, after in pairs])
+    labels = np.concatenate([of_after for _, (of_after, _) in pairs])
+    losses = np.logaddexp(0, log_odds) - labels * log_odds
+    slopes, _ = _non_negative(label, margins, unit_slopes)
+    reliable = min(label.sum(), (1 - label).sum()) >= LEAST_ROWS
     return Trial(
         log_loss=float(losses.mean()),
-        auc=float(roc_auc_score(seen, log_odds)),
-        average_precision=float(average_precision_score(seen, log_odds)),
-        slopes=tuple((slopes if reliable else units / len(units)).tolist()),
+        auc=float(roc_auc_score(labels, log_odds)),
+        average_precision=float(average_precision_score(labels, log_odds)),
+        slopes=tuple((slopes if reliable else unit_slopes / len(unit_slopes)).tolist()),
         losses=losses,
     )
 
@@ -77,15 +76,15 @@ def _together(parts: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
     return label, margins
 
 
-def _log_odds(before: tuple[Floats, Floats], after: tuple[Floats, Floats], units: Floats) -> Floats:
-    """Those of later rows, by slopes that earlier ones gave."""
-    slopes, _ = _non_negative(*before, units)
+def _log_odds(before: tuple[Floats, Floats], after: tuple[Floats, Floats], unit_slopes: Floats) -> Floats:
+    """Those of later rows, with slopes fitted on earlier ones."""
+    slopes, _ = _non_negative(*before, unit_slopes)
     label, margins = after
-    moved = margins @ slopes
-    return moved + intercept(label, np.ones(len(label)), moved)
+    log_odds = margins @ slopes
+    return log_odds + intercept(label, np.ones(len(label)), log_odds)
 
 
-def _non_negative(label: Floats, margins: Floats, units: Floats) -> tuple[Floats, float]:
+def _non_negative(label: Floats, margins: Floats, unit_slopes: Floats) -> tuple[Floats, float]:
     """The slopes and the intercept of least log loss, slopes not below 0."""
     scale = np.maximum(margins.std(axis=0), 1e-12)
     shifted = (margins - margins.mean(axis=0)) / scale
@@ -97,7 +96,7 @@ def _non_negative(label: Floats, margins: Floats, units: Floats) -> tuple[Floats
         value = float(np.mean(np.logaddexp(0, log_odds) - label * log_odds))
         return value, np.append(shifted.T @ wrong, wrong.sum()) / len(label)
 
-    start = np.append(units * scale / len(units), np.log(rate / (1 - rate)))
+    start = np.append(unit_slopes * scale / len(unit_slopes), np.log(rate / (1 - rate)))
     bounds = [(0, None)] * margins.shape[1] + [(None, None)]
     found = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B", options={"ftol": 1e-12, "gtol": 1e-9}).x
     slopes = found[:-1] / scale
@@ -107,15 +106,12 @@ def _non_negative(label: Floats, margins: Floats, units: Floats) -> tuple[Floats
 def intercept(label: Floats, weight: Floats, log_odds: Floats) -> float:
     """What to add to log-odds so that their mean probability is the weighted share of 1 (between 1 and 999,999 in a
     million)."""
-    wanted = float(np.clip(np.average(label, weights=weight), 1e-6, 1 - 1e-6))
-    low, high = -60.0 - log_odds.max(), 60.0 - log_odds.min()
-    for _ in range(200):
-        middle = (low + high) / 2
-        mean = float(np.average(1 / (1 + np.exp(-np.clip(log_odds + middle, -60, 60))), weights=weight))
-        low, high = (middle, high) if mean < wanted else (low, middle)
-        if high - low < 1e-13 * max(1.0, abs(middle)):
-            break
-    return float(low + high) / 2
+    share = float(np.clip(np.average(label, weights=weight), 1e-6, 1 - 1e-6))
+
+    def excess(shift: float) -> float:
+        return float(np.average(expit(log_odds + shift), weights=weight)) - share
+
+    return float(brentq(excess, -60.0 - log_odds.max(), 60.0 - log_odds.min(), xtol=1e-13))
 
 
 def simplest_of_the_best(trials: Mapping[str, Trial]) -> str:

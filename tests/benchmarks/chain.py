@@ -1,9 +1,9 @@
-"""What the chain costs beside one machine's best stack, on the same simulated company.
+"""The cost of the chain against a single-machine stack, on the same simulated company.
 
     python -m tests.benchmarks.chain --customers 4000 [--repeats 3] [--keep FOLDER]
 
-The other side is a script that does the same job with DuckDB and LightGBM and leaves out quarantine, ledger, Delta
-tables, MLflow and reports: `single_machine.py` in CHURN_BENCH_TOOLS. Both read the files that `churn simulate` wrote.
+The single-machine stack is a script that does the same with DuckDB and LightGBM, without quarantine, ledger, Delta
+tables, MLflow and reports: `single_machine.py` in CHURN_BENCH_TOOLS. Both read the files of `churn simulate`.
 CPU seconds are those of whole process trees. The last line is `ratio_to_single_machine=X`, of medians.
 """
 
@@ -26,26 +26,26 @@ from statistics import fmean, median
 
 PROJECT = Path(__file__).parents[2]
 TOOLS = Path(os.environ.get("CHURN_BENCH_TOOLS", PROJECT.parent / "shared" / "tools"))
-NEEDS = ("duckdb", "lightgbm", "scikit-learn", "pandas", "pyarrow")
+PACKAGES = ("duckdb", "lightgbm", "scikit-learn", "pandas", "pyarrow")
 AS_OF = "2026-10-01"
 _PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one command: seconds of the clock, CPU seconds of all its processes, and what it printed."""
+    """Of one command: wall-clock seconds, CPU seconds of all its processes, and its standard output."""
 
     wall: float
     cpu: float
-    printed: str
+    stdout: str
 
 
 def measured(*command: str | Path, cwd: Path = PROJECT) -> Cost:
-    """Run a command to the end of every process that it started. Raises CalledProcessError where it fails."""
+    """Run a command to the end of every process that it started; exits where it fails."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, check=False)
     wall = time.monotonic() - start
-    while True:  # what it left behind is a child of this process now
+    while True:  # this process is the subreaper of what the command left running
         try:
             os.wait()
         except ChildProcessError:
@@ -58,18 +58,18 @@ def measured(*command: str | Path, cwd: Path = PROJECT) -> Cost:
     return Cost(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout)
 
 
-def other_python() -> Path:
-    """An environment that has what the other side needs; made once."""
-    place = PROJECT / ".venv-bench"
-    python = place / "bin" / "python"
-    if not (place / "ready").exists():
-        subprocess.run([sys.executable, "-m", "venv", place], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *NEEDS], check=True)
-        (place / "ready").touch()
+def single_machine_python() -> Path:
+    """The Python of an environment with PACKAGES, which is created once."""
+    folder = PROJECT / ".venv-bench"
+    python = folder / "bin" / "python"
+    if not (folder / "ready").exists():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+        (folder / "ready").touch()
     return python
 
 
-def ours(store: Path) -> dict[str, float]:
+def chain_metrics(store: Path) -> dict[str, float]:
     """Mean AUC and average precision over the test dates, from the MLflow store."""
     with sqlite3.connect(store) as opened:
         rows = opened.execute(
@@ -78,9 +78,9 @@ def ours(store: Path) -> dict[str, float]:
     return {name: fmean(value for key, value in rows if key == f"test/{name}") for name in ("auc", "average_precision")}
 
 
-def theirs(printed: str) -> dict[str, float]:
+def single_machine_metrics(stdout: str) -> dict[str, float]:
     """The same, from the lines that the script prints for each test date: date, rows, positives, AUC, precision."""
-    lines = re.findall(r"^(\d{4}-\d\d-\d\d) (\d+) (\d+) ([\d.]+) ([\d.]+)", printed, re.MULTILINE)
+    lines = re.findall(r"^(\d{4}-\d\d-\d\d) (\d+) (\d+) ([\d.]+) ([\d.]+)", stdout, re.MULTILINE)
     return {
         "auc": fmean(float(line[3]) for line in lines),
         "average_precision": fmean(float(line[4]) for line in lines),
@@ -91,31 +91,35 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--customers", type=int, default=4000)
     arguments.add_argument("--repeats", type=int, default=3)
-    arguments.add_argument("--keep", type=Path, help="a folder for the company, used again if it is there")
-    asked = arguments.parse_args()
+    arguments.add_argument("--keep", type=Path, help="a folder for the company, which is used again")
+    options = arguments.parse_args()
     script = TOOLS / "single_machine.py"
     if not script.exists():
         sys.exit(f"{script} is not there; set CHURN_BENCH_TOOLS to the folder that has it")
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     with tempfile.TemporaryDirectory() as scratch:
-        company = (asked.keep or Path(scratch)) / f"company-{asked.customers}"
+        company = (options.keep or Path(scratch)) / f"company-{options.customers}"
         if not company.exists():
-            made = ("simulate", "--customers", asked.customers, "--seed", 2026, "--format", "csv.gz", "--out", company)
-            measured(sys.executable, "-m", "churn", *map(str, made))
+            settings = ("--customers", options.customers, "--seed", 2026, "--format", "csv.gz", "--out", company)
+            measured(sys.executable, "-m", "churn", "simulate", *map(str, settings))
         shutil.copy(PROJECT / "sample_data" / "churn.toml", company)
         chain, single = [], []
-        for number in range(asked.repeats):
-            for left in ("lake", "mlruns", "reports"):
-                shutil.rmtree(company / left, ignore_errors=True)
+        for number in range(options.repeats):
+            for output in ("lake", "mlruns", "reports"):
+                shutil.rmtree(company / output, ignore_errors=True)
             (company / "mlflow.db").unlink(missing_ok=True)
             run = ("run", "--config", company / "churn.toml", "--as-of", AS_OF)
             chain.append(measured(sys.executable, "-m", "churn", *run))
-            single.append(measured(other_python(), script, company, cwd=Path(scratch)))
-            for name, one in (("chain", chain[-1]), ("single machine", single[-1])):
-                print(f"{number + 1}/{asked.repeats} {name}: {one.cpu:.1f} CPU s, {one.wall:.1f} s", flush=True)
-        for name, found in (("chain", ours(company / "mlflow.db")), ("single machine", theirs(single[-1].printed))):
-            print(f"{name}: " + ", ".join(f"{metric} {value:.4f}" for metric, value in found.items()))
-    costs = [median(one.cpu for one in of) for of in (chain, single)]
+            single.append(measured(single_machine_python(), script, company, cwd=Path(scratch)))
+            for name, cost in (("chain", chain[-1]), ("single machine", single[-1])):
+                print(f"{number + 1}/{options.repeats} {name}: {cost.cpu:.1f} CPU s, {cost.wall:.1f} s", flush=True)
+        by_stack = {
+            "chain": chain_metrics(company / "mlflow.db"),
+            "single machine": single_machine_metrics(single[-1].stdout),
+        }
+        for name, metrics in by_stack.items():
+            print(f"{name}: " + ", ".join(f"{metric} {value:.4f}" for metric, value in metrics.items()))
+    costs = [median(cost.cpu for cost in runs) for runs in (chain, single)]
     print(f"chain_cpu_seconds={costs[0]:.1f} single_machine_cpu_seconds={costs[1]:.1f}")
     print(f"ratio_to_single_machine={costs[0] / costs[1]:.2f}")
 

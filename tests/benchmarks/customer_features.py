@@ -1,4 +1,4 @@
-"""How much the panel costs beside a plain scan and groupBy: `python -m tests.benchmarks.customer_features [--as-ofs N]`.
+"""The time of customer features against a scan and groupBy: `python -m tests.benchmarks.customer_features`.
 
 One run measures three things on one simulated table of transactions: the floor (scan, group by customer, one sum), the
 naive way (for each as-of a pass of conditional aggregates), and the engine behind the declarations; it checks that the
@@ -19,10 +19,10 @@ from statistics import median
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from churn.sources.catalog.transactions import TRANSACTIONS
-from churn.sources.versions import known_by
 from churn.features import customer_features, windowed
 from churn.runtime.session import session
+from churn.sources.catalog.transactions import TRANSACTIONS
+from churn.sources.versions import known_by
 
 START = datetime(2024, 1, 1)
 SPAN = 540
@@ -38,7 +38,7 @@ def bench_count() -> Column:
 
 @windowed(TRANSACTIONS, agg="sum", days=WINDOWS, unit="money", fill=0)
 def bench_sum() -> Column:
-    """Money moved."""
+    """The amount."""
     return F.col("amount")
 
 
@@ -87,7 +87,7 @@ def transactions(spark: SparkSession, rows: int, customers: int) -> DataFrame:
         return F.pmod(F.xxhash64(id_, F.lit(name)), F.lit(1 << 20)) / (1 << 20)
 
     micros = F.lit(SPAN * 86_400_000_000)
-    moment = F.lit(int(START.timestamp() * 1e6)) + (id_ / F.lit(rows) * micros).cast("bigint")
+    event_time = F.lit(int(START.timestamp() * 1e6)) + (id_ / F.lit(rows) * micros).cast("bigint")
     delay = F.when(draw("late") < 0.02, draw("delay") * 40 * 86_400).otherwise(draw("delay") * 3_600)
     known = F.col("event_time") + F.make_dt_interval(secs=delay.cast("decimal(18,6)"))
     who = (draw("who") * draw("whose") * customers).cast("bigint")
@@ -96,7 +96,7 @@ def transactions(spark: SparkSession, rows: int, customers: int) -> DataFrame:
     )
     return (
         spark.range(0, rows, 1, 8)
-        .withColumn("event_time", F.timestamp_micros(moment))
+        .withColumn("event_time", F.timestamp_micros(event_time))
         .withColumn("known_time", known)
         .select(
             F.format_string("T%010d", id_).alias("transaction_id"),
@@ -117,17 +117,17 @@ def transactions(spark: SparkSession, rows: int, customers: int) -> DataFrame:
     )
 
 
-def described(spark: SparkSession, customers: int, as_ofs: list[datetime]) -> DataFrame:
+def every_customer(spark: SparkSession, customers: int, as_ofs: list[datetime]) -> DataFrame:
     """The spine: every customer at every as-of."""
-    moments = spark.createDataFrame([(as_of,) for as_of in as_ofs], "as_of timestamp")
+    dates = spark.createDataFrame([(as_of,) for as_of in as_ofs], "as_of timestamp")
     names = spark.range(customers).select(F.format_string("C%07d", "id").alias("customer_id"))
-    return names.crossJoin(moments)
+    return names.crossJoin(dates)
 
 
-def kept(spark: SparkSession, place: Path, made: DataFrame) -> DataFrame:
+def stored(spark: SparkSession, place: Path, rows: DataFrame) -> DataFrame:
     """The same rows, from files."""
     if not (place / "_SUCCESS").exists():
-        made.write.mode("overwrite").parquet(str(place))
+        rows.write.mode("overwrite").parquet(str(place))
     return spark.read.parquet(str(place))
 
 
@@ -139,16 +139,14 @@ def naive(rows: DataFrame, as_ofs: list[datetime]) -> DataFrame:
     """One pass an as-of: what is visible then, each measure in each window by a condition."""
 
     def one(as_of: datetime) -> DataFrame:
-        moment, happened = F.lit(as_of), F.col("event_time")
-        seen = rows.where(
-            known_by(moment) & (happened < moment) & (happened >= F.lit(as_of - timedelta(days=max(WINDOWS))))
-        )
+        at, happened = F.lit(as_of), F.col("event_time")
+        seen = rows.where(known_by(at) & (happened < at) & (happened >= F.lit(as_of - timedelta(days=max(WINDOWS)))))
         measures = [
             aggregate(F.when(happened >= F.lit(as_of - timedelta(days=days)), F.col("amount"))).alias(f"{name}_{days}d")
             for name, aggregate in NAIVE.items()
             for days in WINDOWS
         ]
-        return seen.groupBy("customer_id").agg(*measures).withColumn("as_of", moment)
+        return seen.groupBy("customer_id").agg(*measures).withColumn("as_of", at)
 
     return reduce(DataFrame.unionByName, map(one, as_ofs))
 
@@ -192,18 +190,21 @@ def main() -> None:
         "spark.driver.memory": "3g",
         "spark.sql.shuffle.partitions": "8",
     }
-    spark = session("panel benchmark", conf=settings)
-    cache = Path(tempfile.gettempdir()) / f"churn-panel-{args.rows}-{args.customers}"
-    rows = kept(spark, cache / "transactions", transactions(spark, args.rows, args.customers))
+    spark = session("customer features benchmark", conf=settings)
+    cache = Path(tempfile.gettempdir()) / f"churn-customer-features-{args.rows}-{args.customers}"
+    rows = stored(spark, cache / "transactions", transactions(spark, args.rows, args.customers))
     last = START + timedelta(days=SPAN)
     as_ofs = [last - timedelta(days=30 * step) for step in reversed(range(args.as_ofs))]
-    spine = kept(spark, cache / f"spine-{args.as_ofs}", described(spark, args.customers, as_ofs))
+    spine = stored(spark, cache / f"spine-{args.as_ofs}", every_customer(spark, args.customers, as_ofs))
 
     def engine() -> DataFrame:
-        return panel(spine, {"transactions": rows}, FEATURES, as_ofs=as_ofs)
+        return customer_features(spine, {"transactions": rows}, FEATURES, as_ofs=as_ofs)
 
     small = rows.limit(10_000)
-    seconds(floor(small)), seconds(panel(spine.limit(1000), {"transactions": small}, FEATURES, as_ofs=as_ofs))
+    (
+        seconds(floor(small)),
+        seconds(customer_features(spine.limit(1000), {"transactions": small}, FEATURES, as_ofs=as_ofs)),
+    )
     timed: dict[str, list[float]] = {"floor": [], "engine": []}
     for _ in range(args.repeats):
         timed["floor"].append(seconds(floor(rows)))

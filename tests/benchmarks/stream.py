@@ -42,25 +42,28 @@ files = {files}
 checkpoint = "{checkpoint}"
 """
 MODEL = """
-from churn import Logistic, ModelSpec
+from churn import (
+    Alerts, EvaluationSettings, FeatureSet, Fraud, LabelWindow, Logistic, ModelSpec, Schedule, Training,
+)
 
 SPEC = ModelSpec(
-    name="fraud", label="fraud", lead=0, horizon=1, maturity=4, windows=(), features=("velocity",),
-    rule_of_thumb="transaction_amount", every=1, history=20, dates=8, calibrate_dates=2, test_dates=2, test_every=1,
-    judged_days=1, negatives_per_positive=10, budget=1_000_000, audit=3, resamples=20,
-    candidates={"logistic": Logistic(reg_param_total=20.0)},
+    name="fraud", label=Fraud(), window=LabelWindow(lead=0, horizon=1, maturity=4),
+    features=FeatureSet(include=("velocity",), windows=()), baseline="transaction_amount",
+    schedule=Schedule(every=1, history=20, max_as_ofs=8, calibrate_as_ofs=2, test_as_ofs=2, test_every=1),
+    training=Training(negatives_per_positive=10), evaluation=EvaluationSettings(period_days=1, resamples=20),
+    alerts=Alerts(alert_budget=1_000_000, random_audit=3), candidates={"logistic": Logistic(reg_param_total=20.0)},
 )
 """
 
 
 def lines(dice: random.Random, begin: datetime, days: float, count: int, customers: int, name: str) -> Iterator[str]:
     """Transactions in the order of their times; a fiftieth of the merchants are where frauds happen."""
-    moments = sorted(dice.uniform(0, days) for _ in range(count))
-    for number, day in enumerate(moments):
+    times = sorted(dice.uniform(0, days) for _ in range(count))
+    for number, day in enumerate(times):
         customer, merchant = dice.randrange(customers), dice.randrange(customers // 10)
-        moment = (begin + timedelta(days=day)).replace(microsecond=0)
+        made = (begin + timedelta(days=day)).replace(microsecond=0)
         amount = dice.lognormvariate(3, 0.7) * (2 if merchant % 50 == 0 else 1)
-        yield f"{name}{number},c{customer},{moment},purchase,{amount:.2f},m{merchant},d{customer},NL"
+        yield f"{name}{number},c{customer},{made},purchase,{amount:.2f},m{merchant},d{customer},NL"
 
 
 def run(job: str, folder: Path, *args: str) -> None:
@@ -73,15 +76,15 @@ def run(job: str, folder: Path, *args: str) -> None:
 def company(folder: Path, customers: int, history: int) -> random.Random:
     """The history, and a model trained on it."""
     dice = random.Random(1)
-    paid = list(lines(dice, BEGIN, HISTORY, history, customers, "h"))
-    arrive(folder / "history" / "transactions.csv", [HEADER, *paid])
-    said = ["transaction_id,customer_id,event_time,is_fraud"]
-    for row in paid:
-        transaction, customer, moment, _, _, merchant, *_ = row.split(",")
+    transactions = list(lines(dice, BEGIN, HISTORY, history, customers, "h"))
+    arrive(folder / "history" / "transactions.csv", [HEADER, *transactions])
+    reports = ["transaction_id,customer_id,event_time,is_fraud"]
+    for row in transactions:
+        transaction, customer, made, _, _, merchant, *_ = row.split(",")
         if int(merchant[1:]) % 50 == 0 and dice.random() < 0.3:
-            told = datetime.fromisoformat(moment) + timedelta(days=dice.uniform(0.1, 3.9))
-            said.append(f"{transaction},{customer},{told.replace(microsecond=0)},true")
-    (folder / "history" / "fraud_reports.csv").write_text("\n".join(said) + "\n")
+            reported = datetime.fromisoformat(made) + timedelta(days=dice.uniform(0.1, 3.9))
+            reports.append(f"{transaction},{customer},{reported.replace(microsecond=0)},true")
+    (folder / "history" / "fraud_reports.csv").write_text("\n".join(reports) + "\n")
     (folder / "model.py").write_text(MODEL)
     (folder / "arriving").mkdir()
     (folder / "churn.toml").write_text(CONFIG.format(files=1, checkpoint="checkpoint"))

@@ -1,4 +1,4 @@
-"""What it costs to describe every transaction as of itself: `python -m tests.benchmarks.transaction_features`.
+"""The time of transaction features against two sorts: `python -m tests.benchmarks.transaction_features`.
 
 One run measures two things on one simulated table: the floor, which is a sort by time with a lag for each of the two
 keys, and the engine behind the declarations. Both carry all columns of the transaction through. A merchant holds 5 % of
@@ -16,13 +16,12 @@ from statistics import median
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-import churn
+from churn.features import derived, transaction_features, windowed
+from churn.runtime.session import session
 from churn.sources.catalog.fraud_reports import FRAUD_REPORTS
 from churn.sources.catalog.transactions import TRANSACTIONS
-from churn.features import derived, windowed
 from churn.sources.versions import reported_transactions
-from churn.runtime.session import session
-from tests.benchmarks.customer_features import bench_count, bench_mean, kept, seconds, transactions
+from tests.benchmarks.customer_features import bench_count, bench_mean, seconds, stored, transactions
 
 DAYS = (1, 7, 30)
 DELAY = 7
@@ -80,16 +79,16 @@ def floor(rows: DataFrame) -> DataFrame:
     return rows
 
 
-def engine(rows: DataFrame, found: DataFrame) -> DataFrame:
-    sources = {"transactions": rows, "fraud_reports": reported(rows, found)}
-    return churn.rows(rows, sources, FEATURES, delay=DELAY, windows=DAYS)
+def engine(rows: DataFrame, reported: DataFrame) -> DataFrame:
+    sources = {"transactions": rows, "fraud_reports": reported_transactions(rows, reported)}
+    return transaction_features(rows, sources, FEATURES, delay=DELAY, windows=DAYS)
 
 
-def differences(rows: DataFrame, found: DataFrame, of: int) -> int:
+def differences(rows: DataFrame, reported: DataFrame, of: int) -> int:
     """How many values differ from those of joins by the rule of time, for one transaction in so many."""
-    sources = {"transactions": rows, "fraud_reports": reported(rows, found)}
+    sources = {"transactions": rows, "fraud_reports": reported_transactions(rows, reported)}
     chosen = (*FEATURES, bench_merchants_frauds)
-    made = churn.rows(rows, sources, chosen, delay=DELAY, windows=DAYS).drop(
+    made = transaction_features(rows, sources, chosen, delay=DELAY, windows=DAYS).drop(
         "customer_id", "merchant_id", "event_time", "amount"
     )
     few = rows.where(F.pmod(F.xxhash64("transaction_id"), F.lit(of)) == 0)
@@ -98,7 +97,7 @@ def differences(rows: DataFrame, found: DataFrame, of: int) -> int:
     for key, names, source, delay in (
         ("customer_id", ("bench_count", "bench_mean"), rows, 0),
         ("merchant_id", ("bench_merchants",), rows, DELAY),
-        ("merchant_id", ("bench_merchants_frauds",), reported(rows, found), DELAY),
+        ("merchant_id", ("bench_merchants_frauds",), reported_transactions(rows, reported), DELAY),
     ):
         other = source.select(
             F.col(key).alias("k"),
@@ -150,21 +149,21 @@ def main() -> None:
     parser.add_argument("--compare", action=argparse.BooleanOptionalAction, default=True, help="check a sample")
     args = parser.parse_args()
     settings = {"spark.master": "local[2]", "spark.driver.memory": "6g", "spark.sql.shuffle.partitions": "8"}
-    spark: SparkSession = session("rows benchmark", conf=settings)
-    cache = Path(tempfile.gettempdir()) / f"churn-rows-{args.rows}-{args.customers}-{args.merchants}"
+    spark: SparkSession = session("transaction features benchmark", conf=settings)
+    cache = Path(tempfile.gettempdir()) / f"churn-transaction-features-{args.rows}-{args.customers}-{args.merchants}"
     made = skewed(transactions(spark, args.rows, args.customers), args.merchants)
-    rows = kept(spark, cache / "transactions", made)
-    found = kept(spark, cache / "reports", reports(rows))
+    rows = stored(spark, cache / "transactions", made)
+    reported = stored(spark, cache / "reports", reports(rows))
     few = rows.limit(10_000)
-    seconds(floor(few)), seconds(engine(few, found.limit(100)))
+    seconds(floor(few)), seconds(engine(few, reported.limit(100)))
     timed: dict[str, list[float]] = {"floor": [], "engine": []}
     for _ in range(args.repeats):
         timed["floor"].append(seconds(floor(rows)))
-        timed["engine"].append(seconds(engine(rows, found)))
+        timed["engine"].append(seconds(engine(rows, reported)))
     for name, repeats in timed.items():
         print(f"{name}: {', '.join(f'{taken:.2f}' for taken in repeats)} s", flush=True)
     if args.compare:
-        wrong = differences(rows, found, max(1, args.rows // SAMPLE))
+        wrong = differences(rows, reported, max(1, args.rows // SAMPLE))
         print(f"values of a sample that differ from those of a join: {wrong}", flush=True)
         if wrong:
             raise SystemExit("the engine is wrong")

@@ -24,7 +24,7 @@ END_SECONDS = 120
 
 @dataclass
 class Airflow:
-    """What an engineer on call does and sees, by the REST API."""
+    """What an engineer on call does and sees, through the REST API."""
 
     url: str
     home: Path
@@ -53,8 +53,8 @@ class Airflow:
         return list(self.call("GET", f"/dags/{dag}/dagRuns", params={"order_by": "run_after"})["dag_runs"])
 
     def tasks(self, dag: str, run: str) -> dict[str, dict[str, Any]]:
-        found = self.call("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
-        return {task["task_id"]: task for task in found}
+        instances = self.call("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
+        return {task["task_id"]: task for task in instances}
 
     def states(self, dag: str, run: str) -> dict[str, str | None]:
         return {name: task["state"] for name, task in self.tasks(dag, run).items()}
@@ -74,22 +74,22 @@ class Airflow:
 
     def run_of(self, dag: str, *, partition: str, seconds: float = 300) -> str:
         """The run that a partition of an asset has started."""
-        found = wait(
+        started = wait(
             lambda: [run["dag_run_id"] for run in self.runs(dag) if run["partition_key"] == partition],
             bool,
             seconds=seconds,
             what=f"a run of {dag} for {partition}",
         )
-        return str(found[0])
+        return str(started[0])
 
 
-def wait(look: Callable[[], T], enough: Callable[[T], object], *, seconds: float, what: str) -> T:
-    """Look twice a second until it is enough."""
+def wait(read: Callable[[], T], is_done: Callable[[T], object], *, seconds: float, what: str) -> T:
+    """The value that `read` returns, called twice a second, once `is_done` of it."""
     deadline = time.monotonic() + seconds
-    while not enough(found := look()):
-        assert time.monotonic() < deadline, f"{what}: still {found!r} after {seconds:.0f} s"
+    while not is_done(value := read()):
+        assert time.monotonic() < deadline, f"{what}: still {value!r} after {seconds:.0f} s"
         time.sleep(0.5)
-    return found
+    return value
 
 
 @contextmanager
@@ -114,8 +114,8 @@ def airflow(folder: Path, *, models: Path, options: Sequence[str], env: Mapping[
     try:
         it = Airflow(f"http://127.0.0.1:{port}", home)
         wait(lambda: ready(it, started), bool, seconds=READY_SECONDS, what=f"Airflow, see {home / 'output.txt'}")
-        slots = {"pool": "spark", "slots": 2, "include_deferred": False}
-        it.call("PATCH", "/pools/spark", params={"update_mask": "slots"}, json=slots)
+        pool = {"pool": "spark", "slots": 2, "include_deferred": False}
+        it.call("PATCH", "/pools/spark", params={"update_mask": "slots"}, json=pool)
         yield it
     finally:
         started.send_signal(signal.SIGTERM)
@@ -124,14 +124,14 @@ def airflow(folder: Path, *, models: Path, options: Sequence[str], env: Mapping[
 
 
 def of_folder(folder: Path) -> list[str]:
-    """The command lines of processes that speak of a folder, in their words or their environment."""
+    """The command lines of processes that name a folder in their arguments or their environment."""
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         try:
-            told = (place / "cmdline").read_bytes() + (place / "environ").read_bytes()
+            text = (place / "cmdline").read_bytes() + (place / "environ").read_bytes()
         except OSError:  # it has ended meanwhile
             continue
-        if place.name != str(os.getpid()) and str(folder).encode() in told:
+        if place.name != str(os.getpid()) and str(folder).encode() in text:
             found.append((place / "cmdline").read_bytes().replace(b"\0", b" ").decode())
     return found
 

@@ -1,4 +1,4 @@
-"""A shop whose files come a day at a time, long enough ago for any clock, with a model that is trained in seconds."""
+"""A shop whose files arrive a day at a time, long enough ago for any clock, with a model that is trained in seconds."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ look_back = 3
 known_time = "loaded_at"
 """
 MODEL = """
-from churn import Logistic, ModelSpec
+from churn import Closure, Cohort, EvaluationSettings, FeatureSet, LabelWindow, Logistic, ModelSpec, Schedule
 
 SPEC = ModelSpec(
-    name="churn", label="closure", cohort="active", active_days=60, lead=0, horizon=30, windows=(30, 90),
-    features=("spending",), test_dates=1, resamples=20,
-    candidates={"logistic": Logistic(reg_param_total=100.0)},
+    name="churn", label=Closure(), window=LabelWindow(lead=0, horizon=30), cohort=Cohort(kind="active", active_days=60),
+    features=FeatureSet(include=("spending",), windows=(30, 90)), schedule=Schedule(test_as_ofs=1),
+    evaluation=EvaluationSettings(resamples=20), candidates={"logistic": Logistic(reg_param_total=100.0)},
 )
 """
 # Fails in the midst of training, when its run in MLflow has begun.
 BROKEN = (
     MODEL.replace("Logistic(reg_param_total=100.0)", 'MLlib("LogisticRegression", maxIter=-1)')
-    .replace("Logistic,", "MLlib,")
+    .replace(" Logistic,", " MLlib,")
     .replace('name="churn"', 'name="broken"')
 )
 
@@ -53,13 +53,13 @@ def write(folder: Path, *, until: date, customers: int = 150) -> Path:
         pace, stops = dice.uniform(3, 15), dice.uniform(40, 700)
         day = dice.uniform(0, pace)
         while day < stops:
-            came(
+            add_row(
                 rows["transactions"],
                 day,
                 f"t{customer}-{day:.4f},c{customer:03},{{at}},purchase,{dice.uniform(5, 80):.2f}",
             )
             day += dice.expovariate(1 / pace)
-        came(rows["closures"], stops + 3, f"c{customer:03},{{at}},voluntary")
+        add_row(rows["closures"], stops + 3, f"c{customer:03},{{at}},voluntary")
     for number in range((END - BEGIN).days):
         day = BEGIN + timedelta(days=number)
         deliver(
@@ -72,8 +72,8 @@ def write(folder: Path, *, until: date, customers: int = 150) -> Path:
     return folder
 
 
-def came(days: dict[date, list[str]], after: float, row: str) -> None:
-    """A row that happens so many days after the beginning, and is loaded an hour later."""
+def add_row(days: dict[date, list[str]], after: float, row: str) -> None:
+    """Add a row to the file of its day: it happens so many days after the beginning, and is loaded an hour later."""
     at = (datetime.combine(BEGIN, datetime.min.time()) + timedelta(days=after)).replace(microsecond=0)
     loaded = at + timedelta(hours=1)
     days.setdefault(loaded.date(), []).append(f"{row.format(at=at)},{loaded}")

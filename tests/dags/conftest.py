@@ -29,10 +29,10 @@ sys.path[:0] = [str(ROOT / "dags"), str(ROOT)]
 
 def spark_environment() -> dict[str, str]:
     """What a spark-submit needs in its environment, itself on the path."""
-    ask = "import json; from churn.runtime.session import environment; print(json.dumps(environment()))"
-    done = subprocess.run([PYTHON, "-c", ask], cwd=ROOT, capture_output=True, text=True, check=True)
-    found: dict[str, str] = json.loads(done.stdout)
-    return found | {"PATH": f"{found['SPARK_HOME']}/bin:{os.environ['PATH']}"}
+    script = "import json; from churn.runtime.session import environment; print(json.dumps(environment()))"
+    done = subprocess.run([PYTHON, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    environment: dict[str, str] = json.loads(done.stdout)
+    return environment | {"PATH": f"{environment['SPARK_HOME']}/bin:{os.environ['PATH']}"}
 
 
 @pytest.fixture(scope="module")

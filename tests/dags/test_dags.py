@@ -1,4 +1,4 @@
-"""The DAGs without a scheduler: which there are, what they promise, and every spark-submit line."""
+"""The DAGs without a scheduler: their ids, their policies, and every spark-submit line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GOLDEN = Path(__file__).with_name("spark_submit.txt")
 MIDNIGHT = datetime(2026, 10, 1, tzinfo=UTC)
 
 IDS = ["backfill", "churn_ingest", "churn_retrain", "churn_score", "fraud_retrain", "fraud_score", "monitor"]
-RETRAIN = ["build_features > train", "evaluate > promote", "ripe > build_features", "train > evaluate"]
+RETRAIN = ["build_features > train", "evaluate > promote", "retrain_trigger > build_features", "train > evaluate"]
 ORDER = {
     "backfill": ["churn.build_features > churn.score", "fraud.build_features > fraud.score"],
     "churn_ingest": [
@@ -53,9 +53,9 @@ def every(bag: DagBag) -> Iterator[tuple[DAG, Any]]:
         yield from ((bag.dags[dag_id], task) for task in bag.dags[dag_id].tasks)
 
 
-def run(**told: Any) -> Any:
+def run(**attributes: Any) -> Any:
     """What a template sees of a DAG run."""
-    return SimpleNamespace(**{"partition_key": None, "data_interval_end": None, "run_after": MIDNIGHT} | told)
+    return SimpleNamespace(**{"partition_key": None, "data_interval_end": None, "run_after": MIDNIGHT} | attributes)
 
 
 def serialized(dag: DAG) -> Any:
@@ -74,20 +74,20 @@ def test_a_file_is_parsed_in_under_a_second(bag: DagBag) -> None:
 
 
 def test_parsing_imports_neither_spark_nor_the_library() -> None:
-    look = (
+    script = (
         "import sys; sys.path.insert(0, sys.argv[1]); from airflow.dag_processing.dagbag import DagBag;"
         "bag = DagBag(sys.argv[1]); assert len(bag.dags) == int(sys.argv[2]), bag.import_errors;"
         "sys.exit(str(sorted({name.split('.')[0] for name in sys.modules} & {'pyspark', 'churn'})))"
     )
-    line = [sys.executable, "-c", look, str(ROOT / "dags"), str(len(IDS))]
+    line = [sys.executable, "-c", script, str(ROOT / "dags"), str(len(IDS))]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("dag_id", IDS)
 def test_what_follows_what(bag: DagBag, dag_id: str) -> None:
-    found = [f"{task.task_id} > {after}" for task in bag.dags[dag_id].tasks for after in task.downstream_task_ids]
-    assert sorted(found) == ORDER[dag_id]
+    edges = [f"{task.task_id} > {after}" for task in bag.dags[dag_id].tasks for after in task.downstream_task_ids]
+    assert sorted(edges) == ORDER[dag_id]
 
 
 @pytest.mark.parametrize("dag_id", IDS)
@@ -100,7 +100,7 @@ def test_a_dag_is_documented_and_runs_one_as_of_at_a_time(bag: DagBag, dag_id: s
     assert set(dag.params) >= {"as_of", "config", "master", "conf"}
 
 
-def test_every_task_has_an_owner_retries_with_back_off_a_time_limit_a_pool_and_tells_of_failure(bag: DagBag) -> None:
+def test_every_task_has_an_owner_retries_with_back_off_a_time_limit_a_pool_and_an_alert_on_failure(bag: DagBag) -> None:
     pools = json.loads((ROOT / "dags" / "pools.json").read_text())
     for dag, task in every(bag):
         where = f"{dag.dag_id}.{task.task_id}"
@@ -142,8 +142,8 @@ def test_a_daily_run_covers_the_day_that_ends(bag: DagBag, dag_id: str) -> None:
     assert isinstance(bag.dags[dag_id].timetable, CronDataIntervalTimetable)
     begin, end = datetime(2026, 9, 29, tzinfo=UTC), datetime(2026, 9, 30, tzinfo=UTC)
     infos = serialized(bag.dags[dag_id]).iter_dagrun_infos_between(begin, end)
-    found = [steps.as_of(run(data_interval_end=info.data_interval.end), {}) for info in infos]
-    assert found == ["2026-09-30", "2026-10-01"]
+    as_ofs = [steps.as_of(run(data_interval_end=info.data_interval.end), {}) for info in infos]
+    assert as_ofs == ["2026-09-30", "2026-10-01"]
 
 
 def test_nothing_is_backfilled_unasked(bag: DagBag) -> None:
@@ -162,7 +162,7 @@ def test_nothing_is_backfilled_unasked(bag: DagBag) -> None:
         (run(data_interval_end=MIDNIGHT, run_after=datetime(2026, 10, 4, tzinfo=UTC)), {}, "2026-10-01"),
         # by an asset, some days after
         (run(partition_key="2026-09-20"), {}, "2026-09-20"),
-        # told
+        # by its parameter
         (run(partition_key="2026-09-20", data_interval_end=MIDNIGHT), {"as_of": "2026-09-01"}, "2026-09-01"),
     ],
 )
@@ -170,10 +170,10 @@ def test_the_as_of_of_a_run(dag_run: Any, params: dict[str, Any], wanted: str) -
     assert steps.as_of(dag_run, params) == wanted
 
 
-def submitted(dag: DAG, task: Any, **told: Any) -> str:
-    """The rendered spark-submit line of a run for 1 October, without this checkout's place."""
+def submitted(dag: DAG, task: Any, **conf: Any) -> str:
+    """The rendered spark-submit line of a run for 1 October, with paths relative to this checkout."""
     task = task.prepare_for_execution()
-    params = {name: param.value for name, param in dag.params.items()} | told
+    params = {name: param.value for name, param in dag.params.items()} | conf
     context = {"dag": dag, "task": task, "params": params, "macros": macros, "dag_run": run(), "as_of": steps.as_of}
     task.render_template_fields(context, dag.get_template_env())
     return " ".join(task._get_hook()._build_spark_submit_command(task.application)).replace(f"{ROOT}/", "")
@@ -197,7 +197,7 @@ def test_a_file_of_settings_goes_along(monkeypatch: pytest.MonkeyPatch) -> None:
     assert " --properties-file /spark.conf " in submitted(dag, task)
 
 
-def test_a_run_by_hand_says_of_what_and_of_when(bag: DagBag) -> None:
+def test_a_run_by_hand_takes_its_config_model_and_as_of(bag: DagBag) -> None:
     dag = bag.dags["fraud_score"]
     line = submitted(dag, dag.get_task("score"), as_of="2026-09-01", config="/c.toml", model="/m.py")
     assert line.endswith("jobs/score.py --config /c.toml --model /m.py --as-of 2026-08-31")
@@ -214,7 +214,7 @@ def test_a_run_by_hand_says_of_what_and_of_when(bag: DagBag) -> None:
         ("k8s://https://host:6443", {"deploy-mode": "cluster"}, (True, False)),
     ],
 )
-def test_a_driver_is_followed_by_its_id_where_its_manager_can_be_asked(
+def test_a_driver_is_followed_by_its_id_where_its_manager_reports_it(
     bag: DagBag, monkeypatch: pytest.MonkeyPatch, host: str, extra: dict[str, str], followed: tuple[bool, bool]
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_THERE", json.dumps({"conn_type": "spark", "host": host, "extra": extra}))
@@ -226,7 +226,7 @@ def test_a_driver_is_followed_by_its_id_where_its_manager_can_be_asked(
 
 
 @pytest.mark.parametrize(
-    ("ending", "code", "words"),
+    ("ending", "code", "message"),
     [
         ("sys.exit('error: the model has no name')", 1, "error: the model has no name"),
         ("print('hold: no calls', file=sys.stderr); sys.exit(3)", 3, "hold: no calls"),
@@ -234,8 +234,8 @@ def test_a_driver_is_followed_by_its_id_where_its_manager_can_be_asked(
         ("os.kill(os.getpid(), 9)", 137, "working"),
     ],
 )
-def test_the_code_and_the_last_words_of_a_real_spark_submit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, code: int, words: str
+def test_the_code_and_the_message_of_a_real_spark_submit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, code: int, message: str
 ) -> None:
     for name, value in spark_environment().items():
         monkeypatch.setenv(name, value)
@@ -243,4 +243,4 @@ def test_the_code_and_the_last_words_of_a_real_spark_submit(
     hook = SparkSubmitHook(conn_id="spark_default", name="a job")
     with pytest.raises(AirflowException) as failed:
         hook.submit(str(tmp_path / "job.py"))
-    assert (steps.exit_code(hook, failed.value), steps.last_words(hook, failed.value)) == (code, words)
+    assert (steps.exit_code(hook, failed.value), steps.final_message(hook, failed.value)) == (code, message)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from airflow_api import Airflow, airflow, wait
 from conftest import PYTHON, ROOT
-from told import content
+from lake import content
 
 from tests.mlflow_store import runs, stored
 
@@ -18,7 +18,7 @@ AS_OF = "2026-10-01"
 
 @pytest.fixture(scope="module")
 def company(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its last day brings all that came before."""
+    """The file of its last day holds all rows before, too."""
     folder = tmp_path_factory.mktemp("company")
     line = [PYTHON, "-m", "churn.simulation.daily", "sample_data", str(folder), "2026-09-30", AS_OF]
     subprocess.run(line, cwd=ROOT, check=True)
@@ -33,7 +33,7 @@ def running(company: Path, database: dict[str, str]) -> Iterator[Airflow]:
         yield it
 
 
-def test_what_comes_in_is_learnt_from_judged_and_promoted(running: Airflow, company: Path) -> None:
+def test_a_model_is_trained_evaluated_and_promoted(running: Airflow, company: Path) -> None:
     running.unpause("churn_ingest", "churn_retrain")
     run = wait(lambda: running.runs("churn_ingest"), bool, seconds=120, what="a scheduled run")[0]["dag_run_id"]
     assert running.ended("churn_ingest", run) == "success"
@@ -46,7 +46,7 @@ def test_what_comes_in_is_learnt_from_judged_and_promoted(running: Airflow, comp
     assert runs(company) == [(f"{step} churn {AS_OF}", "FINISHED") for step in steps]
     aliases = stored(company, "select alias, version from registered_model_aliases where name = 'churn'")
     assert dict(aliases) == {"challenger": 1, "champion": 1}
-    sources = len(tasks) - len(("accepted", "ripe", "build_features", *steps))
+    sources = len(tasks) - len(("accepted", "retrain_trigger", "build_features", *steps))
     [ledger] = content(company, "ledger")["ledger"]["rows"].values()
     assert len(ledger) == sources == 5
 
@@ -55,9 +55,9 @@ def test_the_champion_scores_and_is_within_its_limits(running: Airflow, company:
     running.unpause("churn_score", "monitor")
     scored = running.trigger("churn_score", as_of=AS_OF)
     assert running.ended("churn_score", scored) == "success"
-    watched = running.run_of("monitor", partition=AS_OF)
-    assert running.ended("monitor", watched) == "success"
-    assert running.states("monitor", watched) == {"monitor_churn": "success", "monitor_fraud": "skipped"}
+    monitored = running.run_of("monitor", partition=AS_OF)
+    assert running.ended("monitor", monitored) == "success"
+    assert running.states("monitor", monitored) == {"monitor_churn": "success", "monitor_fraud": "skipped"}
     rows = content(company, "scores_churn")["scores_churn"]["rows"][AS_OF]
     assert len(rows) > 2000
     assert all("'model_version': '1'" in row for row in rows)

@@ -18,19 +18,19 @@ import pytest
 from airflow_api import Airflow, airflow, wait
 from company import write
 from conftest import ROOT
-from told import content
+from lake import content
 
 from tests.mlflow_store import runs, statuses
 from tests.postgresql import missing
 
 FIRST, SECOND = "2024-06-25", "2024-06-26"
-LAST_FILE = "2024-06-25"  # which the second as-of needs, and which has not come at first
+LAST_FILE = "2024-06-25"  # which the second as-of needs, and which has not arrived at first
 DAILY = ["2024-06-22", "2024-06-23", "2024-06-24"]
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A shop of which the files until 24 June have come: the batch of 25 June can be read, that of the 26th not."""
+    """A shop whose files until 24 June have arrived: the batch of 25 June can be read, that of the 26th cannot."""
     return write(tmp_path_factory.mktemp("shop"), until=date(2024, 6, 25))
 
 
@@ -59,31 +59,31 @@ def running(shop: Path, database: dict[str, str]) -> Iterator[Airflow]:
 
 
 def alerts(shop: Path) -> list[tuple[str, str, str]]:
-    """What has been told: the kind, the DAG and the task."""
+    """The alerts that were sent: the kind, the DAG and the task."""
     lines = (shop / "alerts.jsonl").read_text().splitlines() if (shop / "alerts.jsonl").exists() else []
-    return [(told["kind"], told["dag"], told["task"]) for told in map(json.loads, lines)]
+    return [(alert["kind"], alert["dag"], alert["task"]) for alert in map(json.loads, lines)]
 
 
 def day_before(day: str) -> date:
     return date.fromisoformat(day) - timedelta(days=1)
 
 
-def of_days(found: dict[str, Any]) -> dict[str, dict[str, list[str]]]:
+def of_days(tables: dict[str, Any]) -> dict[str, dict[str, list[str]]]:
     """The rows of these days alone."""
-    return {table: {day: told["rows"][day] for day in DAILY} for table, told in found.items()}
+    return {name: {day: table["rows"][day] for day in DAILY} for name, table in tables.items()}
 
 
 def processes(shop: Path, job: str) -> dict[str, int]:
     """The JVM and the Python driver of a job under way."""
-    found = {}
+    running = {}
     for place in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            words = place.read_text().split("\0")
+            line = place.read_text().split("\0")
         except OSError:  # it has ended meanwhile
             continue
-        if any(word.endswith(f"jobs/{job}.py") for word in words) and any(str(shop) in word for word in words):
-            found["jvm" if any("SparkSubmit" in word for word in words) else "driver"] = int(place.parent.name)
-    return found
+        if any(part.endswith(f"jobs/{job}.py") for part in line) and any(str(shop) in part for part in line):
+            running["jvm" if any("SparkSubmit" in part for part in line) else "driver"] = int(place.parent.name)
+    return running
 
 
 def test_a_day_is_ingested_by_the_clock(running: Airflow, shop: Path) -> None:
@@ -99,28 +99,28 @@ def test_a_day_is_ingested_by_the_clock(running: Airflow, shop: Path) -> None:
     running.unpause("churn_ingest", paused=True)
 
 
-def test_what_is_in_starts_a_retraining_that_outlives_killed_drivers(running: Airflow, shop: Path) -> None:
+def test_an_ingested_as_of_starts_a_retraining_that_survives_killed_drivers(running: Airflow, shop: Path) -> None:
     run = running.run_of("churn_retrain", partition=FIRST)
 
     def training(times: int) -> None:
         begun = [("train churn 2024-06-25", "FAILED")] * (times - 1) + [("train churn 2024-06-25", "RUNNING")]
-        wait(lambda: runs(shop), lambda found: found == begun, seconds=600, what=f"training, try {times}")
+        wait(lambda: runs(shop), lambda listed: listed == begun, seconds=600, what=f"training, try {times}")
 
     training(1)
-    os.kill(processes(shop, "train")["driver"], signal.SIGKILL)  # nothing can be said any more: the next try says it
+    os.kill(processes(shop, "train")["driver"], signal.SIGKILL)  # its run stays RUNNING: the next try ends it
     training(2)
     os.kill(processes(shop, "train")["jvm"], signal.SIGTERM)
     assert running.ended("churn_retrain", run) == "success"
     tasks = running.tasks("churn_retrain", run)
     assert {name: (task["state"], task["try_number"]) for name, task in tasks.items()} == {
-        "ripe": ("success", 1),
+        "retrain_trigger": ("success", 1),
         "build_features": ("success", 1),
         "train": ("success", 3),
         "evaluate": ("success", 1),
         "promote": ("success", 1),
     }
     assert statuses(shop, "train churn 2024-06-25") == ["FAILED", "FAILED", "FINISHED"]
-    assert [told for told in alerts(shop) if told[0] == "failure"] == []
+    assert [alert for alert in alerts(shop) if alert[0] == "failure"] == []
 
 
 def test_without_new_labels_the_rest_is_skipped(running: Airflow) -> None:
@@ -138,11 +138,11 @@ def test_days_are_scored_by_hand(running: Airflow, shop: Path, memory: dict[str,
     assert all(len(of) > 50 for table in of_days(memory["daily"]).values() for of in table.values())
 
 
-def test_a_job_that_fails_is_tried_again_and_then_told(running: Airflow, shop: Path, memory: dict[str, Any]) -> None:
+def test_a_job_that_fails_is_retried_and_then_alerted_on(running: Airflow, shop: Path, memory: dict[str, Any]) -> None:
     assert running.ended("churn_retrain", memory["broken"]) == "failed"
     tasks = running.tasks("churn_retrain", memory["broken"])
     assert {name: (task["state"], task["try_number"]) for name, task in tasks.items()} == {
-        "ripe": ("success", 1),
+        "retrain_trigger": ("success", 1),
         "build_features": ("success", 1),
         "train": ("failed", 3),
         "evaluate": ("upstream_failed", 0),
@@ -166,19 +166,22 @@ def test_bad_input_fails_at_once(running: Airflow, shop: Path) -> None:
 
 def test_a_task_that_is_marked_as_failed_ends_its_driver(running: Airflow, shop: Path) -> None:
     run = running.trigger("churn_score", as_of=FIRST)
-    under_way = wait(
-        lambda: processes(shop, "build_features"), lambda found: len(found) == 2, seconds=300, what="a job"
+    process_ids = wait(
+        lambda: processes(shop, "build_features"), lambda running: len(running) == 2, seconds=300, what="a job"
     )
     path = f"/dags/churn_score/dagRuns/{run}/taskInstances/build_features"
     running.call("PATCH", path, json={"new_state": "failed"})
     wait(
-        lambda: processes(shop, "build_features"), lambda found: not found, seconds=120, what=f"the end of {under_way}"
+        lambda: processes(shop, "build_features"),
+        lambda running: not running,
+        seconds=120,
+        what=f"the end of {process_ids}",
     )
     assert running.ended("churn_score", run) == "failed"
     assert running.states("churn_score", run) == {"build_features": "failed", "score": "upstream_failed"}
 
 
-def test_a_day_that_has_not_come_is_waited_for(running: Airflow, shop: Path) -> None:
+def test_a_day_that_has_not_arrived_is_waited_for(running: Airflow, shop: Path) -> None:
     running.unpause("churn_ingest")
     run = second_ingest(running)
     for task in ("ingest_transactions", "ingest_closures"):
@@ -188,12 +191,12 @@ def test_a_day_that_has_not_come_is_waited_for(running: Airflow, shop: Path) -> 
             seconds=300,
             what=f"a hold of {task}",
         )
-    said = running.xcom("churn_ingest", run, "ingest_transactions", "hold")
-    assert f"{shop / 'files' / 'transactions' / LAST_FILE}.csv has not come" in said
+    hold = running.xcom("churn_ingest", run, "ingest_transactions", "hold")
+    assert f"{shop / 'files' / 'transactions' / LAST_FILE}.csv has not come" in hold
     tries = {name: task["try_number"] for name, task in running.tasks("churn_ingest", run).items()}
     assert tries == {"ingest_transactions": 1, "ingest_closures": 1, "accepted": 0}
     held = [("hold", "churn_ingest", "ingest_closures"), ("hold", "churn_ingest", "ingest_transactions")]
-    assert sorted(told for told in alerts(shop) if told[0] == "hold") == held
+    assert sorted(alert for alert in alerts(shop) if alert[0] == "hold") == held
 
 
 def second_ingest(running: Airflow) -> str:
@@ -201,12 +204,12 @@ def second_ingest(running: Airflow) -> str:
     return str(run["dag_run_id"])
 
 
-def test_it_is_taken_up_when_it_comes_late_rows_and_corrections_too(running: Airflow, shop: Path) -> None:
+def test_it_is_ingested_when_it_arrives_with_late_rows_and_corrections(running: Airflow, shop: Path) -> None:
     files, to_come = (shop / name / "transactions" for name in ("files", "to_come"))
-    told = (files / "2024-06-18.csv").read_text().splitlines()[1].split(",")
-    corrected = ",".join([*told[:4], "999.99", "2024-06-25 06:00:00"])
+    row = (files / "2024-06-18.csv").read_text().splitlines()[1].split(",")
+    corrected = ",".join([*row[:4], "999.99", "2024-06-25 06:00:00"])
     (to_come / f"{LAST_FILE}.csv").open("a").write(f"{corrected}\n")
-    late = f"late,{told[1]},2024-06-19 12:00:00,purchase,111.11,2024-06-25 05:00:00\n"
+    late = f"late,{row[1]},2024-06-19 12:00:00,purchase,111.11,2024-06-25 05:00:00\n"
     (files / "2024-06-23.csv").open("a").write(late)  # a file that was read before grows
     for source in ("closures", "transactions"):
         (shop / "to_come" / source / f"{LAST_FILE}.csv").replace(shop / "files" / source / f"{LAST_FILE}.csv")
@@ -216,21 +219,21 @@ def test_it_is_taken_up_when_it_comes_late_rows_and_corrections_too(running: Air
     scored = running.run_of("churn_score", partition=SECOND)
     assert running.ended("churn_score", scored) == "success"
 
-    found = content(shop, "transactions", "scores_churn")
-    taken = [row for row in found["transactions"]["rows"]["None"] if f"'batch': '{SECOND}'" in row]
-    assert [sum(words in row for row in taken) for words in ("'late'", "Decimal('999.99", f"'{told[0]}'")] == [1, 1, 1]
-    assert len(found["scores_churn"]["rows"][SECOND]) > 50
+    tables = content(shop, "transactions", "scores_churn")
+    batch = [line for line in tables["transactions"]["rows"]["None"] if f"'batch': '{SECOND}'" in line]
+    assert [sum(text in line for line in batch) for text in ("'late'", "Decimal('999.99", f"'{row[0]}'")] == [1, 1, 1]
+    assert len(tables["scores_churn"]["rows"][SECOND]) > 50
 
 
 @pytest.mark.skipif(missing() is not None, reason="creating a backfill can end a scheduler on SQLite")
 def test_a_backfill_writes_what_the_daily_runs_wrote_twice(
     running: Airflow, shop: Path, memory: dict[str, Any]
 ) -> None:
-    """By now more is known of those days than was then: the features of then must not see it."""
+    """More is known of those days than when they were scored: their features must not see it."""
     running.unpause("backfill")
     before = memory["daily"]
     for again in ("none", "completed"):
-        asked = {
+        request = {
             "dag_id": "backfill",
             "from_date": f"{day_before(DAILY[0])}T00:00:00Z",  # where the data interval begins whose end is as-of
             "to_date": f"{day_before(DAILY[-1])}T00:00:00Z",
@@ -238,7 +241,7 @@ def test_a_backfill_writes_what_the_daily_runs_wrote_twice(
             "reprocess_behavior": again,
             "max_active_runs": 2,
         }
-        number = running.call("POST", "/backfills", json=asked)["id"]
+        number = running.call("POST", "/backfills", json=request)["id"]
         wait(
             lambda number=number: running.call("GET", f"/backfills/{number}")["completed_at"],
             bool,

@@ -1,4 +1,4 @@
-"""Who belongs at an as-of, by what was known then."""
+"""Which customers belong to a cohort at an as-of, by what was known then."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from datetime import datetime
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
-from churn.dataset.cohort import active, as_of_frame, open_accounts
-from churn.sources.completeness import coverage, span
+from churn.dataset.cohort import active, as_of_frame, open_accounts, spine
 from churn.errors import BadInputError
+from churn.model_spec import Cohort
+from churn.sources.completeness import complete_until, coverage, span
 from churn.testing import frame
 
 AS_OF = datetime(2026, 3, 1)
@@ -25,17 +25,18 @@ def test_active_sees_the_window_as_it_was_known(spark: SparkSession) -> None:
     rows = frame(
         spark,
         [
-            ("first", datetime(2026, 2, 1), datetime(2026, 2, 1), None),  # the first moment of 28 days
-            ("early", datetime(2026, 1, 31, 23), datetime(2026, 2, 1), None),
-            ("at", AS_OF, AS_OF, None),  # as-of itself is not before as-of
-            ("late", datetime(2026, 2, 10), datetime(2026, 3, 2), None),  # known only afterwards
-            ("withdrawn", datetime(2026, 2, 10), datetime(2026, 2, 10), datetime(2026, 2, 20)),
-            ("fee", datetime(2026, 2, 10), datetime(2026, 2, 10), None),  # no activity
+            ("first", datetime(2026, 2, 1), datetime(2026, 2, 1), None, "purchase"),  # the first instant of 28 days
+            ("early", datetime(2026, 1, 31, 23), datetime(2026, 2, 1), None, "purchase"),
+            ("at", AS_OF, AS_OF, None, "purchase"),  # as-of itself is not before as-of
+            ("late", datetime(2026, 2, 10), datetime(2026, 3, 2), None, "purchase"),  # known only afterwards
+            ("retracted", datetime(2026, 2, 10), datetime(2026, 2, 10), datetime(2026, 2, 20), "purchase"),
+            ("fee", datetime(2026, 2, 10), datetime(2026, 2, 10), None, "fee"),  # no activity
         ],
-        TIMES,
-    )
-    activity = F.col("customer_id") != "fee"
-    assert cohort(active(rows, as_of_frame(spark, [AS_OF]), days=28, activity=activity)) == {"first"}
+        TIMES + ", kind string",
+    ).selectExpr("*", "null AS status")
+    assert cohort(active(rows, as_of_frame(spark, [AS_OF]), days=28, activity=("purchase",))) == {"first"}
+    of_fees = Cohort(kind="active", active_days=28, activity=("fee",))
+    assert cohort(spine(spark, of_fees, {"transactions": rows}, [AS_OF])) == {"fee"}
 
 
 def test_open_accounts_are_opened_known_and_not_closed(spark: SparkSession) -> None:
@@ -43,7 +44,7 @@ def test_open_accounts_are_opened_known_and_not_closed(spark: SparkSession) -> N
         spark,
         [
             ("open", datetime(2026, 2, 1), datetime(2026, 2, 1), None, None),
-            ("told later", datetime(2026, 2, 1), datetime(2026, 3, 2), None, None),
+            ("known later", datetime(2026, 2, 1), datetime(2026, 3, 2), None, None),
             ("opened at as-of", AS_OF, AS_OF, None, AS_OF),
             ("closed", datetime(2026, 1, 1), datetime(2026, 1, 1), None, None),
             ("closing not known", datetime(2026, 1, 1), datetime(2026, 1, 1), None, None),
@@ -81,3 +82,13 @@ def test_coverage_ends_with_the_day_of_the_last_row(spark: SparkSession) -> None
     assert span({"calls": calls})[0] == datetime(2026, 2, 1, 9)
     with pytest.raises(BadInputError, match="known before 2026-01-01"):
         coverage({"calls": calls}, known_until=datetime(2026, 1, 1))
+
+
+def test_labels_of_reports_are_complete_until_the_newest_report(spark: SparkSession) -> None:
+    transactions = frame(spark, [("a", datetime(2026, 2, 1, 9), datetime(2026, 2, 1, 9), None)], TIMES)
+    reports = frame(spark, [("a", datetime(2026, 2, 1, 9), datetime(2026, 2, 25, 8), None)], TIMES)
+    sources = {"transactions": transactions, "fraud_reports": reports}
+    assert complete_until(sources, ()) == datetime(2026, 2, 2)
+    assert complete_until(sources, ("fraud_reports",)) == datetime(2026, 2, 26)
+    none_yet = {"transactions": transactions, "fraud_reports": reports.limit(0)}
+    assert complete_until(none_yet, ("fraud_reports",)) == datetime(2026, 2, 2)

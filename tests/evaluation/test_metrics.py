@@ -1,4 +1,4 @@
-"""Figures computed by hand on a few rows, and held to scikit-learn on many."""
+"""Metrics computed by hand on a few rows, and compared with scikit-learn's on many."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
 from churn.errors import BadInputError
-from churn.evaluation.metrics import by_segment, compare, evaluate, metrics
+from churn.evaluation.metrics import compare, evaluate, metrics
+from churn.evaluation.ranking import Ranked
 
 # Ranked: 0.9 left; 0.6 a tie of three, one of whom left; 0.2 left; 0.1 stayed.
 LABEL = [1, 0, 1, 0, 1, 0]
@@ -50,13 +51,13 @@ def test_a_tie_at_the_cut_counts_by_its_expected_value() -> None:
     assert metrics(label, score)["lift"]["0.1"] == pytest.approx((1 + 1 / 3) / 2 / (2 / 20))
 
 
-def test_a_score_that_says_nothing() -> None:
+def test_a_constant_score() -> None:
     seen = metrics([0, 1, 0, 1], [0.5] * 4)
     assert (seen["auc"], seen["average_precision"], seen["lift"]["0.1"]) == (0.5, 0.5, 1.0)
     assert (seen["brier"], seen["calibration_error"]) == (0.25, 0.0)
 
 
-def test_a_rule_of_thumb_is_judged_by_its_ranking_alone() -> None:
+def test_a_baseline_is_evaluated_by_its_ranking_alone() -> None:
     seen = evaluate(LABEL, [300, 40, 40, 40, 2, 0], seed=1, probability=False)
     assert seen["auc"] == metrics(LABEL, SCORE)["auc"]
     for error in ("brier", "log_loss", "calibration_error"):
@@ -80,9 +81,7 @@ def test_as_scikit_learn(digits: int) -> None:
     )
 )
 def test_weights_are_rows_written_out(rows: list[tuple[int, int]]) -> None:
-    """What a bootstrap rests on: a row of weight 2 counts as two rows."""
-    from churn.evaluation.ranking import Ranked
-
+    """Bootstraps depend on it: a row of weight 2 counts as two rows."""
     label, score = np.array(rows).T
     weight = np.arange(len(rows)) % 3 + 1
     ranked = Ranked.of(label, score)
@@ -122,7 +121,7 @@ def test_intervals_depend_on_the_customers_and_the_seed_not_on_the_order_of_rows
 def test_rows_of_one_customer_are_drawn_together() -> None:
     label, score, key = sample(300)
     thrice = [np.tile(column, 3) for column in (label, score, key)]
-    # The same customers three times over tell nothing new, so the interval must not shrink.
+    # The same customers three times over are no new information, so the interval must not shrink.
     alone, repeated = (
         evaluate(*rows[:2], seed=1, key=rows[2])["intervals"]["auc"] for rows in ((label, score, key), thrice)
     )
@@ -143,8 +142,8 @@ def test_a_difference_is_paired() -> None:
 
 
 def test_a_difference_over_dates_is_the_mean_of_theirs() -> None:
-    (one, ours, key), (two, later, _) = sample(800, seed=1), sample(400, seed=2)
-    label, score, keys = np.concatenate([one, two]), np.concatenate([ours, later]), np.concatenate([key, key[:400]])
+    (one, first, key), (two, later, _) = sample(800, seed=1), sample(400, seed=2)
+    label, score, keys = np.concatenate([one, two]), np.concatenate([first, later]), np.concatenate([key, key[:400]])
     other = np.roll(score, 7)
     dates = np.repeat(["2026-01-01", "2026-02-01"], [800, 400])
     seen = compare(label, score, other, seed=1, key=keys, date=dates)["average_precision"]["difference"]
@@ -153,12 +152,6 @@ def test_a_difference_over_dates_is_the_mean_of_theirs() -> None:
         for rows in (dates == "2026-01-01", dates == "2026-02-01")
     ]
     assert seen == pytest.approx(np.mean(want))
-
-
-def test_segments() -> None:
-    seen = by_segment([*LABEL, 0, 0], [*SCORE, 0.3, 0.4], ["shop"] * 6 + ["web"] * 2, seed=1)
-    assert seen["shop"]["auc"] == metrics(LABEL, SCORE)["auc"]
-    assert seen["web"] == {"n": 2, "positives": 0}  # nobody of it left
 
 
 @pytest.mark.parametrize(
@@ -172,6 +165,6 @@ def test_segments() -> None:
         ([], [], r"no customers of 2026-01-01"),
     ],
 )
-def test_what_cannot_be_judged(label: list[int], score: list[float], message: str) -> None:
+def test_what_cannot_be_evaluated_is_refused(label: list[int], score: list[float], message: str) -> None:
     with pytest.raises(BadInputError, match=message):
         metrics(label, score, as_of=date(2026, 1, 1))

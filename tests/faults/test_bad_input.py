@@ -11,9 +11,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from churn.config import load
+from churn.errors import ChurnError
 from churn.sources.ingest import ingest, validate
 from churn.sources.mapping import RAW, RULES, map_source
-from churn.errors import ChurnError
 from churn.storage import Lake
 
 HEADER = "id,customer,made_at,loaded_at,kind,amount,status\n"
@@ -169,7 +169,7 @@ REFUSED: Mapping[str, tuple[Callable[[Path], None], str, int, str]] = {
         text(HEADER + SOUND),
         changed("zone", "time_zone"),
         2,
-        "churn.toml: [sources.transactions] has no setting 'time_zone'; did you mean 'zone'?",
+        "churn.toml line 4: [sources.transactions] has no setting 'time_zone'; did you mean 'zone'?",
     ),
     "no sources": (no_file, "", 2, "churn.toml: no sources; add one, such as [sources.transactions]"),
     "a number for a time": (

@@ -1,7 +1,7 @@
-"""Jobs that end before their time and are run again leave what one run leaves.
+"""A job that fails or is killed, and is run again, leaves what one run leaves.
 
-Each fails at every commit it makes (before it, in the midst of its files, after it), in the session of the tests; and
-one of each kind is ended by SIGKILL as a real spark-submit, in the midst of its first commit or of its MLflow run.
+Each fails at every commit it makes (before it, while its files are written, after it), in the session of the tests; and
+one of each kind is ended by SIGKILL as a real spark-submit, during its first commit or its MLflow run.
 """
 
 from __future__ import annotations
@@ -58,21 +58,21 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def failing(number: int, moment: str) -> Iterator[None]:
-    """A lake whose commit of this number, from 0, fails before it, in the midst of its files, or after it."""
+def failing(number: int, point: str) -> Iterator[None]:
+    """A lake whose commit of this number, from 0, fails before it, while its files are written, or after it."""
     replace, made = Lake.replace, []
 
     def fail(lake: Lake, df: DataFrame, name: str, where: Any, **more: Any) -> None:
         made.append(name)
         if len(made) - 1 != number:
             return replace(lake, df, name, where, **more)
-        if moment == "inside":
+        if point == "inside":
             full = F.raise_error(F.lit("the disk is full"))
             ends = df.sparkSession.range(1).select(
                 *(full.cast(field.dataType).alias(field.name) for field in df.schema)
             )
             df = df.unionAll(ends)
-        if moment != "before":
+        if point != "before":
             replace(lake, df, name, where, **more)
         raise DiskFullError(name)
 
@@ -83,17 +83,17 @@ def failing(number: int, moment: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("job", COMMITS)
 def test_a_job_that_fails_at_any_of_its_commits(job: str, whole: Path, broken: Path, spark: SparkSession) -> None:
-    """Each run goes on where the one before it failed; what comes after a commit comes before the next one."""
+    """Each run continues where the one before it failed; after a commit is before the next one."""
     for before in CHAIN[: CHAIN.index(job)]:
         if before not in COMMITS and (f"{before} churn {AS_OF}", "FINISHED") not in runs(broken):
             assert step(before, broken, AS_OF) == 0
     tables = COMMITS[job]
-    points = [(number, moment) for number in range(len(tables)) for moment in ("before", "inside")]
-    for number, moment in (*points, (len(tables) - 1, "after")):
-        with failing(number, moment), pytest.raises(Exception, match="disk is full|" + tables[number]):
+    commits = [(number, point) for number in range(len(tables)) for point in ("before", "inside")]
+    for number, point in (*commits, (len(tables) - 1, "after")):
+        with failing(number, point), pytest.raises(Exception, match="disk is full|" + tables[number]):
             step(job, broken, AS_OF)
         for table in tables[:number]:
-            assert content(spark, broken, table) == content(spark, whole, table), (number, moment, table)
+            assert content(spark, broken, table) == content(spark, whole, table), (number, point, table)
     assert step(job, broken, AS_OF) == 0
     for table in tables:
         assert content(spark, broken, table) == content(spark, whole, table), table
@@ -105,7 +105,7 @@ def test_each_kind_of_job_is_killed_once(tmp_path: Path, whole: Path, spark: Spa
         table = shop / "lake" / COMMITS.get(job, ("",))[0]
 
         def at_work(job: str = job, table: Path = table) -> bool:
-            """It has begun: its run in MLflow, or else the files of its first commit."""
+            """Its run in MLflow has begun, or else the files of its first commit have."""
             if job in TRACKED:
                 return (f"{job} churn {AS_OF}", "RUNNING") in runs(shop)
             return any(table.rglob("*.parquet"))
@@ -116,14 +116,14 @@ def test_each_kind_of_job_is_killed_once(tmp_path: Path, whole: Path, spark: Spa
         assert step(job, shop, AS_OF) == 0
     for table_name in (name for names in COMMITS.values() for name in names):
         assert content(spark, shop, table_name) == content(spark, whole, table_name), table_name
-    how = {job: ("FAILED", "FINISHED") if job in KILLED else ("FINISHED",) for job in TRACKED}
-    assert runs(shop) == [(f"{job} churn {AS_OF}", status) for job, statuses in how.items() for status in statuses]
-    held = "select alias, version from registered_model_aliases order by alias"
-    assert stored(shop, held) == stored(whole, held)
+    statuses = {job: ("FAILED", "FINISHED") if job in KILLED else ("FINISHED",) for job in TRACKED}
+    assert runs(shop) == [(f"{job} churn {AS_OF}", status) for job, ended in statuses.items() for status in ended]
+    aliases = "select alias, version from registered_model_aliases order by alias"
+    assert stored(shop, aliases) == stored(whole, aliases)
 
 
 def test_sigterm_ends_a_chain_in_one_session(tmp_path: Path) -> None:
-    """While a model is trained: the exit code and the run in MLflow both say so."""
+    """While a model is trained: both the exit code and the run in MLflow report it."""
     shop = write_shop(tmp_path / "shop")
     line = [sys.executable, "-m", "churn", "run", *arguments("train", shop, AS_OF)]
     started = subprocess.Popen(line, env=os.environ | environment(), stdin=subprocess.DEVNULL)

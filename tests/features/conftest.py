@@ -7,13 +7,13 @@ from typing import cast
 
 import pytest
 
-from churn.features import declare
+from churn.features import declarations
 
 
 @pytest.fixture
-def _apart() -> Iterator[None]:
+def _restored_catalogue() -> Iterator[None]:
     """Features that a test declares are in no catalogue after it."""
-    registry = cast("dict[str, declare.Feature]", declare._REGISTRY)
+    registry = cast("dict[str, declarations.Feature]", declarations._REGISTRY)
     before = dict(registry)
     yield
     registry.clear()

@@ -1,4 +1,4 @@
-"""The panel against tables worked out by hand, and against a slow telling of the same rules in plain Python."""
+"""Customer features against tables worked out by hand, and against a slow implementation of the rules in Python."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ import pytest
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from churn.errors import BadInputError
+from churn.features import EVER, Windowed, customer_features, derived, followed, windowed
+from churn.features.engine.aggregations import AGGREGATIONS
 from churn.sources.catalog.calls import CALLS
 from churn.sources.catalog.transactions import TRANSACTIONS
-from churn.errors import BadInputError
-from churn.features import EVER, Windowed, derived, followed, customer_features, windowed
 from churn.sources.versions import known_by
-from churn.features.engine.aggregations import AGGREGATIONS
 from churn.testing import frame
 
-pytestmark = pytest.mark.usefixtures("_apart")
+pytestmark = pytest.mark.usefixtures("_restored_catalogue")
 
 SPINE = "customer_id string, as_of timestamp"
 ROWS = (
     "customer_id string, amount decimal(18,4), kind string, "
     "event_time timestamp, known_time timestamp, superseded_at timestamp"
 )
-PARAMETERS = {"within_days": 7.0, "stretch_days": 10.0, "tau_days": 20.0, "k": 2.0}
+PARAMETERS = {"within_days": 7.0, "period_days": 10.0, "half_life_days": 20.0, "k": 2.0}
 
 
 def feature(
@@ -52,7 +52,7 @@ def kind() -> Column:
     return F.col("kind")
 
 
-def told(rows: DataFrame) -> list[tuple[Any, ...]]:
+def collected(rows: DataFrame) -> list[tuple[Any, ...]]:
     return sorted((tuple(row) for row in rows.collect()), key=lambda row: row[:2])
 
 
@@ -68,7 +68,7 @@ def test_edges_of_windows_and_of_knowledge(spark: SparkSession) -> None:
             ("a", "4", "x", "2026-03-03 00:00:00", "2026-03-03", None),  # at as-of: out, in at the next
             ("a", "8", "x", "2026-02-20 00:00:00", "2026-03-03 00:00:00", None),  # known just at as-of: in
             ("a", "16", "x", "2026-02-20 00:00:00", "2026-03-03 00:00:00.000001", None),  # known just after: out
-            ("a", "32", "x", "2026-02-20 00:00:00", "2026-02-21", "2026-03-03 00:00:00"),  # just replaced: out
+            ("a", "32", "x", "2026-02-20 00:00:00", "2026-02-21", "2026-03-03 00:00:00"),  # just superseded: out
             (
                 "a",
                 "64",
@@ -82,9 +82,11 @@ def test_edges_of_windows_and_of_knowledge(spark: SparkSession) -> None:
     )
     as_ofs = [datetime(2026, 3, 3), datetime(2026, 3, 4)]
     spine = frame(spark, [(customer, as_of) for customer in "ab" for as_of in as_ofs], SPINE)
-    made = panel(spine, {"transactions": rows}, [feature("sum", amount, (30, 60), fill=0)], as_ofs=as_ofs)
-    assert made.columns == ["customer_id", "as_of", "the_sum_30d", "the_sum_60d"]
-    assert told(made) == [
+    computed = customer_features(
+        spine, {"transactions": rows}, [feature("sum", amount, (30, 60), fill=0)], as_ofs=as_ofs
+    )
+    assert computed.columns == ["customer_id", "as_of", "the_sum_30d", "the_sum_60d"]
+    assert collected(computed) == [
         ("a", as_ofs[0], 73.0, 75.0),
         ("a", as_ofs[1], 28.0, 31.0),
         ("b", as_ofs[0], 0.0, 0.0),
@@ -107,13 +109,13 @@ def test_each_aggregation(spark: SparkSession) -> None:
     )
     as_of = datetime(2026, 1, 31, 12)
     text = ("distinct", "entropy", "changes")
-    made = panel(
+    computed = customer_features(
         frame(spark, [("a", as_of), ("b", as_of)], SPINE),
         {"transactions": rows},
         [feature(agg, kind if agg in text else amount, (30,)) for agg in AGGREGATIONS],
         as_ofs=[as_of],
     )
-    found, nothing = (row.asDict() for row in made.orderBy("customer_id").collect())
+    of_a, of_b = (row.asDict() for row in computed.orderBy("customer_id").collect())
     days = [-30.0, -29.75, -26.0, -10.0, -10.0]
     values = [3.0, 1.0, 2.0, 6.0, 6.0]
     middle = mean(days)
@@ -137,14 +139,14 @@ def test_each_aggregation(spark: SparkSession) -> None:
         "gap_max": 16.0,
         "gap_last": 16.0,
         "age_of_last": 26.0,  # of the second last active day
-        "occupied": 2,  # stretches of 10 days: the first back from as-of, and the third
+        "occupied": 2,  # periods of 10 days: the first back from as-of, and the third
         "repeat": 2,  # the second of the 1st; the 5th; what happens at once repeats nothing
         "changes": 2,
         "slope": slope / sum((d - middle) ** 2 for d in days),
-        "discounted": sum(v * math.exp(d / 20) for d, v in zip(days, values, strict=True)),
+        "decayed": sum(v * 2 ** (d / 20) for d, v in zip(days, values, strict=True)),
     }
-    assert {name: found[f"the_{name}_30d"] for name in AGGREGATIONS} == pytest.approx(expected, rel=1e-12)
-    assert set(nothing.values()) == {"b", as_of, None}
+    assert {name: of_a[f"the_{name}_30d"] for name in AGGREGATIONS} == pytest.approx(expected, rel=1e-12)
+    assert set(of_b.values()) == {"b", as_of, None}
 
 
 def test_texts_times_and_truths(spark: SparkSession) -> None:
@@ -158,13 +160,13 @@ def test_texts_times_and_truths(spark: SparkSession) -> None:
         ROWS,
     )
     as_of = datetime(2026, 2, 1)
-    made = panel(
+    computed = customer_features(
         frame(spark, [("a", as_of), ("b", as_of)], SPINE),
         {"transactions": rows},
         [
             feature("last", kind, fill="none", name="last_kind"),
             feature("first", kind, name="first_kind"),
-            feature("last", lambda: F.col("event_time"), name="last_moment"),
+            feature("last", lambda: F.col("event_time"), name="last_time"),
             feature("max", lambda: F.col("event_time").cast("date"), name="last_day"),
             feature("mean", lambda: F.col("amount") > 1, fill=0, name="share"),
             feature("sum", lambda: F.sqrt(F.col("amount").cast("double")), (30,), name="roots"),
@@ -172,13 +174,13 @@ def test_texts_times_and_truths(spark: SparkSession) -> None:
         as_ofs=[as_of],
     )
     day = datetime(2026, 1, 2)
-    assert told(made) == [
+    assert collected(computed) == [
         ("a", as_of, "tie b", "late", day, day.date(), 2 / 3, 2 * math.sqrt(2)),
         ("b", as_of, "none", None, None, None, 0.0, None),
     ]
 
 
-def test_followed_looks_back_past_its_window(spark: SparkSession) -> None:
+def test_causes_may_lie_before_the_window(spark: SparkSession) -> None:
     times = "customer_id string, event_time timestamp, known_time timestamp"
     calls = frame(
         spark,
@@ -208,7 +210,7 @@ def test_followed_looks_back_past_its_window(spark: SparkSession) -> None:
     as_ofs = [datetime(2026, 1, 29), datetime(2026, 1, 31)]
     spine = frame(spark, [(customer, as_of) for customer in "ab" for as_of in as_ofs], SPINE)
     sources = {"calls": calls, "transactions": rows}
-    assert told(panel(spine, sources, [after_call], as_ofs=as_ofs)) == [
+    assert collected(customer_features(spine, sources, [after_call], as_ofs=as_ofs)) == [
         ("a", as_ofs[0], 1.0),
         ("a", as_ofs[1], 5.0),
         ("b", as_ofs[0], 0.0),
@@ -216,7 +218,7 @@ def test_followed_looks_back_past_its_window(spark: SparkSession) -> None:
     ]
 
 
-def test_derived_reads_columns_that_nobody_asked_for(spark: SparkSession) -> None:
+def test_derived_reads_columns_that_were_not_requested(spark: SparkSession) -> None:
     rows = frame(spark, [("a", "3", "x", "2026-01-25", "2026-01-25", None)], ROWS)
     feature("sum", amount, (7, 30), fill=0, name="paid")
     feature("last", lambda: F.col("event_time"), name="_paid_at")
@@ -233,9 +235,47 @@ def test_derived_reads_columns_that_nobody_asked_for(spark: SparkSession) -> Non
 
     as_of = datetime(2026, 2, 4)
     spine = frame(spark, [("a", as_of), ("b", as_of)], SPINE)
-    made = panel(spine, {"transactions": rows}, [paid_share, paid_ago], as_ofs=[as_of], windows=(9, 11))
-    assert made.columns == ["customer_id", "as_of", "paid_share_9d", "paid_share_11d", "paid_ago"]
-    assert told(made) == [("a", as_of, 0.0, 1.0, 10), ("b", as_of, 1.0, 1.0, None)]
+    computed = customer_features(spine, {"transactions": rows}, [paid_share, paid_ago], as_ofs=[as_of], windows=(9, 11))
+    assert computed.columns == ["customer_id", "as_of", "paid_share_9d", "paid_share_11d", "paid_ago"]
+    assert collected(computed) == [("a", as_of, 0.0, 1.0, 10), ("b", as_of, 1.0, 1.0, None)]
+
+
+def test_a_column_for_each_value_of_a_parameter(spark: SparkSession) -> None:
+    rows = frame(
+        spark,
+        [
+            (
+                "a",
+                "16",
+                "x",
+                "2026-01-01",
+                "2026-01-01",
+                None,
+            ),  # 40 days before as-of: 4 half-lives of 10 days, 2 of 20
+            ("a", "8", "x", "2026-01-21", "2026-01-21", None),  # 20 days before: 2 and 1
+        ],
+        ROWS,
+    )
+
+    @windowed(TRANSACTIONS, agg="decayed", unit="money", fill=0, half_life_days=(20, 10))
+    def paid_decayed() -> Column:
+        """Paid, by a half-life."""
+        return F.col("amount")
+
+    @derived(unit="ratio", fill=0, half_life_days=(10, 20))
+    def paid_per_half_life(paid_decayed: Column, paid_decayed_20d: Column, half_life_days: float) -> Column:
+        """Paid by a half-life, over that of 20 days and the half-life."""
+        return F.try_divide(paid_decayed, paid_decayed_20d * half_life_days)
+
+    as_of = datetime(2026, 2, 10)
+    spine = frame(spark, [("a", as_of), ("b", as_of)], SPINE)
+    computed = customer_features(
+        spine, {"transactions": rows}, [paid_decayed, paid_per_half_life], as_ofs=[as_of], windows=(7, 30)
+    )
+    assert computed.columns[2:] == [
+        "paid_decayed_10d", "paid_decayed_20d", "paid_per_half_life_10d", "paid_per_half_life_20d",
+    ]  # fmt: skip
+    assert collected(computed) == [("a", as_of, 3.0, 8.0, 0.0375, 0.05), ("b", as_of, 0.0, 0.0, 0.0, 0.0)]
 
 
 def test_the_spine_decides_the_rows(spark: SparkSession) -> None:
@@ -247,9 +287,11 @@ def test_the_spine_decides_the_rows(spark: SparkSession) -> None:
         f"{SPINE}, more int",
         partitions=2,
     )
-    made = panel(spine, {"transactions": rows}, [feature("count", amount, (40,), fill=0)], as_ofs=[second, first])
+    computed = customer_features(
+        spine, {"transactions": rows}, [feature("count", amount, (40,), fill=0)], as_ofs=[second, first]
+    )
     later = second.replace(tzinfo=None)
-    assert told(made) == [
+    assert collected(computed) == [
         ("a", first, 7, 1),
         ("a", first, 7, 1),
         ("b", later, 8, 0),
@@ -259,7 +301,7 @@ def test_the_spine_decides_the_rows(spark: SparkSession) -> None:
 
 def test_an_empty_source_and_an_empty_spine(spark: SparkSession) -> None:
     as_of = datetime(2026, 2, 1)
-    asked = [
+    chosen = [
         feature("count", amount, fill=0),
         feature("last", kind, fill="none"),
         feature("gap_mean", amount),
@@ -267,11 +309,13 @@ def test_an_empty_source_and_an_empty_spine(spark: SparkSession) -> None:
     ]
     none, some = frame(spark, [], ROWS), frame(spark, [("a", "1", "x", "2026-01-01", "2026-01-01", None)], ROWS)
     spine = frame(spark, [("a", as_of)], SPINE)
-    assert told(panel(spine, {"transactions": none}, asked, as_ofs=[as_of])) == [("a", as_of, 0, "none", None, None)]
-    assert told(panel(spine.limit(0), {"transactions": some}, asked, as_ofs=[as_of])) == []
+    assert collected(customer_features(spine, {"transactions": none}, chosen, as_ofs=[as_of])) == [
+        ("a", as_of, 0, "none", None, None)
+    ]
+    assert collected(customer_features(spine.limit(0), {"transactions": some}, chosen, as_ofs=[as_of])) == []
 
 
-def test_what_cannot_be_is_said(spark: SparkSession) -> None:
+def test_refused(spark: SparkSession) -> None:
     as_of = datetime(2026, 2, 1)
     spine, rows = (
         frame(spark, [("a", as_of)], SPINE),
@@ -284,17 +328,17 @@ def test_what_cannot_be_is_said(spark: SparkSession) -> None:
         (
             {"transactions": rows},
             [feature("sum", lambda: F.col("amout"), name="wrong")],
-            "test_panel.wrong, on transactions: .*amout.* cannot be resolved",
+            "test_customer_features.wrong, on transactions: .*amout.* cannot be resolved",
         ),
         ({"transactions": rows}, [feature("mean", kind)], "the_mean, on transactions: mean cannot take string"),
     ]
-    for sources, asked, message in cases:
+    for sources, chosen, message in cases:
         with pytest.raises(BadInputError, match=message):
-            panel(spine, sources, asked, as_ofs=[as_of])
+            customer_features(spine, sources, chosen, as_ofs=[as_of])
     with pytest.raises(BadInputError, match="as_ofs is empty"):
-        panel(spine, {"transactions": rows}, [counted], as_ofs=[])
+        customer_features(spine, {"transactions": rows}, [counted], as_ofs=[])
     with pytest.raises(Exception, match=r"a row as of 2026-02-01T00:00:00\.000000, which is not among the as_ofs"):
-        panel(spine, {"transactions": rows}, [counted], as_ofs=[datetime(2026, 1, 1)]).collect()
+        customer_features(spine, {"transactions": rows}, [counted], as_ofs=[datetime(2026, 1, 1)]).collect()
 
 
 # ---------------------------------------------------------------- against plain Python
@@ -303,22 +347,22 @@ Row = tuple[str, float | None, str | None, datetime, datetime, datetime | None]
 
 
 def _random_rows(draw: random.Random, customers: int) -> list[Row]:
-    """Rows of some customers, many at the same instants; a fifth late, a fifth replaced, a tenth null."""
+    """Rows of some customers, many at the same instants; a fifth late, a fifth superseded, a tenth null."""
     rows: list[Row] = []
     for customer in range(customers):
         for _ in range(draw.randrange(40)):
             event = datetime(2026, 1, 1) + timedelta(hours=6 * draw.randrange(4 * 120))
             known = event + timedelta(hours=draw.choice([0, 0, 0, 1, 24 * draw.randrange(1, 50)]))
-            replaced = known + timedelta(hours=24 * draw.randrange(1, 50)) if draw.random() < 0.2 else None
+            superseded = known + timedelta(hours=24 * draw.randrange(1, 50)) if draw.random() < 0.2 else None
             value = None if draw.random() < 0.1 else draw.randrange(-(10**9), 10**9) / 10**4
-            rows.append((f"c{customer}", value, draw.choice("pqr"), event, known, replaced))
+            rows.append((f"c{customer}", value, draw.choice("pqr"), event, known, superseded))
     return rows
 
 
-def _oracle(agg: str, seen: list[Row], as_of: datetime, days: int | None) -> float | str | None:
+def _oracle(agg: str, visible: list[Row], as_of: datetime, days: int | None) -> float | str | None:
     """One feature of one customer, from the visible rows, in the plainest way."""
     text = agg in TEXT
-    rows = sorted((row[3], row[2] if text else row[1]) for row in seen if (row[2] if text else row[1]) is not None)
+    rows = sorted((row[3], row[2] if text else row[1]) for row in visible if (row[2] if text else row[1]) is not None)
     since = datetime.min if days is None else as_of - timedelta(days=days)
     inside = [row for row in rows if row[0] >= since]
     values: list[Any] = [value for _, value in inside]
@@ -336,7 +380,7 @@ def _oracle(agg: str, seen: list[Row], as_of: datetime, days: int | None) -> flo
         across = sum((mean(ages) - age) * (value - mean(values)) for age, value in zip(ages, values, strict=True))
         return across / sum((age - mean(ages)) ** 2 for age in ages)
 
-    told: dict[str, Callable[[], float | str | None]] = {
+    expected: dict[str, Callable[[], float | str | None]] = {
         "count": lambda: len(values) or None,
         "sum": lambda: sum(values) if values else None,
         "mean": lambda: mean(values) if values else None,
@@ -355,75 +399,77 @@ def _oracle(agg: str, seen: list[Row], as_of: datetime, days: int | None) -> flo
         "gap_max": lambda: max(gaps, default=None),
         "gap_last": lambda: gaps[-1] if gaps else None,
         "age_of_last": lambda: day_ages[-2] if len(day_ages) > 1 else None,
-        "occupied": lambda: len({math.ceil(age / PARAMETERS["stretch_days"]) for age in ages}) or None,
+        "occupied": lambda: len({math.ceil(age / PARAMETERS["period_days"]) for age in ages}) or None,
         "repeat": lambda: len(repeats) or None,
         "changes": lambda: len(changes) or None,
         "slope": lambda: slope() if len(set(ages)) > 1 else None,
-        "discounted": lambda: (
-            sum(value * math.exp(-age / PARAMETERS["tau_days"]) for age, value in zip(ages, values, strict=True))
+        "decayed": lambda: (
+            sum(value * 2 ** (-age / PARAMETERS["half_life_days"]) for age, value in zip(ages, values, strict=True))
             if values
             else None
         ),
     }
-    return told[agg]()
+    return expected[agg]()
 
 
 TEXT = ("first", "last", "distinct", "entropy", "changes")
 
 
-def test_every_aggregation_is_what_plain_python_says(spark: SparkSession) -> None:
+def test_every_aggregation_equals_plain_python(spark: SparkSession) -> None:
     rows = _random_rows(random.Random(7), customers=40)
     as_ofs = [datetime(2026, 2, 1), datetime(2026, 3, 1, 15), datetime(2026, 3, 31), datetime(2026, 6, 1)]
     spine = [(f"c{customer}", as_of) for customer in range(41) for as_of in as_ofs]
     windows: tuple[int | None, ...] = (10, 30, 60, None)
-    asked = []
+    chosen = []
     for agg in AGGREGATIONS:
         column = kind if agg in TEXT else amount
-        asked += [feature(agg, column, (10, 30, 60)), feature(agg, column, EVER, name=f"ever_{agg}")]
-        if AGGREGATIONS[agg].wants == "number":  # fractions take another way than whole numbers
-            asked.append(feature(agg, lambda: F.col("amount").cast("double"), EVER, name=f"fraction_{agg}"))
+        chosen += [feature(agg, column, (10, 30, 60)), feature(agg, column, EVER, name=f"ever_{agg}")]
+        if AGGREGATIONS[agg].accepts == "number":  # doubles are summed in order, whole numbers in parts
+            chosen.append(feature(agg, lambda: F.col("amount").cast("double"), EVER, name=f"double_{agg}"))
     frames = {"transactions": frame(spark, rows, ROWS.replace("decimal(18,4)", "double"))}
     frames["transactions"] = frames["transactions"].withColumn("amount", F.col("amount").cast("decimal(18,4)"))
-    made = panel(frame(spark, spine, SPINE), frames, asked, as_ofs=as_ofs)
-    found = {(row["customer_id"], row["as_of"]): row for row in made.collect()}
-    assert set(found) == set(spine)
+    computed = customer_features(frame(spark, spine, SPINE), frames, chosen, as_ofs=as_ofs)
+    computed_rows = {(row["customer_id"], row["as_of"]): row for row in computed.collect()}
+    assert set(computed_rows) == set(spine)
     for customer, as_of in spine:
-        seen = [
+        visible = [
             row
             for row in rows
             if row[0] == customer and row[3] < as_of and row[4] <= as_of and (row[5] is None or row[5] > as_of)
         ]
         for agg in AGGREGATIONS:
             for days in windows:
-                want = _oracle(agg, seen, as_of, days)
+                want = _oracle(agg, visible, as_of, days)
                 names = [f"the_{agg}_{days}d"] if days else [f"ever_{agg}"]
-                if days is None and AGGREGATIONS[agg].wants == "number":
-                    names.append(f"fraction_{agg}")
+                if days is None and AGGREGATIONS[agg].accepts == "number":
+                    names.append(f"double_{agg}")
                 for name in names:
-                    got = found[customer, as_of][name]
+                    got = computed_rows[customer, as_of][name]
                     close = want if want is None or isinstance(want, str) else pytest.approx(want, rel=1e-9, abs=1e-6)
                     assert got == close, (customer, as_of, name)
 
 
-def test_known_by_says_the_same_to_spark(spark: SparkSession) -> None:
+def test_known_by_equals_the_rule_of_the_engine(spark: SparkSession) -> None:
     rows = frame(spark, _random_rows(random.Random(8), customers=30), ROWS.replace("decimal(18,4)", "double"))
     as_of = datetime(2026, 3, 1)
-    seen = rows.where(known_by(F.lit(as_of)) & (F.col("event_time") < F.lit(as_of)))
+    visible = rows.where(known_by(F.lit(as_of)) & (F.col("event_time") < F.lit(as_of)))
     spine = rows.select("customer_id", F.lit(as_of).alias("as_of")).distinct()
-    made = panel(spine, {"transactions": rows}, [feature("count", lambda: F.lit(1), fill=0)], as_ofs=[as_of])
-    counted = {row["customer_id"]: row["count"] for row in seen.groupBy("customer_id").count().collect()}
-    assert {row["customer_id"]: row["the_count"] for row in made.collect() if row["the_count"]} == counted
+    computed = customer_features(
+        spine, {"transactions": rows}, [feature("count", lambda: F.lit(1), fill=0)], as_ofs=[as_of]
+    )
+    counted = {row["customer_id"]: row["count"] for row in visible.groupBy("customer_id").count().collect()}
+    assert {row["customer_id"]: row["the_count"] for row in computed.collect() if row["the_count"]} == counted
 
 
-def test_a_row_speaks_for_its_own_as_of_alone(spark: SparkSession) -> None:
+def test_a_row_does_not_depend_on_other_as_ofs(spark: SparkSession) -> None:
     """The same bits, whatever other as-ofs, buckets and partitions there are."""
     rows = frame(spark, _random_rows(random.Random(9), customers=20), ROWS.replace("decimal(18,4)", "double"))
-    whole = rows.withColumn("amount", F.col("amount").cast("decimal(18,4)"))
+    exact = rows.withColumn("amount", F.col("amount").cast("decimal(18,4)"))
     as_ofs = [datetime(2026, 2, 1), datetime(2026, 3, 1), datetime(2026, 4, 1)]
     spine = frame(spark, [(f"c{customer}", as_of) for customer in range(20) for as_of in as_ofs], SPINE)
-    asked = [feature(agg, amount, (30, 60)) for agg in AGGREGATIONS]
-    asked.append(feature("std", lambda: F.col("amount").cast("double"), (30, 60), name="fraction_std"))
-    together = told(panel(spine, {"transactions": whole}, asked, as_ofs=as_ofs))
+    chosen = [feature(agg, amount, (30, 60)) for agg in AGGREGATIONS]
+    chosen.append(feature("std", lambda: F.col("amount").cast("double"), (30, 60), name="double_std"))
+    together = collected(customer_features(spine, {"transactions": exact}, chosen, as_ofs=as_ofs))
     alone = spine.where(F.col("as_of") == F.lit(as_ofs[1]))
-    found = told(panel(alone, {"transactions": whole.repartition(5)}, asked, as_ofs=[as_ofs[1]], buckets=7))
-    assert repr(found) == repr([row for row in together if row[1] == as_ofs[1]])
+    single = customer_features(alone, {"transactions": exact.repartition(5)}, chosen, as_ofs=[as_ofs[1]], buckets=7)
+    assert repr(collected(single)) == repr([row for row in together if row[1] == as_ofs[1]])

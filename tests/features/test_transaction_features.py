@@ -1,4 +1,4 @@
-"""Transactions as of themselves: a dozen worked out by hand, and what rows() refuses."""
+"""Features of transactions: a dozen worked out by hand, and what transaction_features() refuses."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ import pytest
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-import churn
+from churn.errors import BadInputError
+from churn.features import HOUR, MINUTE, customer_features, derived, features, transaction_features, windowed
 from churn.sources.catalog.calls import CALLS
 from churn.sources.catalog.fraud_reports import FRAUD_REPORTS
 from churn.sources.catalog.transactions import TRANSACTIONS
-from churn.errors import BadInputError
-from churn.features import HOUR, MINUTE, derived, features, windowed
 from churn.sources.versions import reported_transactions
 from churn.testing import frame
 
-pytestmark = pytest.mark.usefixtures("_apart")
+pytestmark = pytest.mark.usefixtures("_restored_catalogue")
 
 ROWS = (
     "transaction_id string, customer_id string, merchant_id string, amount decimal(18,4), "
@@ -32,7 +31,7 @@ TWELVE = [
     ("t04", "ann", "N", "30", "2026-03-01 09:20", "2026-03-01 11:00", None),  # known late
     ("t05", "ann", "M", "50", "2026-03-01 10:00", "2026-03-01 10:00", None),  # exactly an hour after t01
     ("t06", "bob", None, "60", "2026-03-01 10:00", "2026-03-01 10:00", None),
-    ("t07", "ann", "N", "70", "2026-03-01 11:00", "2026-03-01 11:00", None),  # the moment t04 is known
+    ("t07", "ann", "N", "70", "2026-03-01 11:00", "2026-03-01 11:00", None),  # at the time t04 is known
     ("t08", "bob", "N", "80", "2026-03-02 09:10", "2026-03-02 09:10", "2026-03-02 10:00"),  # corrected later
     ("t08", "bob", "N", "8", "2026-03-02 09:10", "2026-03-02 10:00", None),
     ("t09", "bob", "N", "90", "2026-03-02 09:40", "2026-03-02 09:40", None),
@@ -60,12 +59,12 @@ def sources(spark: SparkSession, transactions: DataFrame) -> dict[str, DataFrame
     )
     return {
         "transactions": transactions,
-        "fraud_reports": reported(transactions, frame(spark, REPORTS, schema)),
+        "fraud_reports": reported_transactions(transactions, frame(spark, REPORTS, schema)),
     }
 
 
-def told(rows: DataFrame, *columns: str) -> dict[str, tuple[Any, ...]]:
-    """By transaction; what corrects t08 is told of its current version."""
+def by_transaction(rows: DataFrame, *columns: str) -> dict[str, tuple[Any, ...]]:
+    """The values of each transaction; of t08 those of its current version."""
     current = rows.where("superseded_at is null").collect()
     return {row["transaction_id"]: tuple(row[column] for column in columns) for row in sorted(current)}
 
@@ -86,10 +85,10 @@ def test_the_customer_in_short_windows(transactions: DataFrame, sources: dict[st
         """Days since the last one."""
         return F.col("amount")
 
-    made = churn.rows(transactions, sources, [paid_often, paid_much, ago])
+    computed = transaction_features(transactions, sources, [paid_often, paid_much, ago])
     minutes = F.round(F.col("ago") * 1440, 6).alias("minutes")
-    made = made.select("*", minutes)
-    assert told(made, "paid_often_15m", "paid_often_1h", "paid_often_1d", "paid_much_1d", "minutes") == {
+    computed = computed.select("*", minutes)
+    assert by_transaction(computed, "paid_often_15m", "paid_often_1h", "paid_often_1d", "paid_much_1d", "minutes") == {
         "t01": (0, 0, 0, 0.0, None),
         "t02": (1, 1, 1, 10.0, 10.0),
         "t03": (0, 0, 0, 0.0, None),
@@ -98,14 +97,14 @@ def test_the_customer_in_short_windows(transactions: DataFrame, sources: dict[st
         "t06": (0, 1, 1, 40.0, 50.0),
         "t07": (0, 1, 4, 110.0, 60.0),  # now t04 is known; of the last hour only t05
         "t08": (0, 0, 2, 100.0, 1390.0),
-        "t09": (0, 1, 2, 140.0, 30.0),  # t03 has left the day, t08 stands at 80
-        "t10": (0, 2, 3, 158.0, 20.0),  # t08 is corrected to 8 at this very moment; t06 is at the edge
+        "t09": (0, 1, 2, 140.0, 30.0),  # t03 has left the day, t08 is 80
+        "t10": (0, 2, 3, 158.0, 20.0),  # t08 is corrected to 8 at this very time; t06 is at the edge
         "t11": (0, 0, 0, 0.0, 4200.0),
         "t12": (0, 0, 0, 0.0, 4260.0),
     }
 
 
-def test_the_merchant_and_what_was_reported_of_it(transactions: DataFrame, sources: dict[str, DataFrame]) -> None:
+def test_the_merchant_and_its_fraud_reports(transactions: DataFrame, sources: dict[str, DataFrame]) -> None:
     @windowed(TRANSACTIONS, agg="count", days=(7,), by="merchant_id", unit="transactions", fill=0)
     def at_merchant() -> Column:
         """Transactions at the merchant."""
@@ -128,13 +127,13 @@ def test_the_merchant_and_what_was_reported_of_it(transactions: DataFrame, sourc
 
     @windowed(TRANSACTIONS, agg="count", by=("customer_id", "merchant_id"), unit="transactions", fill=0)
     def been_there() -> Column:
-        """The customer's own visits."""
+        """The customer's own transactions there."""
         return F.col("amount")
 
     chosen = [at_merchant, largest_there, frauds_there, old_frauds_there, been_there]
-    made = churn.rows(transactions, sources, chosen, delay=2)
+    computed = transaction_features(transactions, sources, chosen, delay=2)
     columns = ("at_merchant_7d", "largest_there_7d", "frauds_there_7d", "old_frauds_there_7d", "been_there")
-    assert told(made, *columns) == {
+    assert by_transaction(computed, *columns) == {
         "t01": (0, None, 0, 0, 0),
         "t02": (1, 10.0, 0, 0, 1),
         "t03": (1, 10.0, 0, 0, 0),
@@ -161,24 +160,24 @@ def test_own_columns_and_calls(spark: SparkSession, transactions: DataFrame, sou
     )
 
     @windowed(CALLS, agg="count", days=(1,), unit="calls", fill=0)
-    def asked() -> Column:
+    def password_calls() -> Column:
         """Calls about a password."""
         return F.when(F.col("reason") == "password", F.lit(1))
 
     @derived(unit="money", fill=0)
-    def risked(amount: Column, asked_1d: Column) -> Column:
-        """The amount, where a password was asked for in the last day."""
-        return F.when(asked_1d > 0, amount.cast("double"))
+    def risked(amount: Column, password_calls_1d: Column) -> Column:
+        """The amount, where a call was about a password in the last day."""
+        return F.when(password_calls_1d > 0, amount.cast("double"))
 
-    made = churn.rows(transactions, {**sources, "calls": calls}, [risked])
-    found = {name: value for name, (value,) in told(made, "risked").items() if value}
-    assert found == {"t04": 30.0, "t05": 50.0, "t07": 70.0}
-    assert made.columns == [*transactions.columns, "risked"]
-    alone = churn.rows(transactions, {}, ["hour_of_day"])
-    assert told(alone, "hour_of_day")["t10"] == (10,)
+    computed = transaction_features(transactions, {**sources, "calls": calls}, [risked])
+    risked_amounts = {name: value for name, (value,) in by_transaction(computed, "risked").items() if value}
+    assert risked_amounts == {"t04": 30.0, "t05": 50.0, "t07": 70.0}
+    assert computed.columns == [*transactions.columns, "risked"]
+    alone = transaction_features(transactions, {}, ["hour_of_day"])
+    assert by_transaction(alone, "hour_of_day")["t10"] == (10,)
 
 
-def test_nothing_is_lost_and_no_bucket_matters(transactions: DataFrame, sources: dict[str, DataFrame]) -> None:
+def test_no_row_is_lost_and_buckets_make_no_difference(transactions: DataFrame, sources: dict[str, DataFrame]) -> None:
     chosen = [feature for feature in features("velocity") if feature.sources <= set(sources)]
     with_all = transactions.selectExpr(
         "*", "'d' device_id", "'NL' country", "'purchase' kind", "'web' channel", "null status"
@@ -188,14 +187,17 @@ def test_nothing_is_lost_and_no_bucket_matters(transactions: DataFrame, sources:
         "fraud_reports": sources["fraud_reports"].selectExpr("*", "'d' device_id", "'NL' country", "'purchase' kind"),
     }
     one, other = (
-        sorted(map(tuple, churn.rows(with_all.repartition(count), given, chosen, buckets=count).collect()), key=str)
+        sorted(
+            map(tuple, transaction_features(with_all.repartition(count), given, chosen, buckets=count).collect()),
+            key=str,
+        )
         for count in (1, 5)
     )
     assert one == other
     assert len(one) == len(TWELVE)
 
 
-def test_what_rows_refuses(transactions: DataFrame, sources: dict[str, DataFrame]) -> None:
+def test_refused(transactions: DataFrame, sources: dict[str, DataFrame]) -> None:
     @windowed(TRANSACTIONS, agg="entropy", days=(7,), unit="bits", fill=None)
     def mixed() -> Column:
         """What does not add up."""
@@ -212,14 +214,14 @@ def test_what_rows_refuses(transactions: DataFrame, sources: dict[str, DataFrame
         return F.col("amount")
 
     with pytest.raises(BadInputError, match="mixed_7d: entropy of a text does not add up"):
-        churn.rows(transactions, sources, [mixed])
-    with pytest.raises(BadInputError, match="loose_7d: sum of a fraction does not add up"):
-        churn.rows(transactions, sources, [loose])
-    with pytest.raises(BadInputError, match="transactions has no device_id to be looked at by"):
-        churn.rows(transactions, sources, [by_device])
+        transaction_features(transactions, sources, [mixed])
+    with pytest.raises(BadInputError, match="loose_7d: sum of a double does not add up"):
+        transaction_features(transactions, sources, [loose])
+    with pytest.raises(BadInputError, match="transactions has no device_id to group by"):
+        transaction_features(transactions, sources, [by_device])
     with pytest.raises(BadInputError, match="no source named 'calls'"):
-        churn.rows(transactions, sources, ["access_calls"])
+        transaction_features(transactions, sources, ["access_calls"])
     with pytest.raises(BadInputError, match="follows a cause"):
-        churn.rows(transactions, sources, ["calls_after_charge"])
+        transaction_features(transactions, sources, ["calls_after_charge"])
     with pytest.raises(BadInputError, match="of transactions, not of customers"):
-        churn.panel(transactions, sources, [by_device], as_ofs=[datetime(2026, 3, 1)])
+        customer_features(transactions, sources, [by_device], as_ofs=[datetime(2026, 3, 1)])

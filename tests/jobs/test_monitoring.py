@@ -1,4 +1,4 @@
-"""Watching a model in use: what is written, when the task fails, and that exit code and MLflow say the same."""
+"""Monitoring a model in use: what is written, when the task fails, and that exit code and MLflow agree."""
 
 from __future__ import annotations
 
@@ -13,25 +13,29 @@ from pyspark.sql import functions as F
 
 from churn.storage import Lake
 from tests.browser import CHROMIUM, dom, newest, served
-from tests.jobs.company import CONFIG, content, step, write_shop
+from tests.jobs.company import content, step, write_shop
 from tests.mlflow_store import statuses, stored
 
 MODEL = """
-from churn import Logistic, ModelSpec
+from churn import Closure, FeatureSet, Logistic, ModelSpec, Schedule
+from churn.monitoring.limits import LIMITS, OutcomeFloor
 
 SPEC = ModelSpec(
     name="churn",
+    label=Closure(),
     candidates={"logistic": Logistic(reg_param_total=100.0)},
-    features=("days_since_purchase", "purchases", "spend"),
-    dates=5,
+    features=FeatureSet(include=("days_since_purchase", "purchases", "spend")),
+    schedule=Schedule(max_as_ofs=5),
+    limits=LIMITS,
 )
 """
+STRICT = MODEL.replace("limits=LIMITS", "limits=(*LIMITS[:3], OutcomeFloor(auc=0.99), *LIMITS[4:])")
 BEFORE, BETWEEN, NOW = "2025-10-15", "2025-11-15", "2025-12-20"
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Path:
-    """Trained and judged in October, scored then, in November and in December."""
+    """Trained and evaluated in October, scored then, in November and in December."""
     folder = write_shop(tmp_path_factory.mktemp("shop"), customers=300)
     (folder / "model.py").write_text(MODEL)
     assert step("ingest", folder, NOW) == 0
@@ -47,9 +51,7 @@ def rows(spark: SparkSession, shop: Path, table: str) -> list[dict[str, Any]]:
     return sorted((row.asDict() for row in found), key=str)
 
 
-def test_what_has_moved_and_how_it_turned_out(
-    shop: Path, spark: SparkSession, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_drift_and_outcomes(shop: Path, spark: SparkSession, capsys: pytest.CaptureFixture[str]) -> None:
     assert (step("monitor", shop, NOW), statuses(shop, f"monitor churn {NOW}")) == (0, ["FINISHED"])
     assert "within limits: score:" in capsys.readouterr().out
 
@@ -68,48 +70,48 @@ def test_what_has_moved_and_how_it_turned_out(
     assert sorted(f"{row['as_of']:%Y-%m-%d}" for row in outcomes) == [BEFORE, BETWEEN]
     for row in outcomes:
         assert row["auc_low"] <= row["auc"] <= row["auc_high"]
-        assert row["rule_of_thumb_auc"] > 0.5
+        assert row["baseline_auc"] > 0.5
         assert row["positives"] < row["n"]
-        assert f"{row['judged_at']:%Y-%m-%d}" == NOW
+        assert f"{row['evaluated_at']:%Y-%m-%d}" == NOW
     page = (shop / "reports" / f"churn-monitoring-{NOW}.html").read_text()
-    assert "2 earlier as-ofs have turned out since the last look" in page
+    assert "The labels of 2 earlier as-ofs have matured since the last monitoring run." in page
     logged = dict(stored(shop, "select key, value from latest_metrics"))
     assert logged["psi/last_period/score"] == scored["psi"]
     assert logged["outcome/auc"] == max(outcomes, key=lambda row: row["as_of"])["auc"]
 
 
-def test_a_broken_limit_fails_the_task_and_the_run_when_all_is_written(
+def test_an_exceeded_limit_fails_the_task_and_the_run_when_all_is_written(
     shop: Path, spark: SparkSession, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {table: content(spark, shop, table) for table in ("drift", "outcomes")}
-    (shop / "churn.toml").write_text(CONFIG + "auc_floor = 0.99\n")
+    (shop / "model.py").write_text(STRICT)
     assert (step("monitor", shop, NOW), statuses(shop, f"monitor churn {NOW}")[-1]) == (1, "FAILED")
     assert re.search(
         r"error: outcomes: 0\.\d+ at 2025-10-15, 0\.\d+ at 2025-11-15; want an AUC of 0\.99 or more",
         capsys.readouterr().err,
     )
-    assert "limits broken (outcomes)" in (shop / "reports" / f"churn-monitoring-{NOW}.html").read_text()
-    for table, rows_before in before.items():  # judged again, to the same figures
+    assert "1 of 5 limits exceeded (outcomes)" in (shop / "reports" / f"churn-monitoring-{NOW}.html").read_text()
+    for table, rows_before in before.items():  # evaluated again, to the same figures
         assert content(spark, shop, table) == rows_before
-    (shop / "churn.toml").write_text(CONFIG)
+    (shop / "model.py").write_text(MODEL)
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="there is no chromium")
 def test_the_pages_open_in_a_browser(shop: Path) -> None:
-    """MLflow's pages of the evaluation, the version and the look at it, and both reports."""
+    """MLflow's pages of the evaluation, the version and the monitoring run, and both reports."""
     client = MlflowClient(f"sqlite:///{shop / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("churn")
     assert experiment is not None
-    judged, watched = (newest(client, experiment.experiment_id, f"{what} churn") for what in ("evaluate", "monitor"))
+    evaluated, monitored = (newest(client, experiment.experiment_id, f"{job} churn") for job in ("evaluate", "monitor"))
     with served(shop / "mlflow.db") as address:
         runs_page = f"{address}/#/experiments/{experiment.experiment_id}/runs"
-        run = dom(f"{runs_page}/{judged.info.run_id}")
+        run = dom(f"{runs_page}/{evaluated.info.run_id}")
         assert f"evaluate churn {BEFORE}" in run
         assert "average_precision" in run
         version = dom(f"{address}/#/models/churn/versions/1")
         assert "challenger" in version
         assert f"train churn {BEFORE}" in version
-        for one, file in ((judged, "report.html"), (watched, "monitoring.html")):
+        for one, file in ((evaluated, "report.html"), (monitored, "monitoring.html")):
             assert "<iframe" in dom(f"{runs_page}/{one.info.run_id}/artifacts/{file}")
     for name in (f"churn-{BEFORE}.html", f"churn-monitoring-{NOW}.html"):
         page = shop / "reports" / name
@@ -124,11 +126,11 @@ def test_an_as_of_that_nobody_scored_is_bad_input(shop: Path, capsys: pytest.Cap
     assert statuses(shop, "monitor churn 2025-12-21") == ["FAILED"]
 
 
-def test_training_again_waits_for_labels(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_retraining_waits_for_labels(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The exit code of a run that finds nothing to do is its own."""
-    assert step("ripe", shop, BEFORE) == 4
-    assert "nothing to do: churn: 0 leavers at 0 as-ofs have ripened by 2025-10-15" in capsys.readouterr().err
-    assert step("ripe", shop, NOW) == 0
+    assert step("retrain_trigger", shop, BEFORE) == 4
+    assert "nothing to do: churn: 0 leavers at 0 as-ofs have matured by 2025-10-15" in capsys.readouterr().err
+    assert step("retrain_trigger", shop, NOW) == 0
     assert re.search(
-        r"churn: \d+ leavers at 2 as-ofs have ripened by 2025-12-20, .*: train again", capsys.readouterr().out
+        r"churn: \d+ leavers at 2 as-ofs have matured by 2025-12-20, .*: train again", capsys.readouterr().out
     )

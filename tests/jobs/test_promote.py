@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from churn.features import declare
+from churn.features import declarations
 from churn.storage import Lake
 from tests.jobs.company import churn, step, write_shop
 from tests.mlflow_store import statuses
@@ -24,16 +24,17 @@ from tests.mlflow_store import statuses
 EARLIER, NOW = "2025-11-01", "2026-01-01"
 
 MODEL = """
-from churn import Logistic, ModelSpec
+from churn import Closure, FeatureSet, Logistic, ModelSpec, Schedule
 from churn.evaluation.gates import AtMost, Beats, NoLeak
 
 SPEC = ModelSpec(
     name="churn",
+    label=Closure(),
     candidates={{"logistic": Logistic(reg_param_total=100.0)}},
-    features={features},
-    rule_of_thumb="spend_90d",
-    dates=6,
-    gates=(Beats("rule of thumb"), Beats("champion"), AtMost(0.1), NoLeak()),  # 0.1, as the shop is small
+    features=FeatureSet(include={features}),
+    baseline="spend_90d",
+    schedule=Schedule(max_as_ofs=6),
+    gates=(Beats("baseline"), Beats("champion"), AtMost(0.1), NoLeak()),  # 0.1, as the shop is small
 )
 """
 LEAK = """
@@ -56,11 +57,11 @@ FEATURES = {
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Iterator[Path]:
-    """A shop after one ingest, whose rows say in `merchant_id` how many days later the customer bought again."""
+    """A shop after one ingest, where `merchant_id` is in how many days the customer buys again."""
     folder = write_shop(tmp_path_factory.mktemp("shop"), customers=600)
     file = folder / "transactions.csv"
     rows = list(csv.DictReader(file.open()))
-    for row, following in pairwise(rows):  # a customer's stand together, in order
+    for row, following in pairwise(rows):  # sorted by customer and time
         gap = datetime.fromisoformat(following["event_time"]) - datetime.fromisoformat(row["event_time"])
         row["merchant_id"] = gap.days if following["customer_id"] == row["customer_id"] else 999
     with file.open("w") as out:
@@ -70,7 +71,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Itera
     for name, features in FEATURES.items():
         (folder / f"{name}.py").write_text(MODEL.format(features=features) + (LEAK if name == "leaky" else ""))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(declare, "_REGISTRY", dict(declare._REGISTRY))  # the leak stays out of the catalogue
+        patch.setattr(declarations, "_REGISTRY", dict(declarations._REGISTRY))  # the leak stays out of the catalogue
         assert step("ingest", folder, NOW) == 0
         yield folder
 
@@ -106,7 +107,7 @@ def test_the_better_wins_the_worse_and_the_leaky_do_not_and_a_rollback_restores(
     shop: Path, spark: SparkSession, capsys: pytest.CaptureFixture[str]
 ) -> None:
     challenge(shop, "recency", EARLIER)
-    assert promote(shop, "recency", NOW) == 2  # not judged at that as-of
+    assert promote(shop, "recency", NOW) == 2  # not evaluated at that as-of
     assert aliases(shop) == {"challenger": "1"}
     assert promote(shop, "recency", EARLIER) == 0
     assert aliases(shop) == {"challenger": "1", "champion": "1"}
@@ -118,13 +119,13 @@ def test_the_better_wins_the_worse_and_the_leaky_do_not_and_a_rollback_restores(
     assert promote(shop, "pace", NOW) == 0
     won = {"challenger": "2", "champion": "2", "previous": "1"}
     assert aliases(shop) == won
-    assert decided(shop, "2").startswith(f"promoted as of {NOW}: passed beats the rule of thumb (+0.")
+    assert decided(shop, "2").startswith(f"promoted as of {NOW}: passed beats the baseline (+0.")
     page = (shop / "reports" / f"churn-{NOW}.html").read_text()
     assert "Against the champion, version 1" in page
     assert promote(shop, "pace", NOW) == 0  # again, and nothing changes
     assert aliases(shop) == won
 
-    challenge(shop, "value", NOW)  # reads other columns than the champion, which is judged on the same rows
+    challenge(shop, "value", NOW)  # reads other columns than the champion, which is evaluated on the same rows
     assert promote(shop, "value", NOW) == 0
     assert aliases(shop) == won | {"challenger": "3"}
     assert decided(shop, "3").startswith(f"refused as of {NOW}: beats the champion: -0.")
@@ -138,7 +139,7 @@ def test_the_better_wins_the_worse_and_the_leaky_do_not_and_a_rollback_restores(
     assert promote(shop, "leaky", NOW) == 0
     assert aliases(shop) == won | {"challenger": "4"}
     assert "no leak: next_purchase_in_90d 1.000, want no feature with an AUC of 0.95 or more" in decided(shop, "4")
-    assert "beats the champion" not in decided(shop, "4")  # it does, and much good may it do it
+    assert "beats the champion" not in decided(shop, "4")  # it does, but that does not count
 
     where = ("--config", shop / "churn.toml")
     done = churn("rollback", "churn", *where, "--why", "complaints")

@@ -1,4 +1,4 @@
-"""Days of transactions through the stream, killed in the midst of one: it leaves what a batch makes of the same rows.
+"""Days of transactions through the stream, killed in a micro-batch: it leaves what a batch computes from the same rows.
 
 The one that is killed is a real spark-submit of jobs/score_stream.py; the others run in the session of the tests. The
 days have late and corrected rows, duplicates and broken ones.
@@ -22,24 +22,24 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from churn.registry import tracking
 from churn.config import load
-from churn.sources.ingest import ingest
-from churn.scoring.stream import ALERTS, LEDGER_TABLE, QUARANTINE
-from churn.storage import Lake
-from churn.sources.accepted import accepted
-from churn.dataset.examples import feature_rows, usable_features
-from churn.model_spec import probability
+from churn.dataset.examples import examples, usable_features
 from churn.loading import load_spec
+from churn.registry import tracking
+from churn.scoring.stream import LEDGER_TABLE, QUARANTINE
+from churn.sources.accepted import accepted
+from churn.sources.ingest import ingest
+from churn.storage import Lake
+from churn.training.pipeline import probability
 from jobs import score_stream
 from tests.jobs.company import arrive, ended_at, run_chain
 
 BEGIN, HISTORY, DAYS = datetime(2026, 1, 1), 60, 3
 FIRST = BEGIN + timedelta(days=HISTORY)
 DAY = f"{FIRST:%Y-%m-%d}"
-PAID = "transaction_id,customer_id,event_time,known_time,kind,amount,merchant_id,device_id,country"
-SAID = "transaction_id,customer_id,event_time,known_time,is_fraud"
-CALLED = "call_id,customer_id,event_time,known_time,direction,reason"
+TRANSACTIONS = "transaction_id,customer_id,event_time,known_time,kind,amount,merchant_id,device_id,country"
+FRAUD_REPORTS = "transaction_id,customer_id,event_time,known_time,is_fraud"
+CALLS = "call_id,customer_id,event_time,known_time,direction,reason"
 CONFIG = """
 [sources.transactions]
 path = "{folder}/transactions"
@@ -61,52 +61,56 @@ files = 1
 lateness_minutes = 120
 """
 MODEL = """
-from churn import Logistic, ModelSpec
+from churn import (
+    Alerts, EvaluationSettings, FeatureSet, Fraud, LabelWindow, Logistic, ModelSpec, Schedule, Training,
+)
 
 SPEC = ModelSpec(
-    name="fraud", label="fraud", lead=0, horizon=1, maturity=4, windows=(), features=("velocity",),
-    rule_of_thumb="transaction_amount", every=1, history=20, dates=25, calibrate_dates=5, test_dates=4, test_every=1,
-    judged_days=2, negatives_per_positive=10, budget=6, audit=3, resamples=20,
-    candidates={"logistic": Logistic(reg_param_total=20.0)},
+    name="fraud", label=Fraud(), window=LabelWindow(lead=0, horizon=1, maturity=4),
+    features=FeatureSet(include=("velocity",), windows=()), baseline="transaction_amount",
+    schedule=Schedule(every=1, history=20, max_as_ofs=25, calibrate_as_ofs=5, test_as_ofs=4, test_every=1),
+    training=Training(negatives_per_positive=10), evaluation=EvaluationSettings(period_days=2, resamples=20),
+    alerts=Alerts(alert_budget=6, random_audit=3), candidates={"logistic": Logistic(reg_param_total=20.0)},
 )
 """
 
+ALERTS = "alerts_fraud_stream"
 Rows = dict[str, list[tuple[datetime, str]]]
 
 
-def made_up() -> Rows:
-    """Lines of each source with the moment they become known: some an hour late, some said again, some corrected."""
+def synthetic_rows() -> Rows:
+    """Lines of each source with the time they become known: some an hour late, some repeated, some corrected."""
     dice = random.Random(8)
     rows: Rows = {"transactions": [], "fraud_reports": [], "calls": []}
     bad_from = {merchant: dice.uniform(0, HISTORY + DAYS) for merchant in range(12)}
     for number in range(4000):
         day, customer, merchant = dice.uniform(0, HISTORY + DAYS), dice.randrange(90), dice.randrange(60)
-        moment = BEGIN + timedelta(days=day)
-        known = moment + timedelta(minutes=dice.choice([0, 0, 0, 1, 45]))
+        made = BEGIN + timedelta(days=day)
+        known = made + timedelta(minutes=dice.choice([0, 0, 0, 1, 45]))
         fraud = 0 <= day - bad_from.get(merchant, 1e9) < 25 and dice.random() < 0.5
         amount = dice.lognormvariate(3, 0.7) * (1.5 if fraud else 1)
         device = f"d{customer}" if dice.random() < 0.9 else f"x{number}"
         at = "" if dice.random() < 0.05 else f"m{merchant}"
 
         def line(at: str, known: datetime, amount: float) -> str:
-            return f"t{number},c{customer},{moment},{known},purchase,{amount:.2f},{at},{device},NL"  # noqa: B023
+            return f"t{number},c{customer},{made},{known},purchase,{amount:.2f},{at},{device},NL"  # noqa: B023
 
         rows["transactions"].append((known, line(at, known, amount)))
         later = known + timedelta(hours=dice.uniform(0.1, 60))
-        if dice.random() < 0.03:  # said again as it was, or corrected, to another merchant at times
+        if dice.random() < 0.03:  # repeated, or corrected, to another merchant at times
             again = dice.choice([(at, known, amount), (at, later, amount + 1), ("m7", later, amount)])
             rows["transactions"].append((later, line(*again)))
         if fraud:
-            told = moment + timedelta(days=dice.uniform(0.02, 3.5))
-            rows["fraud_reports"].append((told, f"t{number},c{customer},{told},{told},true"))
+            reported = made + timedelta(days=dice.uniform(0.02, 3.5))
+            rows["fraud_reports"].append((reported, f"t{number},c{customer},{reported},{reported},true"))
             if dice.random() < 0.2:
-                cleared = told + timedelta(days=dice.uniform(0.1, 2))
-                rows["fraud_reports"].append((cleared, f"t{number},c{customer},{told},{cleared},false"))
+                cleared = reported + timedelta(days=dice.uniform(0.1, 2))
+                rows["fraud_reports"].append((cleared, f"t{number},c{customer},{reported},{cleared},false"))
     for number in range(500):
-        moment = BEGIN + timedelta(days=dice.uniform(0, HISTORY + DAYS))
+        began = BEGIN + timedelta(days=dice.uniform(0, HISTORY + DAYS))
         reason = dice.choice(["password", "bill", "moving house"])
-        ended = moment + timedelta(minutes=9)
-        rows["calls"].append((ended, f"k{number},c{dice.randrange(90)},{moment},{ended},inbound,{reason}"))
+        ended = began + timedelta(minutes=9)
+        rows["calls"].append((ended, f"k{number},c{dice.randrange(90)},{began},{ended},inbound,{reason}"))
     broken = FIRST + timedelta(days=2, hours=3)
     rows["transactions"].append((broken, f"b1,c1,{broken},{broken},purchase,1O.5O,m1,d1,NL"))
     rows["calls"].append((broken, f"k1x,,{broken},{broken},inbound,bill"))
@@ -118,7 +122,7 @@ def of_days(lines: list[tuple[datetime, str]]) -> list[str]:
     return [line for known, line in lines if FIRST <= known < FIRST + timedelta(days=DAYS)]
 
 
-HEADERS = {"transactions": PAID, "fraud_reports": SAID, "calls": CALLED}
+HEADERS = {"transactions": TRANSACTIONS, "fraud_reports": FRAUD_REPORTS, "calls": CALLS}
 
 
 def write(folder: Path, source: str, name: str, lines: Sequence[str]) -> None:
@@ -130,7 +134,7 @@ def write(folder: Path, source: str, name: str, lines: Sequence[str]) -> None:
 def company(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> tuple[Path, Rows]:
     """A company with a model, and nothing of its days yet."""
     folder = tmp_path_factory.mktemp("company")
-    rows = made_up()
+    rows = synthetic_rows()
     (folder / "churn.toml").write_text(CONFIG.format(folder="history"))
     (folder / "model.py").write_text(MODEL)
     for source, lines in rows.items():
@@ -146,7 +150,7 @@ def run(folder: Path, *args: str, config: str = "churn.toml") -> int:
 
 
 def kill_in_micro_batch(folder: Path, number: int, after: float) -> None:
-    """Start the stream, and end it without a word some time after it has begun a micro-batch."""
+    """Start the stream, and SIGKILL it some time after it has begun a micro-batch."""
     planned = folder / "lake" / "_stream" / "offsets" / str(number)
 
     def seen() -> bool:
@@ -179,7 +183,7 @@ def streamed(company: tuple[Path, Rows], spark: SparkSession) -> Path:
     return folder
 
 
-def test_batch_and_stream_say_the_same_to_the_bit(streamed: Path, spark: SparkSession, tmp_path: Path) -> None:
+def test_batch_and_stream_agree_to_the_bit(streamed: Path, spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "churn.toml").write_text(CONFIG.format(folder=streamed / "everything"))
     (tmp_path / "arriving").symlink_to(streamed / "arriving")
     for source in HEADERS:
@@ -194,13 +198,14 @@ def test_batch_and_stream_say_the_same_to_the_bit(streamed: Path, spark: SparkSe
     chosen, _ = usable_features(spec, sources)
     days = [FIRST + timedelta(days=day) for day in range(-1, DAYS)]
     model = tracking.load_model(load(streamed / "churn.toml").tracking_uri, "fraud").model
-    in_batch = model.transform(feature_rows(spark, spec, sources, chosen, days)).withColumn("score", probability())
+    features = examples(spec).feature_rows(spark, sources, chosen, days)
+    in_batch = model.transform(features).withColumn("score", probability())
     in_stream = by_files(Lake(spark, str(streamed / "lake")), "scores_fraud_stream").where("not late")
 
     assert in_stream.count() == in_stream.select("transaction_id").distinct().count() > 100
     columns = [name for name in in_stream.columns if name in in_batch.columns]
     assert len(columns) > 60
-    assert {"score", "merchant_fraud_share_7d", "visits", "access_calls_1d"} < set(columns)
+    assert {"score", "merchant_fraud_share_7d", "customer_merchant_payments", "access_calls_1d"} < set(columns)
     expected = {row["transaction_id"]: row for row in in_batch.select(*columns).collect()}
     seen = {row["transaction_id"]: row for row in in_stream.select(*columns).collect()}
     first_known = lake.read("transactions").groupBy("transaction_id").agg(F.min("known_time").alias("at"))
@@ -223,16 +228,16 @@ def by_files(lake: Lake, table: str) -> DataFrame:
 def test_every_row_is_accounted_for(streamed: Path, company: tuple[Path, Rows], spark: SparkSession) -> None:
     _, rows = company
     lake = Lake(spark, str(streamed / "lake"))
-    told = (
+    totals = (
         by_files(lake, LEDGER_TABLE)
         .groupBy("source")
         .agg(*(F.sum(name).alias(name) for name in ("rows_in", "accepted", "duplicate", "quarantined", "late")))
     )
-    ledger = {row["source"]: row for row in told.collect()}
+    ledger = {row["source"]: row for row in totals.collect()}
     for source, lines in rows.items():
-        came = len(of_days(lines)) + (source == "transactions")
+        arrived = len(of_days(lines)) + (source == "transactions")
         row = ledger[source]
-        assert row["rows_in"] == came == row["accepted"] + row["duplicate"] + row["quarantined"], source
+        assert row["rows_in"] == arrived == row["accepted"] + row["duplicate"] + row["quarantined"], source
     assert ledger["transactions"]["late"] == 1
     assert ledger["transactions"]["duplicate"] > 0
     quarantined = {(row["source"], tuple(row["rules"])) for row in by_files(lake, QUARANTINE).collect()}
@@ -254,7 +259,7 @@ def test_alerts_keep_to_the_budget_and_are_sent_once(streamed: Path, spark: Spar
     assert sorted(one["transaction_id"] for one in sent) == sorted(row["transaction_id"] for row in alerts)
 
 
-def test_what_cannot_go_on_says_so(streamed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stream_that_cannot_go_on_fails_with_the_reason(streamed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = streamed / "churn.toml"
     before = config.read_text()
     try:
@@ -272,7 +277,7 @@ def test_what_cannot_go_on_says_so(streamed: Path, capsys: pytest.CaptureFixture
 def test_the_same_through_kafka(
     streamed: Path, company: tuple[Path, Rows], kafka: str, spark: SparkSession, tmp_path: Path
 ) -> None:
-    """A stream of its own, from messages in one micro-batch; it begins from the same lake, so it says the same."""
+    """A stream of its own, from messages in one micro-batch; it begins from the same lake and gives the same scores."""
     _, rows = company
     topics = {source: f"week-{source}" for source in HEADERS}
     for source, lines in rows.items():
@@ -288,14 +293,14 @@ def test_the_same_through_kafka(
     kafka_toml = streamed / "kafka.toml"
     kafka_toml.write_text(text.replace("[stream]\n", f"[stream]\n{settings}"))
     again = run(streamed, "--source", "kafka", config="kafka.toml") != 0
-    if again:  # whoever watches a stream starts it again, and it goes on
+    if again:  # a stream is started again by whoever monitors it, and goes on
         warnings.warn("a stream from Kafka failed, and was started again", stacklevel=1)
         assert run(streamed, "--source", "kafka", config="kafka.toml") == 0
 
     lake = Lake(spark, str(streamed / "lake"))
-    kept = F.col("transaction_id") != "late"
-    from_files = by_files(lake, "scores_fraud_stream").where(kept)
-    from_kafka = lake.read("scores_fraud_stream").where(kept).join(from_files, "stream", "left_anti")
+    in_time = F.col("transaction_id") != "late"
+    from_files = by_files(lake, "scores_fraud_stream").where(in_time)
+    from_kafka = lake.read("scores_fraud_stream").where(in_time).join(from_files, "stream", "left_anti")
     expected = {row["transaction_id"]: row["score"] for row in from_files.collect()}
     assert {row["transaction_id"]: row["score"] for row in from_kafka.collect()} == expected
     topic = spark.read.format("kafka").option("kafka.bootstrap.servers", kafka).option("subscribe", "week-alerts")

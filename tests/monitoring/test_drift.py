@@ -1,4 +1,4 @@
-"""How far features have moved, on rows that can be counted by hand."""
+"""How far features have drifted, on rows that can be counted by hand."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import pytest
 from pyspark.ml.feature import VectorAssembler
 from pyspark.sql import SparkSession
 
-from churn.monitoring.drift import LAST, SCORE, TRAINING, YEAR_AGO, Bins, Moved, drift, looked_at, references
+from churn.dataset.examples import examples
+from churn.labels.closure import Closure
+from churn.labels.fraud import Fraud
+from churn.model_spec import ModelSpec, Monitoring, Schedule
+from churn.monitoring.drift import LAST_PERIOD, SCORE, TRAINING, YEAR_AGO, Bins, Drift, drift, references
 from churn.monitoring.psi import psi
 from churn.testing import frame
 from churn.training.algorithms import Logistic
-from churn.model_spec import ModelSpec
 
-SPEC = ModelSpec(name="churn", candidates={"logistic": Logistic()})
+SPEC = ModelSpec(name="churn", label=Closure(), candidates={"logistic": Logistic()})
 THEN, NOW = datetime(2026, 8, 1), datetime(2026, 9, 1)
 SCHEMA = "customer_id string, as_of timestamp, calls int, spend double, plan string, q double, p double"
 
@@ -29,7 +32,7 @@ ROWS = [
 
 
 @pytest.fixture(scope="module", params=[1, 5])
-def moved(spark: SparkSession, request: pytest.FixtureRequest) -> dict[str, Moved]:
+def drifts(spark: SparkSession, request: pytest.FixtureRequest) -> dict[str, Drift]:
     """The score is `p`; in one partition and in five."""
     model = VectorAssembler(inputCols=["q", "p"], outputCol="probability")
     rows = frame(spark, ROWS, SCHEMA, partitions=request.param)
@@ -38,31 +41,31 @@ def moved(spark: SparkSession, request: pytest.FixtureRequest) -> dict[str, Move
     return {one.feature: one for one in found}
 
 
-def test_numbers_are_told_apart_by_the_references_tenths(moved: dict[str, Moved]) -> None:
-    calls = moved["calls"]
+def test_numbers_have_the_references_deciles_as_bins(drifts: dict[str, Drift]) -> None:
+    calls = drifts["calls"]
     assert calls.bins == Bins(edges=(0, 1, 2, 3, 4, 5, 6, 7, 8))
     assert (calls.then, calls.now) == ((1,) * 10, (0,) * 9 + (10,))
     assert calls.psi == pytest.approx(psi([1] * 10, [0] * 9 + [10]))
     assert calls.psi > 1
-    assert moved[SCORE].psi == 0
+    assert drifts[SCORE].psi == 0
 
 
-def test_nulls_are_counted_apart(moved: dict[str, Moved]) -> None:
-    spend = moved["spend"]
+def test_nulls_are_counted_apart(drifts: dict[str, Drift]) -> None:
+    spend = drifts["spend"]
     assert (spend.missing_reference, spend.missing) == (0.1, 0.3)
     assert (sum(spend.then), sum(spend.now), spend.n_reference, spend.n) == (9, 7, 10, 10)
     assert spend.then == (*(1,) * 9, 0)  # nothing is above the greatest
     assert spend.now == (0, 0, *(1,) * 7, 0)
 
 
-def test_texts_are_bins_and_what_is_new_is_others(moved: dict[str, Moved]) -> None:
-    plan = moved["plan"]
+def test_texts_are_bins_and_a_new_one_is_among_the_others(drifts: dict[str, Drift]) -> None:
+    plan = drifts["plan"]
     assert plan.bins == Bins(texts=("basic", "gold"))
     assert plan.bins.names == ["basic", "gold", "others"]
     assert (plan.then, plan.now) == ((7, 3, 0), (5, 0, 5))
 
 
-def test_values_that_fall_together_share_a_bin(spark: SparkSession) -> None:
+def test_equal_deciles_make_one_bin(spark: SparkSession) -> None:
     """Nine in ten are 0, as most features are: two bins, not ten."""
     model = VectorAssembler(inputCols=["q", "p"], outputCol="probability")
     rows = [(f"c{n}", THEN, 0 if n < 9 else 5, 1.0, "a", 0.5, 0.5) for n in range(10)]
@@ -72,7 +75,7 @@ def test_values_that_fall_together_share_a_bin(spark: SparkSession) -> None:
     assert (calls.bins.names, calls.then, calls.now) == (["to 0", "above 0"], (9, 1), (4, 6))
 
 
-def test_what_there_is_to_compare_with() -> None:
+def test_the_references_of_a_customer_model() -> None:
     def days(*texts: str) -> list[datetime]:
         return [datetime.fromisoformat(text) for text in texts]
 
@@ -82,18 +85,24 @@ def test_what_there_is_to_compare_with() -> None:
     found = references(SPEC, as_of, learnt=learnt, built=built, scored=scored)
     assert {name: [f"{one:%m-%d}" for one in as_ofs] for name, as_ofs in found.items()} == {
         TRAINING: ["05-01", "06-01"],  # one was never built
-        LAST: ["08-01"],
+        LAST_PERIOD: ["08-01"],
         YEAR_AGO: ["09-10"],  # 8 days from 52 weeks ago, the other 13
     }
     assert references(SPEC, as_of, learnt=[], built=[as_of], scored=[as_of]) == {}
 
 
-def test_days_of_transactions_are_looked_at_together() -> None:
-    spec = ModelSpec(name="fraud", candidates=SPEC.candidates, label="fraud", every=1, watched_days=3)
+def test_the_references_of_a_transaction_model_are_several_days() -> None:
+    spec = ModelSpec(
+        name="fraud",
+        label=Fraud(),
+        candidates=SPEC.candidates,
+        schedule=Schedule(every=1),
+        monitoring=Monitoring(window_days=3),
+    )
     days = [datetime(2026, 9, day) for day in range(1, 10)]
     last_year = [datetime(2025, 9, day) for day in (7, 8, 9, 10, 11)]
     as_of, scored = days[-1], [*days[2:6], *days[7:]]
-    assert looked_at(spec, as_of, scored) == (days[7], days[8])  # nobody scored the third
+    assert examples(spec).monitored(as_of, scored) == (days[7], days[8])  # nobody scored the third
     found = references(spec, as_of, learnt=days[:2], built=[*last_year, *days], scored=scored)
-    assert found == {TRAINING: tuple(days[:2]), LAST: tuple(days[3:6]), YEAR_AGO: tuple(last_year[1:4])}
-    assert looked_at(SPEC, as_of, scored) == (as_of,)
+    assert found == {TRAINING: tuple(days[:2]), LAST_PERIOD: tuple(days[3:6]), YEAR_AGO: tuple(last_year[1:4])}
+    assert examples(SPEC).monitored(as_of, scored) == (as_of,)

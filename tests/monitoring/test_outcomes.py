@@ -1,4 +1,4 @@
-"""Past scores against what became of them."""
+"""The outcomes of past scores."""
 
 from __future__ import annotations
 
@@ -7,45 +7,65 @@ from datetime import datetime, timedelta
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from churn.monitoring.outcomes import Outcome, Stretch, outcome, ripe_stretches
+from churn.dataset.examples import Period
+from churn.labels.closure import Closure
+from churn.labels.fraud import Fraud
+from churn.model_spec import Alerts, EvaluationSettings, LabelWindow, ModelSpec
+from churn.monitoring.outcomes import Outcome, Scored, matured_periods, outcome
 from churn.testing import frame
 from churn.training.algorithms import Logistic
-from churn.model_spec import ModelSpec
 
 CANDIDATES = {"logistic": Logistic()}
-CHURN = ModelSpec(name="churn", candidates=CANDIDATES, lead=7, horizon=30, resamples=20)
+CHURN = ModelSpec(
+    name="churn",
+    label=Closure(),
+    window=LabelWindow(lead=7, horizon=30),
+    evaluation=EvaluationSettings(resamples=20),
+    candidates=CANDIDATES,
+)
 FRAUD = ModelSpec(
-    name="fraud", candidates=CANDIDATES, label="fraud", lead=0, horizon=1, maturity=7, judged_days=7, budget=1,
-    rule_of_thumb="transaction_amount", resamples=20, blocked_days=14,
-)  # fmt: skip
+    name="fraud",
+    label=Fraud(),
+    window=LabelWindow(lead=0, horizon=1, maturity=7),
+    baseline="transaction_amount",
+    evaluation=EvaluationSettings(resamples=20, period_days=7, blocked_card_days=14),
+    alerts=Alerts(alert_budget=1),
+    candidates=CANDIDATES,
+)
 JUNE, JULY = datetime(2026, 6, 1), datetime(2026, 7, 1)
 TIMES = "event_time timestamp, known_time timestamp, superseded_at timestamp"
 
 
-def test_a_cohort_is_judged_once_when_its_labels_are_complete() -> None:
+def period(version: str, *as_ofs: datetime, last: datetime | None = None) -> Scored:
+    return Scored(Period(as_ofs, last or as_ofs[-1]), version)
+
+
+def test_a_cohort_is_evaluated_once_when_its_labels_are_complete() -> None:
     scored = [(JULY, "2"), (JUNE, "1")]
-    assert ripe_stretches(CHURN, scored, [], told_until=datetime(2026, 7, 7)) == []
-    june = Stretch((JUNE,), "1")
-    assert ripe_stretches(CHURN, scored, [], told_until=datetime(2026, 7, 8)) == [june]
-    assert ripe_stretches(CHURN, scored, [(JUNE, "1")], told_until=datetime(2026, 7, 8)) == []
-    # Another version scored it since: that has not been judged.
-    assert ripe_stretches(CHURN, scored, [(JUNE, "9")], told_until=datetime(2026, 7, 8)) == [june]
-    assert ripe_stretches(CHURN, scored, [], told_until=datetime(2026, 8, 7)) == [june, Stretch((JULY,), "2")]
+    assert matured_periods(CHURN, scored, [], known_until=datetime(2026, 7, 7)) == []
+    june = period("1", JUNE)
+    assert matured_periods(CHURN, scored, [], known_until=datetime(2026, 7, 8)) == [june]
+    assert matured_periods(CHURN, scored, [(JUNE, "1")], known_until=datetime(2026, 7, 8)) == []
+    # Another version scored it since: that one has not been evaluated.
+    assert matured_periods(CHURN, scored, [(JUNE, "9")], known_until=datetime(2026, 7, 8)) == [june]
+    assert matured_periods(CHURN, scored, [], known_until=datetime(2026, 8, 7)) == [june, period("2", JULY)]
 
 
-def test_days_of_transactions_are_judged_by_the_week() -> None:
+def test_days_of_transactions_are_evaluated_by_the_week() -> None:
     thursday = datetime(2026, 6, 4)  # weeks are counted from 1970, which began on one
     days = [thursday + timedelta(days=day) for day in (0, 1, 5, 7)]
-    first, second = Stretch(tuple(days[:3]), "1"), Stretch((days[3],), "1")
+    of_first, of_second = datetime(2026, 6, 10), datetime(2026, 6, 17)
+    first, second = period("1", *days[:3], last=of_first), period("1", days[3], last=of_second)
     scored = [(day, "1") for day in days]
-    assert ripe_stretches(FRAUD, scored, [], told_until=datetime(2026, 6, 17)) == []
-    assert ripe_stretches(FRAUD, scored, [], told_until=datetime(2026, 6, 18)) == [first]  # 10 June and eight days
-    assert ripe_stretches(FRAUD, scored, [], told_until=datetime(2026, 6, 25)) == [first, second]
+    assert matured_periods(FRAUD, scored, [], known_until=datetime(2026, 6, 17)) == []
+    assert matured_periods(FRAUD, scored, [], known_until=datetime(2026, 6, 18)) == [first]  # 10 June and eight days
+    assert matured_periods(FRAUD, scored, [], known_until=datetime(2026, 6, 25)) == [first, second]
     # Half of a week was scored by another version.
     mixed = [(days[0], "1"), (days[1], "2")]
-    assert ripe_stretches(FRAUD, mixed, [], told_until=datetime(2026, 6, 18)) == [
-        Stretch((days[0],), "1"), Stretch((days[1],), "2"),
-    ]  # fmt: skip
+    assert matured_periods(FRAUD, mixed, [], known_until=datetime(2026, 6, 18)) == [
+        period("1", days[0], last=of_first),
+        period("2", days[1], last=of_first),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -54,41 +74,41 @@ def closures(spark: SparkSession) -> dict[str, DataFrame]:
         ("leaver", "voluntary", "2026-06-20", "2026-06-21", None),  # in the window, which is 8 June to 8 July
         ("early", "voluntary", "2026-06-05", "2026-06-06", None),  # before anybody could have called
         ("unpaid", "involuntary", "2026-06-20", "2026-06-21", None),  # not by the customer
-        ("late", "voluntary", "2026-07-01", "2026-09-01", None),  # not known when it was judged
+        ("late", "voluntary", "2026-07-01", "2026-09-01", None),  # not known when it was evaluated
     ]
     return {"closures": frame(spark, rows, f"customer_id string, kind string, {TIMES}")}
 
 
-def test_customers_as_they_turned_out(spark: SparkSession, closures: dict[str, DataFrame]) -> None:
-    said = {"leaver": 0.9, "early": 0.8, "unpaid": 0.7, "late": 0.3, "stayer": 0.3}
-    rows = [(name, JUNE, score, "1") for name, score in said.items()] + [("other", JUNE, 0.1, "2")]
+def test_outcomes_of_customers(spark: SparkSession, closures: dict[str, DataFrame]) -> None:
+    given = {"leaver": 0.9, "early": 0.8, "unpaid": 0.7, "late": 0.3, "stayer": 0.3}
+    rows = [(name, JUNE, score, "1") for name, score in given.items()] + [("other", JUNE, 0.1, "2")]
     scores = frame(spark, rows, "customer_id string, as_of timestamp, score double, model_version string")
     features = frame(
         spark,
-        [(name, JUNE, 3 if name == "leaver" else 9) for name in said],
+        [(name, JUNE, 3 if name == "leaver" else 9) for name in given],
         "customer_id string, as_of timestamp, days_since_purchase int",
     )
-    stretch = Stretch((JUNE,), "1")
-    found = outcome(CHURN, closures, scores, features, stretch, known_until=datetime(2026, 8, 1))
+    june = period("1", JUNE)
+    found = outcome(CHURN, closures, scores, features, june, known_until=datetime(2026, 8, 1))
     assert found is not None
     assert (found.as_of, found.version, found.n, found.positives) == (JUNE, "1", 3, 1)
     assert found.mean_score == pytest.approx(0.5)
     assert found.rate == pytest.approx(1 / 3)
-    assert (found.metrics["auc"], found.metrics["rule_of_thumb"]["auc"]) == (1, 0)
+    assert (found.metrics["auc"], found.metrics["baseline"]["auc"]) == (1, 0)
 
-    # Looked at in September, the one whose closure came late counts.
-    later = outcome(CHURN, closures, scores, features, stretch, known_until=datetime(2026, 9, 2))
+    # In September the closure that was known late counts.
+    later = outcome(CHURN, closures, scores, features, june, known_until=datetime(2026, 9, 2))
     assert later is not None
     assert (later.positives, later.metrics["auc"]) == (2, 0.75)  # one pair of four is tied
 
     # Of version 2 there is one customer, who stayed: counted, and nothing to rank.
-    assert outcome(CHURN, closures, scores, features, Stretch((JUNE,), "2"), known_until=datetime(2026, 8, 1)) == (
+    assert outcome(CHURN, closures, scores, features, period("2", JUNE), known_until=datetime(2026, 8, 1)) == (
         Outcome(JUNE, "2", 1, 0, 0.1, {})
     )
-    assert outcome(CHURN, closures, scores, features, Stretch((JULY,), "1"), known_until=datetime(2026, 9, 1)) is None
+    assert outcome(CHURN, closures, scores, features, period("1", JULY), known_until=datetime(2026, 9, 1)) is None
 
 
-def test_transactions_as_they_turned_out(spark: SparkSession) -> None:
+def test_outcomes_of_transactions(spark: SparkSession) -> None:
     """A day's alert is the likeliest transaction; a card that is blocked by then is left out."""
     day, next_day = datetime(2026, 6, 4), datetime(2026, 6, 5)
     rows = [
@@ -105,14 +125,14 @@ def test_transactions_as_they_turned_out(spark: SparkSession) -> None:
         spark, [(*row[:3], 10.0, 10.0) for row in rows], f"{schema}, amount double, transaction_amount double"
     )
     paid = [(row[0], row[1], row[2] + timedelta(hours=9), row[2] + timedelta(hours=9), None) for row in rows]
-    said = [("t1", True, datetime(2026, 6, 4, 12), None), ("t6", True, datetime(2026, 6, 9), None)]
+    reports = [("t1", True, datetime(2026, 6, 4, 12), None), ("t6", True, datetime(2026, 6, 9), None)]
     sources = {
         "transactions": frame(spark, paid, f"transaction_id string, customer_id string, {TIMES}"),
         "fraud_reports": frame(
-            spark, said, "transaction_id string, is_fraud boolean, known_time timestamp, superseded_at timestamp"
+            spark, reports, "transaction_id string, is_fraud boolean, known_time timestamp, superseded_at timestamp"
         ),
     }
-    found = outcome(FRAUD, sources, scores, features, Stretch((day, next_day), "1"), known_until=datetime(2026, 7, 1))
+    found = outcome(FRAUD, sources, scores, features, period("1", day, next_day), known_until=datetime(2026, 7, 1))
     assert found is not None
     assert (found.as_of, found.n, found.positives) == (day, 5, 2)
     assert found.metrics["alerts"]["precision"] == 0.5  # t1 was one, t5 was none

@@ -1,7 +1,7 @@
 """What no feature may do: see the future, or depend on where and in which order its rows lie.
 
-Over every feature in the catalogue, those of tomorrow's families too. A case is a customer's rows, told anew in a way
-that an as-of cannot see: every case is a customer of its own, so that one panel holds them all.
+Over every feature in the catalogue, those of future families too. A case is a customer's rows, changed where an as-of
+cannot see: every case is a customer of its own, so that one call computes them all.
 """
 
 from __future__ import annotations
@@ -19,20 +19,19 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-import churn
+from churn.features import Derived, Feature, Windowed, customer_features, features, transaction_features
+from churn.features.engine.aggregations import MERGEABLE
 from churn.sources import CONTRACTS
-from churn.sources.contract import Contract, Field
 from churn.sources.catalog.fraud_reports import FRAUD_REPORTS
 from churn.sources.catalog.transactions import TRANSACTIONS
-from churn.features import Derived, Feature, Windowed, features, customer_features
-from churn.features.engine.aggregations import MERGEABLE
+from churn.sources.contract import Contract, Field
 
 BEGIN, END = datetime(2025, 1, 1), datetime(2026, 6, 1)
 AS_OFS = (datetime(2025, 11, 1), datetime(2026, 2, 1), datetime(2026, 3, 31, 15, 30))
 CUSTOMERS = 6
 ROWS = 100
 NEVER = datetime(2100, 1, 1)
-WORDS = ("cancel", "billing", "complaint", "technical", "password", "web")
+TEXTS = ("cancel", "billing", "complaint", "technical", "password", "web")
 
 A_DAY = timedelta(days=1)
 SHARED = ("merchant_id", "device_id")
@@ -42,7 +41,7 @@ History = dict[str, list[Row]]
 """A customer's rows by source."""
 
 
-# ---------------------------------------------------------------- what the cases are made of
+# ---------------------------------------------------------------- a customer's rows
 
 
 def _value(draw: random.Random, field: Field) -> Any:
@@ -54,17 +53,17 @@ def _value(draw: random.Random, field: Field) -> Any:
         return Decimal(draw.randrange(10**7)) / 10**4
     least, most = field.minimum or 0, field.maximum if field.maximum is not None else 600
     makers: dict[str, Callable[[], Any]] = {
-        "string": lambda: draw.choice(WORDS),
+        "string": lambda: draw.choice(TEXTS),
         "int": lambda: draw.randrange(least, most + 1),
         "bigint": lambda: draw.randrange(least, most + 1),
         "boolean": lambda: draw.random() < 0.5,
-        "date": lambda: _moment(draw).date(),
-        "timestamp": lambda: _moment(draw),
+        "date": lambda: _time(draw).date(),
+        "timestamp": lambda: _time(draw),
     }
     return makers[field.type]()
 
 
-def _moment(draw: random.Random) -> datetime:
+def _time(draw: random.Random) -> datetime:
     """Whole hours, so that some rows meet; most near an as-of, so that short windows are not empty."""
     near = draw.random()
     if near < 0.15:
@@ -75,7 +74,7 @@ def _moment(draw: random.Random) -> datetime:
 
 
 def _fields(contract: Contract) -> list[Field]:
-    """A source's columns but for the times; the engine is given reports beside the transactions they speak of."""
+    """A source's columns but for the times; the engine is given reports with the transactions they are about."""
     also = TRANSACTIONS.columns if contract is FRAUD_REPORTS else ()
     named = {field.name: field for field in (*also, *contract.columns)}
     return [field for name, field in named.items() if name not in ("customer_id", "event_time", "known_time")]
@@ -83,11 +82,11 @@ def _fields(contract: Contract) -> list[Field]:
 
 def _row(draw: random.Random, contract: Contract) -> Row:
     row = {field.name: _value(draw, field) for field in _fields(contract)}
-    row |= {of: draw.choice(WORDS[:2]) for of in SHARED if row.get(of)}
-    row["event_time"] = _moment(draw)
+    row |= {of: draw.choice(TEXTS[:2]) for of in SHARED if row.get(of)}
+    row["event_time"] = _time(draw)
     row["known_time"] = row["event_time"] + timedelta(hours=draw.choice((0, 0, 1, 24 * draw.randrange(60))))
-    replaced = row["known_time"] + timedelta(hours=1 + draw.randrange(24 * 60))
-    row["superseded_at"] = replaced if draw.random() < 0.15 else None
+    superseded = row["known_time"] + timedelta(hours=1 + draw.randrange(24 * 60))
+    row["superseded_at"] = superseded if draw.random() < 0.15 else None
     return row
 
 
@@ -104,7 +103,7 @@ def _visible(row: Row, as_of: datetime) -> bool:
 
 
 def _added(draw: random.Random, contract: Contract, rows: list[Row], as_of: datetime) -> list[Row]:
-    """More rows from as-of on, known after it, or replaced by it."""
+    """More rows from as-of on, known after it, or superseded by it."""
     more = [_row(draw, contract) for _ in range(2 * ROWS)]
     return rows + [row for row in more if not _visible(row, as_of)]
 
@@ -120,81 +119,85 @@ def _deleted(draw: random.Random, contract: Contract, rows: list[Row], as_of: da
 
 
 def _shuffled(draw: random.Random, contract: Contract, rows: list[Row], as_of: datetime) -> list[Row]:
-    """The times of rows that cannot be seen dealt out anew among them, and all rows in another order."""
+    """The times of rows that cannot be seen permuted among them, and all rows in another order."""
     hidden = [row for row in rows if not _visible(row, as_of)]
-    dealt = draw.sample(hidden, len(hidden))
+    permuted = draw.sample(hidden, len(hidden))
     times = ("event_time", "known_time", "superseded_at")
-    moved = [row | {name: other[name] for name in times} for row, other in zip(hidden, dealt, strict=True)]
-    kept = [row for row in rows if _visible(row, as_of)]
-    return draw.sample(kept + moved, len(rows))
+    changed = [row | {name: other[name] for name in times} for row, other in zip(hidden, permuted, strict=True)]
+    seen = [row for row in rows if _visible(row, as_of)]
+    return draw.sample(seen + changed, len(rows))
 
 
-def _replaced_later(draw: random.Random, contract: Contract, rows: list[Row], as_of: datetime) -> list[Row]:
-    """Rows that are seen become replaced after as-of, and those to be replaced stay."""
+def _superseded_later(draw: random.Random, contract: Contract, rows: list[Row], as_of: datetime) -> list[Row]:
+    """Rows that are seen are superseded after as-of, and those to be superseded stay."""
     later = as_of + timedelta(seconds=1)
     return [row | {"superseded_at": draw.choice((later, None))} if _visible(row, as_of) else row for row in rows]
 
 
-CHANGES = (_added, _changed, _deleted, _shuffled, _replaced_later)
+CHANGES = (_added, _changed, _deleted, _shuffled, _superseded_later)
 
 
-# ---------------------------------------------------------------- the panels
+# ---------------------------------------------------------------- the features of all cases
 
 
 class Cases:
-    """The customers as they are, and each change of each of them as of each moment: one customer a case."""
+    """The customers as they are, and each change of each of them at each as-of: one customer a case."""
 
     def __init__(self, spark: SparkSession) -> None:
         draw = random.Random(20261001)
         self.spine: list[tuple[str, datetime]] = []
         self.same: list[tuple[str, str, datetime]] = []
-        told: dict[str, list[Row]] = {name: [] for name in CONTRACTS}
+        by_source: dict[str, list[Row]] = {name: [] for name in CONTRACTS}
         for number in range(CUSTOMERS):
             history, plain = _history(draw), f"customer {number}"
             if number == 0:  # who never called before
                 history["calls"] = [row for row in history["calls"] if row["event_time"] >= AS_OFS[-1] - A_DAY]
-            self._tell(told, plain, history)
+            self._add(by_source, plain, history)
             for as_of in AS_OFS:
                 self.spine.append((plain, as_of))
                 for change in CHANGES:
                     case = f"{plain} {change.__name__} {as_of}"
-                    self._tell(
-                        told, case, {name: change(draw, CONTRACTS[name], history[name], as_of) for name in CONTRACTS}
+                    self._add(
+                        by_source,
+                        case,
+                        {name: change(draw, CONTRACTS[name], history[name], as_of) for name in CONTRACTS},
                     )
                     self.spine.append((case, as_of))
                     self.same.append((plain, case, as_of))
-        self.sources = {name: _frame(spark, CONTRACTS[name], rows) for name, rows in told.items()}
+        self.sources = {name: _frame(spark, CONTRACTS[name], rows) for name, rows in by_source.items()}
 
     @staticmethod
-    def _tell(told: dict[str, list[Row]], customer: str, history: History) -> None:
+    def _add(by_source: dict[str, list[Row]], customer: str, history: History) -> None:
         """Merchants and devices are the case's own too, so that cases do not meet at them."""
         for name, rows in history.items():
-            told[name] += [
+            by_source[name] += [
                 row | {"customer_id": customer} | {of: f"{customer} {row[of]}" for of in SHARED if row.get(of)}
                 for row in rows
             ]
 
-    def panel(self, spark: SparkSession, *, partitions: int, buckets: int) -> pd.DataFrame:
+    def customer_features(self, spark: SparkSession, *, partitions: int, buckets: int) -> pd.DataFrame:
         spine = spark.createDataFrame(self.spine, "customer_id string, as_of timestamp")
         sources = {
             name: rows.repartition(partitions, F.xxhash64("event_time", F.lit(partitions)))
             for name, rows in self.sources.items()
         }
-        made = panel(spine.repartition(partitions), sources, of_customers(), as_ofs=AS_OFS, buckets=buckets)
-        return made.toPandas().set_index(["customer_id", "as_of"]).sort_index()
+        computed = customer_features(
+            spine.repartition(partitions), sources, of_customers(), as_ofs=AS_OFS, buckets=buckets
+        )
+        return computed.toPandas().set_index(["customer_id", "as_of"]).sort_index()
 
-    def rows(self, spark: SparkSession, *, partitions: int, buckets: int) -> pd.DataFrame:
+    def transaction_features(self, spark: SparkSession, *, partitions: int, buckets: int) -> pd.DataFrame:
         """A transaction of each case at its as-of, at a merchant and with a device that the case knows."""
-        made = [
+        rows = [
             (
                 case,
                 as_of,
-                f"{case} {WORDS[as_of.month % 2]}",
-                f"{case} {WORDS[as_of.month % 2]}",
-                WORDS[as_of.month % 4],
+                f"{case} {TEXTS[as_of.month % 2]}",
+                f"{case} {TEXTS[as_of.month % 2]}",
+                TEXTS[as_of.month % 4],
                 Decimal(as_of.month),
                 ("purchase", "transfer")[as_of.month % 2],
-                WORDS[as_of.month % 5],
+                TEXTS[as_of.month % 5],
             )
             for case, as_of in self.spine
         ]
@@ -202,10 +205,10 @@ class Cases:
             "customer_id string, event_time timestamp, merchant_id string, device_id string, country string,"
             " amount decimal(18,4), kind string, channel string"
         )
-        transactions = spark.createDataFrame(made, schema).repartition(partitions)
-        sources = {name: rows.repartition(partitions) for name, rows in self.sources.items()}
-        described = churn.rows(transactions, sources, of_transactions(), delay=1, buckets=buckets)
-        plain = described.drop(*(set(transactions.columns) - {"customer_id", "event_time"}))
+        transactions = spark.createDataFrame(rows, schema).repartition(partitions)
+        sources = {name: source.repartition(partitions) for name, source in self.sources.items()}
+        computed = transaction_features(transactions, sources, of_transactions(), delay=1, buckets=buckets)
+        plain = computed.drop(*(set(transactions.columns) - {"customer_id", "event_time"}))
         return plain.toPandas().rename(columns={"event_time": "as_of"}).set_index(["customer_id", "as_of"]).sort_index()
 
 
@@ -218,80 +221,81 @@ def _frame(spark: SparkSession, contract: Contract, rows: list[Row]) -> DataFram
 
 @pytest.fixture(scope="module")
 def cases(spark: SparkSession) -> Iterator[Cases]:
-    made = Cases(spark)
-    yield made
-    for rows in made.sources.values():
+    cases = Cases(spark)
+    yield cases
+    for rows in cases.sources.values():
         rows.unpersist()
 
 
-@pytest.fixture(scope="module", params=["panel", "rows"])
+@pytest.fixture(scope="module", params=["customer_features", "transaction_features"])
 def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 def of_customers() -> list[Feature]:
-    return [feature for feature in features() if not feature.of_rows]
+    return [feature for feature in features() if not feature.transactions_only]
 
 
 def of_transactions() -> list[Feature]:
     """Those of transactions alone, and of the rest all that adds up from row to row."""
-    return [feature for feature in features() if feature.of_rows or _adds_up(feature)]
+    return [feature for feature in features() if feature.transactions_only or _adds_up(feature)]
 
 
 def _adds_up(feature: Feature) -> bool:
     if isinstance(feature, Derived):
-        return all(_adds_up(read) for days in feature.columns().values() for read, _ in feature.inputs(days).values())
+        return all(_adds_up(read) for of in feature.columns().values() for read, _ in feature.inputs(of).values())
     assert isinstance(feature, Windowed)
     return feature.agg in MERGEABLE and feature.cause is None and feature.aggregation.result != "same"
 
 
 def of_engine(engine: str) -> list[str]:
-    """Columns made from the rows of a source; a derived one has what it knows from those."""
-    chosen = of_customers() if engine == "panel" else of_transactions()
+    """Columns computed from the rows of a source; derived ones depend on rows through them alone."""
+    chosen = of_customers() if engine == "customer_features" else of_transactions()
     return [column for feature in chosen if isinstance(feature, Windowed) for column in feature.columns()]
 
 
 @pytest.fixture(scope="module")
-def told(spark: SparkSession, cases: Cases, engine: str) -> pd.DataFrame:
+def computed(spark: SparkSession, cases: Cases, engine: str) -> pd.DataFrame:
     return getattr(cases, engine)(spark, partitions=3, buckets=3)  # type: ignore[no-any-return]
 
 
 def _differing(left: pd.DataFrame, right: pd.DataFrame) -> dict[str, int]:
     """The columns that differ in some bit, and in how many rows."""
-    found = {}
+    differing = {}
     for column in left.columns:
         one, other = (part[column].to_numpy() for part in (left, right))
         if one.dtype == other.dtype == np.float64:
             one, other = one.view(np.int64), other.view(np.int64)
         different = (one != other) & ~(pd.isna(one) & pd.isna(other))
         if different.any():
-            found[column] = int(different.sum())
-    return found
+            differing[column] = int(different.sum())
+    return differing
 
 
-def _leaks(cases: Cases, made: pd.DataFrame) -> dict[str, int]:
-    plain = made.loc[[(plain, as_of) for plain, _, as_of in cases.same]]
-    return _differing(plain, made.loc[[(case, as_of) for _, case, as_of in cases.same]])
+def _leaks(cases: Cases, values: pd.DataFrame) -> dict[str, int]:
+    plain = values.loc[[(plain, as_of) for plain, _, as_of in cases.same]]
+    return _differing(plain, values.loc[[(case, as_of) for _, case, as_of in cases.same]])
 
 
-def test_no_feature_sees_what_is_later_or_known_later(cases: Cases, told: pd.DataFrame) -> None:
-    assert _leaks(cases, told) == {}
+def test_no_feature_sees_what_is_later_or_known_later(cases: Cases, computed: pd.DataFrame) -> None:
+    assert _leaks(cases, computed) == {}
 
 
 def test_no_feature_depends_on_partitions_or_order(
-    spark: SparkSession, cases: Cases, told: pd.DataFrame, engine: str
+    spark: SparkSession, cases: Cases, computed: pd.DataFrame, engine: str
 ) -> None:
-    assert _differing(told, getattr(cases, engine)(spark, partitions=5, buckets=7)) == {}
+    assert _differing(computed, getattr(cases, engine)(spark, partitions=5, buckets=7)) == {}
 
 
-def test_every_feature_has_something_to_tell(told: pd.DataFrame) -> None:
-    """Else the two properties above would say nothing of it."""
-    silent = [column for column in told.columns if told[column].nunique() < 2]
-    assert silent == []
+def test_every_feature_has_different_values(computed: pd.DataFrame) -> None:
+    """Else the two properties above would not test it."""
+    constant = [column for column in computed.columns if computed[column].nunique() < 2]
+    assert constant == []
 
 
-def test_both_engines_agree_where_both_can_answer(spark: SparkSession, cases: Cases) -> None:
-    one, other = cases.panel(spark, partitions=3, buckets=3), cases.rows(spark, partitions=3, buckets=3)
+def test_both_engines_agree_on_the_features_of_both(spark: SparkSession, cases: Cases) -> None:
+    one = cases.customer_features(spark, partitions=3, buckets=3)
+    other = cases.transaction_features(spark, partitions=3, buckets=3)
     shared = sorted(set(one.columns) & set(other.columns))
     assert len(shared) > 40
     assert _differing(one[shared], other[shared]) == {}
@@ -309,9 +313,9 @@ def test_without_the_rule_of_time_every_feature_leaks(
     def always(event: Any, *times: Any, **window: Any) -> Any:
         return 0 * event + 2**62
 
-    machinery = modules[f"churn.features.{engine}"]
-    for name, instead in {"visible": everything, "seen_from": never, "seen_until": always}.items():
-        monkeypatch.setattr(machinery, name, instead, raising=False)
-    monkeypatch.setattr(machinery, "within_reach", lambda *moments, **reach: F.lit(True))
+    engine_module = modules[f"churn.features.{engine}"]
+    for name, instead in {"visible": everything, "visible_from": never, "visible_until": always}.items():
+        monkeypatch.setattr(engine_module, name, instead, raising=False)
+    monkeypatch.setattr(engine_module, "maybe_visible", lambda *as_ofs, **lookback_days: F.lit(True))
     leaking = _leaks(cases, getattr(cases, engine)(spark, partitions=3, buckets=3))
     assert sorted(set(of_engine(engine)) - set(leaking)) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -23,8 +24,8 @@ from pyspark.ml.classification import LogisticRegression
 from pyspark.ml.feature import VectorAssembler
 from pyspark.sql import SparkSession
 
-from churn.registry import tracking
 from churn.errors import BadInputError, ChurnError
+from churn.registry import tracking
 
 KEY = "train churn 2026-10-01"
 
@@ -87,17 +88,17 @@ def test_what_is_logged_can_be_read_again(store: str) -> None:
     assert beside.read_text() == "<svg/>"
 
 
-def test_a_run_that_raises_is_failed_and_says_why(store: str) -> None:
+def test_a_run_that_raises_is_failed_with_the_reason(store: str) -> None:
     with pytest.raises(BadInputError, match="nothing to learn"), tracking.run(store, "raises", "train", key=KEY) as run:
         raise BadInputError("nothing to learn from")
     seen = MlflowClient(store).get_run(run.id)
     assert (seen.info.status, seen.data.tags["error"]) == ("FAILED", "BadInputError: nothing to learn from")
 
 
-def test_an_error_without_words_fails_the_run_too(store: str) -> None:
+def test_an_error_without_a_text_fails_the_run_too(store: str) -> None:
     class SpeechlessError(Exception):
         def __str__(self) -> str:
-            raise ConnectionError("the JVM that knew is gone")
+            raise ConnectionError("the JVM that had it is gone")
 
     with pytest.raises(SpeechlessError), tracking.run(store, "speechless", "train", key=KEY) as run:
         raise SpeechlessError
@@ -120,19 +121,19 @@ def test_a_swallowed_sigterm_still_fails_the_run(store: str) -> None:
 
 
 def test_a_sigterm_while_failing_does_not_stop_the_failing(store: str) -> None:
-    """As when Spark's JVM is terminated: the call into it raises, and what watches it sends SIGTERM a moment later."""
+    """As when Spark's JVM is terminated: the call into it raises, and its monitor sends SIGTERM just after that."""
 
     class LateError(Exception):
         def __str__(self) -> str:
             os.kill(os.getpid(), signal.SIGTERM)
-            return "while it was put into words"
+            return "while its text was made"
 
     with pytest.raises(LateError), tracking.run(store, "late", "train", key=KEY):
         raise LateError
     assert runs(store, "late") == [("FAILED", KEY)]
 
 
-def test_a_handler_that_was_there_is_asked_too(store: str) -> None:
+def test_an_earlier_handler_is_called_too(store: str) -> None:
     def leave(number: int, _frame: object) -> None:
         raise SystemExit(number + 1)
 
@@ -164,7 +165,7 @@ CHILD = """
     ("sent", "code", "left"),
     [
         (signal.SIGTERM, 143, "FAILED"),
-        (signal.SIGKILL, -signal.SIGKILL, "RUNNING"),  # it could not say so any more
+        (signal.SIGKILL, -signal.SIGKILL, "RUNNING"),  # killed before it could end the run
     ],
 )
 def test_a_killed_job_and_its_rerun(store: str, sent: signal.Signals, code: int, left: str) -> None:
@@ -186,7 +187,7 @@ def test_a_killed_job_and_its_rerun(store: str, sent: signal.Signals, code: int,
     assert runs(store, experiment) == [("FAILED", KEY), ("FINISHED", "train churn 2026-11-01"), ("FINISHED", KEY)]
 
 
-def test_a_store_that_cannot_be(tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ChurnError, match=r"cannot track runs at sqlite:.*check \[tracking\] uri in churn.toml"):
         begin(f"sqlite:///{tmp_path}/file/mlflow.db", "any")
@@ -194,18 +195,16 @@ def test_a_store_that_cannot_be(tmp_path: Path) -> None:
         begin("carrier-pigeon://roof", "any")
 
 
-def test_a_server_that_is_away_is_said_soon(unused_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_down_fails_soon(unused_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    began = time.monotonic()
+    begin_time = time.monotonic()
     with pytest.raises(ChurnError, match=r"cannot track runs at http://127.0.0.1"):
         begin(f"http://127.0.0.1:{unused_port}", "any")
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - begin_time < 20
 
 
 @pytest.fixture
 def unused_port() -> int:
-    import socket
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
@@ -231,7 +230,7 @@ def test_a_rerun_replaces_what_it_registered(store: str) -> None:
         return {str(version.version): version.tags["run_key"] for version in found}
 
     assert train(KEY) == "1"
-    assert train(KEY) == "2"  # run again: the first one's version goes
+    assert train(KEY) == "2"  # run again: the first one's version is deleted
     assert versions() == {"2": KEY}
     client.set_registered_model_alias("sales", "champion", "2")
     assert train(KEY) == "3"  # run again: a champion stays
@@ -259,7 +258,7 @@ def test_a_model_is_logged_and_loaded_again(store: str, spark: SparkSession) -> 
         tracking.load_model(store, "churn", "champion")
 
     loaded = tracking.load_model(store, "churn")
-    assert (loaded.version, loaded.run_id) == ("1", run.id)
+    assert (loaded.number, loaded.run_id) == ("1", run.id)
     signature = get_model_info(f"runs:/{run.id}/model").signature
     assert (signature.inputs.input_names(), signature.outputs.input_names()) == (["a", "b"], ["prediction"])
     want = [tuple(row.probability) for row in scored.select("probability").collect()]

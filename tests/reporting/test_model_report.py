@@ -1,4 +1,4 @@
-"""The report: what it must say, and that it needs nobody and nothing to say it."""
+"""The model report: its sentences and figures, and that it fetches nothing."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from churn.model_spec import Verdict
 from churn.evaluation.leakage import LeakEvidence
-from churn.evaluation.metrics import by_segment, evaluate
+from churn.evaluation.metrics import evaluate
+from churn.model_spec import Verdict
 from churn.reporting.model_report import Driver, Report, Source, draw, render
-from tests.reading import pictures_of_a_whole, text
+from tests.reading import picture_texts, text
 
 
 def day(text: str) -> datetime:
@@ -25,19 +25,19 @@ def day(text: str) -> datetime:
 def report() -> Report:
     """Two dates of 200 customers each, the top 20 of whom all left, of 50 that did; segments with a hostile name."""
     rank = np.arange(200)
-    one = pd.DataFrame(
+    customers = pd.DataFrame(
         {
             "label": (rank < 20) | ((rank % 5 == 0) & (rank >= 50)),
             "score": np.linspace(0.95, 0.05, 200),
-            "rule_of_thumb": (rank * 37) % 200,
+            "baseline": (rank * 37) % 200,
             "segment": np.where(rank % 4 == 0, "<script>alert('shop')</script>", "web"),
         }
     ).astype({"label": int})
-    rows = pd.concat([one.assign(as_of=day("2026-05-01")), one.assign(as_of=day("2026-06-01"))], ignore_index=True)
-    judged = {
+    rows = pd.concat([customers.assign(as_of=day(date)) for date in ("2026-05-01", "2026-06-01")], ignore_index=True)
+    by_date = {
         f"{as_of:%Y-%m-%d}": {
             **evaluate(part["label"], part["score"], seed=1, resamples=20),
-            "rule_of_thumb": evaluate(part["label"], part["rule_of_thumb"], seed=1, resamples=20, probability=False),
+            "baseline": evaluate(part["label"], part["baseline"], seed=1, resamples=20, probability=False),
         }
         for as_of, part in rows.groupby("as_of")
     }
@@ -47,11 +47,12 @@ def report() -> Report:
         run_id="0f2a",
         as_of=day("2026-08-01"),
         outcome="closes the account",
+        when=" in the 30 days from 8 August 2026 to 6 September 2026",
         population="customers with an open account",
         lead=7,
         horizon=30,
-        rule="days_since_purchase",
-        judged=judged,
+        baseline="days_since_purchase",
+        by_date=by_date,
         rows=rows,
         verdicts=[Verdict("calibrated", True, "a mean calibration error of 0.05 or less", "0.030")],
         leaks=LeakEvidence({"days_since_purchase": 0.71}, ("cancel_calls_30d",), {"auc": 0.8123}, {"auc": 0.7987}),
@@ -62,8 +63,18 @@ def report() -> Report:
             "test": [day("2026-05-01"), day("2026-06-01")],
         },
         sources=[Source("calls", 4, 18211, 18020, 90, 101)],
-        settings={"windows": "30, 90, 180"},
-        segments=by_segment(rows["label"], rows["score"], rows["segment"], seed=1, resamples=20),
+        settings={
+            "name": "churn",
+            "features": {"include": ("calls", "spending"), "windows": (30, 90, 180)},
+            "training": {"trial_rows": 200_000, "refit": True},
+            "alerts": None,
+            "candidates": {"logistic": {"algorithm": "Logistic", "reg_param_total": 500.0}},
+            "gates": ["NoLeak()"],
+        },
+        segments={
+            str(name): evaluate(part["label"], part["score"], seed=1, resamples=20)
+            for name, part in rows.groupby("segment")
+        },
         left_out=["csat_mean"],
     )
 
@@ -78,62 +89,66 @@ def page(report: Report, drawn: dict[str, str]) -> str:
     return render(report, drawn)
 
 
-def test_it_says_what_a_lead_asks(page: str) -> None:
-    seen = text(page)
+def test_a_lead_finds_the_figures_to_decide_by(page: str) -> None:
+    shown = text(page)
     for sentence in (
         "Ready: passed all gates",
         "Call the top 10 % and reach 40 % of leavers, 4.0 times as many as by chance.",
         "The chance that a customer closes the account in the 30 days from 8 August 2026 to 6 September 2026.",
-        "It speaks for customers with an open account.",
+        "Population: customers with an open account.",
         "calibrated a mean calibration error of 0.05 or less 0.030 ✓ passed",
         "10 % 20 20 100 % 40 % 4.00",  # customers called, leavers among them, share that left, of all leavers, lift
         "calls_30d 60.0 % Calls &amp; complaints.",
         "cancel_calls_30d 40.0 % (after intent)",
-        "Left out, because their source is not there: csat_mean.",
+        "Left out, because their source is missing: csat_mean.",
         "✓ None found.",
         "with them 0.812 without them 0.799",
         "calls 4 18,211 18,020 90 101",
-        "windows 30, 90, 180",
+        # The settings by part.
+        "model name churn alerts \N{EN DASH}",
+        "features include calls, spending windows 30, 90, 180",
+        "training trial_rows 200,000 refit yes",
+        "candidates logistic algorithm Logistic, reg_param_total 500",
+        "gates NoLeak()",
     ):
-        assert sentence in seen
+        assert sentence in shown
     assert [*re.findall(r'<section id="(\w+)">', page)] == [
         "what", "gates", "dates", "ranking", "drivers", "segments", "leaks", "data", "settings", "glossary",
     ]  # fmt: skip
 
 
-def test_each_date_stands_beside_the_rule_of_thumb(report: Report, page: str) -> None:
-    for as_of, metrics in report.judged.items():
+def test_each_date_has_the_metrics_of_model_and_baseline(report: Report, page: str) -> None:
+    for as_of, metrics in report.by_date.items():
         row = text(re.search(rf'<tr><th scope="row"[^>]*>{as_of}.*?</tr>', page).group())
         assert f" {metrics['auc']:.3f} " in row
-        assert f" {metrics['rule_of_thumb']['auc']:.3f} " in row
+        assert f" {metrics['baseline']['auc']:.3f} " in row
     assert re.search(r"<tfoot>.*Mean.*Worst.*</tfoot>", page, re.DOTALL)
 
 
-def test_what_failed_comes_first(report: Report, drawn: dict[str, str]) -> None:
+def test_failed_gates_come_first(report: Report, drawn: dict[str, str]) -> None:
     failed = Verdict("beats the champion", False, "a higher average precision", "-0.010")
     leaky = LeakEvidence({"closed_flag": 0.99})
-    seen = text(render(replace(report, verdicts=[*report.verdicts, failed], leaks=leaky), drawn))
-    assert "Not ready: 1 of 2 gates failed (beats the champion)" in seen
-    assert "✗ Suspicious. closed_flag reaches an AUC of 0.990 by itself." in seen
-    assert "The model uses no signal that follows a decision to leave." in seen
+    page = text(render(replace(report, verdicts=[*report.verdicts, failed], leaks=leaky), drawn))
+    assert "Not ready: 1 of 2 gates failed (beats the champion)" in page
+    assert "✗ Suspicious. closed_flag reaches an AUC of 0.990 by itself." in page
+    assert "The model uses no after-intent features." in page
 
 
-def test_a_segment_too_small_is_not_judged(report: Report, drawn: dict[str, str]) -> None:
+def test_a_small_segment_has_no_metrics(report: Report, drawn: dict[str, str]) -> None:
     small = replace(report, segments={"new": {"n": 40, "positives": 3}})
-    assert "too few to judge: 3 of 40 left" in text(render(small, drawn))
+    assert "too few to evaluate: 3 of 40 left" in text(render(small, drawn))
 
 
 def test_it_needs_no_network_and_runs_no_code(page: str) -> None:
-    # Every picture is there in words too.
-    pictures = pictures_of_a_whole(page)
-    assert len(pictures) == 5
-    assert all(len(words) > 40 for words in pictures)
+    descriptions = picture_texts(page)
+    assert len(descriptions) == 5
+    assert all(len(description) > 40 for description in descriptions)
 
 
-def test_names_are_shown_not_run(page: str) -> None:
+def test_names_are_escaped(page: str) -> None:
     assert "&lt;script&gt;alert(&#39;shop&#39;)&lt;/script&gt;" in page
 
 
-def test_the_same_report_makes_the_same_bytes(report: Report, page: str) -> None:
+def test_the_same_report_gives_the_same_bytes(report: Report, page: str) -> None:
     assert render(report, draw(report)) == page
     assert len(page) < 500_000

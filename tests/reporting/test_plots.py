@@ -1,4 +1,4 @@
-"""What the plots show; how they look is for eyes."""
+"""The data of the plots; their look is not tested."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from churn.evaluation import plots
+from churn.reporting import plots
 
 ROWS = pd.DataFrame(
     {
         "as_of": np.repeat(["2026-05-01", "2026-06-01"], 10),
         "label": [1, 1, 0, 0, 0, 0, 0, 0, 0, 0] * 2,
         "score": np.tile(np.linspace(0.9, 0.1, 10), 2),
-        "rule_of_thumb": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] * 2,
+        "baseline": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] * 2,
     }
 )
 
@@ -32,7 +32,7 @@ def test_gains() -> None:
     share, reached = lines(figure)["model"]
     assert reached[share.index(0.1)] == pytest.approx(0.5)
     assert reached[share.index(0.2)] == pytest.approx(1)
-    assert lines(figure)["rule of thumb"][1][share.index(0.5)] == 0
+    assert lines(figure)["baseline"][1][share.index(0.5)] == 0
     assert figure.axes[0].get_title("left") == "top 10%: 50% of leavers"
     assert figure.axes[0].get_xlabel() == "customers called, best score first"
 
@@ -50,11 +50,11 @@ def test_importance_lists_the_greatest_first() -> None:
     assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "a", "c"]  # from the bottom up
 
 
-def test_every_slice_has_its_place_on_the_time_line() -> None:
+def test_the_timeline_names_each_slice_and_its_as_ofs() -> None:
     schedule = {"train": [datetime(2026, 1, 1, tzinfo=UTC)], "test": [datetime(2026, 5, 1, tzinfo=UTC)] * 3}
     axes = plots.timeline(schedule, lead=7, horizon=30).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["train (1)", "test (3)"]
 
 
-def test_the_same_rows_draw_the_same_bytes() -> None:
+def test_the_same_rows_give_the_same_bytes() -> None:
     assert plots.svg(plots.calibration(ROWS)) == plots.svg(plots.calibration(ROWS))

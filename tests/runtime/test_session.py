@@ -1,3 +1,5 @@
+"""The settings of a session and of a spark-submit line, and a session that a job starts."""
+
 from __future__ import annotations
 
 import os
@@ -9,22 +11,22 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from churn.errors import ConfigError
 from churn.runtime import jars
 from churn.runtime import session as sessions
-from churn.errors import ConfigError
 from churn.testing import frame
 
 JARS = Path("/opt/jars")
 
 
 @pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine with one jar, 8 GiB, no archive of classes and no spark-defaults.conf."""
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with one jar, 8 GiB, no class archive and no spark-defaults.conf."""
     monkeypatch.setattr(sessions, "jars", lambda: [JARS / "delta-spark.jar"])
-    monkeypatch.setattr(sessions, "folder", lambda: JARS)
-    monkeypatch.setattr(sessions, "archive", lambda: JARS / "none.jsa")
+    monkeypatch.setattr(sessions, "jars_folder", lambda: JARS)
+    monkeypatch.setattr(sessions, "class_archive", lambda: JARS / "none.jsa")
     monkeypatch.setattr(sessions, "_memory_mib", lambda: 8192)
-    monkeypatch.setattr(sessions, "_site", dict)
+    monkeypatch.setattr(sessions, "_spark_defaults", dict)
 
 
 def settings(line: list[str]) -> dict[str, str]:
@@ -33,8 +35,8 @@ def settings(line: list[str]) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-@pytest.mark.usefixtures("kept")
-def test_a_local_line_says_what_is_too_late_inside() -> None:
+@pytest.mark.usefixtures("machine")
+def test_a_local_line_has_the_settings_that_a_running_jvm_takes_no_more() -> None:
     line = sessions.submit("jobs/ingest.py", ["--config", "churn.toml"], master="local[2]")
     assert Path(line[0]).name == "spark-submit"
     assert line[1:3] == ["--master", "local[2]"]
@@ -47,25 +49,25 @@ def test_a_local_line_says_what_is_too_late_inside() -> None:
     }
 
 
-@pytest.mark.usefixtures("kept")
-def test_what_the_user_says_stays() -> None:
+@pytest.mark.usefixtures("machine")
+def test_settings_of_the_user_override_the_defaults() -> None:
     conf = {
         "spark.driver.memory": "1g",
         "spark.driver.extraClassPath": "/mine.jar",
         "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=4",
         "spark.sql.shuffle.partitions": "64",
     }
-    said = settings(sessions.submit("job.py", conf=conf))
-    assert said["spark.driver.memory"] == "1g"
-    assert said["spark.driver.extraClassPath"] == "/mine.jar:/opt/jars/*"
-    assert said["spark.driver.extraJavaOptions"].endswith(
+    specified = settings(sessions.submit("job.py", conf=conf))
+    assert specified["spark.driver.memory"] == "1g"
+    assert specified["spark.driver.extraClassPath"] == "/mine.jar:/opt/jars/*"
+    assert specified["spark.driver.extraJavaOptions"].endswith(
         "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:MetaspaceSize=512m -XX:TieredStopAtLevel=4"
     )
-    assert said["spark.sql.shuffle.partitions"] == "64"
+    assert specified["spark.sql.shuffle.partitions"] == "64"
 
 
-@pytest.mark.usefixtures("kept")
-def test_a_cluster_gets_the_jars_and_the_library_and_no_habits_of_a_laptop(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("machine")
+def test_a_cluster_gets_the_jars_and_the_library_and_no_local_settings(tmp_path: Path) -> None:
     line = sessions.submit("job.py", master="spark://host:7077", conf={"spark.jars": "/mine.jar"}, scratch=tmp_path)
     assert settings(line) == {
         "spark.jars": "/mine.jar,/opt/jars/delta-spark.jar",
@@ -73,12 +75,12 @@ def test_a_cluster_gets_the_jars_and_the_library_and_no_habits_of_a_laptop(tmp_p
     }
     library = Path(line[line.index("--py-files") + 1])
     names = zipfile.ZipFile(library).namelist()
-    assert {"churn/runtime/session.py", "churn/log4j2.properties"} <= set(names)
+    assert {"churn/runtime/session.py", "churn/runtime/log4j2.properties"} <= set(names)
     assert not [name for name in names if "__pycache__" in name]
 
 
-@pytest.mark.usefixtures("kept")
-def test_a_driver_on_the_cluster_is_told_no_path_of_this_machine(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("machine")
+def test_a_driver_on_the_cluster_gets_no_path_of_this_machine(tmp_path: Path) -> None:
     conf = {"spark.submit.deployMode": "cluster"}
     line = sessions.submit("job.py", master="yarn", conf=conf, scratch=tmp_path)
     assert settings(line) == {**conf, "spark.jars": "/opt/jars/delta-spark.jar"}
@@ -89,22 +91,22 @@ def test_spark_defaults_are_read_as_spark_reads_them(tmp_path: Path, monkeypatch
         "# a comment\n\nspark.driver.memory   5g\nspark.app.note = two words \nspark.alone\n"
     )
     monkeypatch.setenv("SPARK_CONF_DIR", str(tmp_path))
-    assert sessions._site() == {"spark.driver.memory": "5g", "spark.app.note": "two words"}
+    assert sessions._spark_defaults() == {"spark.driver.memory": "5g", "spark.app.note": "two words"}
 
 
-@pytest.mark.usefixtures("kept")
+@pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize("master", ["local[2]", "spark://host:7077"])
-def test_who_submits_otherwise_finds_the_same_in_a_file(tmp_path: Path, master: str) -> None:
+def test_a_properties_file_has_the_settings_of_the_line(tmp_path: Path, master: str) -> None:
     conf = {"spark.executor.memory": "8g"}
     sessions.write_properties(tmp_path / "made" / "spark.conf", master=master, conf=conf)
-    said = settings(sessions.submit("jobs/ingest.py", master=master, conf=conf, scratch=tmp_path))
-    found = sessions.read_properties(tmp_path / "made" / "spark.conf")
-    library = found.pop("spark.submit.pyFiles", None)
-    assert found == said
+    on_the_line = settings(sessions.submit("jobs/ingest.py", master=master, conf=conf, scratch=tmp_path))
+    in_the_file = sessions.read_properties(tmp_path / "made" / "spark.conf")
+    library = in_the_file.pop("spark.submit.pyFiles", None)
+    assert in_the_file == on_the_line
     assert (library is None) == (master == "local[2]")
 
 
-def test_missing_jars_are_an_error_that_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_jars_are_an_error_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHURN_JARS", str(tmp_path))
     with pytest.raises(ConfigError, match=r"no Delta jars in .*: run `make setup`.*CHURN_JARS"):
         jars.jars()
@@ -114,7 +116,7 @@ def test_spark_has_no_second_copy_of_a_jar() -> None:
     def artifacts(folder: Path) -> set[str]:
         return {jar.stem.split("_", 1)[-1].rsplit("-", 1)[0] for jar in folder.glob("*.jar")}
 
-    assert not artifacts(jars.folder()) & artifacts(jars.SPARK_HOME / "jars")
+    assert not artifacts(jars.jars_folder()) & artifacts(jars.SPARK_HOME / "jars")
 
 
 def test_the_session_is_the_running_one(spark: SparkSession) -> None:
@@ -131,22 +133,26 @@ def test_the_session_has_delta_and_utc(spark: SparkSession, tmp_path: Path) -> N
 
 BARE_JOB = """
 import sys
-from churn.runtime.session import session
+from pyspark.sql import SparkSession
+from churn.runtime.session import scoped_session
 
 names = ["spark.sql.shuffle.partitions", "spark.sql.files.maxRecordsPerFile", "spark.app.name"]
-with session("bare", conf={names[0]: "9", names[1]: "7"}) as spark:
+with scoped_session("bare", conf={names[0]: "9", names[1]: "7"}) as spark:
+    with scoped_session("inner") as inner:
+        assert inner is spark
     spark.range(3).write.format("delta").save(sys.argv[1])
     print(spark.read.format("delta").load(sys.argv[1]).count(), *map(spark.conf.get, names))
+assert SparkSession.getActiveSession() is None
 sys.exit(3)
 """
 
 
-def test_a_bare_spark_submit_has_delta_and_what_its_line_says(tmp_path: Path) -> None:
+def test_a_plain_spark_submit_has_delta_and_the_settings_of_its_line(tmp_path: Path) -> None:
     job = tmp_path / "job.py"
     job.write_text(BARE_JOB)
-    said = ["--driver-java-options", " ".join(sessions.LEAN), "--conf", "spark.sql.shuffle.partitions=5"]
+    options = ["--driver-java-options", " ".join(sessions.LEAN), "--conf", "spark.sql.shuffle.partitions=5"]
     done = subprocess.run(
-        [jars.SPARK_HOME / "bin" / "spark-submit", *said, job, tmp_path / "t"],
+        [jars.SPARK_HOME / "bin" / "spark-submit", *options, job, tmp_path / "t"],
         env=os.environ | sessions.environment(),
         capture_output=True,
         text=True,

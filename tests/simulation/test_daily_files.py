@@ -1,4 +1,4 @@
-"""A company's files, one a day."""
+"""A company's files, one per day of arrival."""
 
 from __future__ import annotations
 

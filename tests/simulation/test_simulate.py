@@ -1,4 +1,4 @@
-"""The simulated company: the same bytes for a seed, dirt at its rates, and events that follow from each other."""
+"""The simulated company: the same bytes for a seed, errors at their rates, and events that follow from each other."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 import churn.simulation
-from churn.sources import CONTRACTS
 from churn.errors import BadInputError
 from churn.simulation import CLEAN, Dirt, company, simulate
-from churn.simulation.draw import Dice
-from churn.simulation.noise import on_the_way
+from churn.simulation.draw import Draws
+from churn.simulation.noise import with_delivery_errors
+from churn.sources import CONTRACTS
 
 SAMPLE = Path(__file__).parents[2] / "sample_data"
 SIMULATION = Path(churn.simulation.__file__).parent
@@ -27,14 +27,14 @@ HALF_A_YEAR = {"start": date(2026, 4, 1), "end": date(2026, 10, 1)}
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """Every file and what it holds."""
+    """The digest of every file by its name."""
     files = sorted(file for file in folder.rglob("*.csv*"))
     return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 @pytest.fixture(scope="module")
 def small(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, int]]:
-    """120 customers over half a year, and how many rows each source has."""
+    """The files of 120 customers over half a year, and the number of rows of each source."""
     out = tmp_path_factory.mktemp("simulated") / "company"
     return out, simulate(spark, customers=120, seed=5, out=out, **HALF_A_YEAR)
 
@@ -51,7 +51,7 @@ def test_the_same_seed_gives_the_same_bytes_however_spark_divides_the_work(
     assert _digests(tmp_path / "again") == _digests(small[0])
 
 
-def test_the_rows_said_are_the_rows_written(small: tuple[Path, dict[str, int]]) -> None:
+def test_the_numbers_of_rows_returned_are_those_written(small: tuple[Path, dict[str, int]]) -> None:
     out, rows = small
     lines = {name: sum(len(file.read_text().splitlines()) - 1 for file in (out / name).glob("*.csv")) for name in rows}
     assert lines == rows
@@ -60,11 +60,11 @@ def test_the_rows_said_are_the_rows_written(small: tuple[Path, dict[str, int]]) 
 
 @pytest.fixture(scope="module")
 def clean(spark: SparkSession, compiled: None) -> Mapping[str, DataFrame]:
-    """2,000 customers over two years, before anything went wrong on the way."""
+    """2,000 customers over two years, without data quality problems."""
     return {name: table.persist() for name, table in company(spark, customers=2_000, seed=3).items()}
 
 
-def test_tables_hold_what_the_contracts_promise(clean: Mapping[str, DataFrame]) -> None:
+def test_tables_have_the_columns_types_and_keys_of_the_contracts(clean: Mapping[str, DataFrame]) -> None:
     for name, contract in CONTRACTS.items():
         columns = dict(clean[name].dtypes)
         wanted = {field.name: field.type for field in contract.columns}
@@ -88,13 +88,13 @@ def test_nothing_happens_outside_an_open_account(clean: Mapping[str, DataFrame])
         assert late.isEmpty(), name
 
 
-def test_who_is_about_to_leave_complains_more_and_buys_less(clean: Mapping[str, DataFrame]) -> None:
-    """The signal that a model is to find: a day in the last month against a day of everybody else."""
+def test_customers_about_to_leave_complain_more_and_buy_less(clean: Mapping[str, DataFrame]) -> None:
+    """The signal for a model: the last month of customers who leave soon against that of all others."""
     closed = clean["closures"].where("kind = 'voluntary'").select("customer_id", F.col("event_time").alias("closed"))
     as_of = F.lit(datetime(2026, 7, 1))
     month = F.expr("interval 30 days")
     soon = (F.col("closed") >= as_of) & (F.col("closed") < as_of + F.expr("interval 60 days"))
-    leaving = F.coalesce(soon, F.lit(False))
+    leaves_soon = F.coalesce(soon, F.lit(False))
     stay = F.col("closed").isNull() | (F.col("closed") >= as_of)
     cohort = (
         clean["customers"]
@@ -103,26 +103,27 @@ def test_who_is_about_to_leave_complains_more_and_buys_less(clean: Mapping[str, 
         .distinct()
         .join(closed, on="customer_id", how="left")
         .where(stay)
-        .select("customer_id", leaving.alias("leaving"))
+        .select("customer_id", leaves_soon.alias("leaving"))
     )
 
-    def a_head(name: str, which: str) -> dict[bool, float]:
+    def per_customer(name: str, condition: str) -> dict[bool, float]:
         recent = (F.col("event_time") >= as_of - month) & (F.col("event_time") < as_of)
-        counts = clean[name].where(recent).where(which).groupBy("customer_id").count()
+        counts = clean[name].where(recent).where(condition).groupBy("customer_id").count()
         joined = cohort.join(counts, on="customer_id", how="left")
         means = joined.groupBy("leaving").agg(F.avg(F.coalesce("count", F.lit(0))))
         return {row[0]: row[1] for row in means.collect()}
 
-    complaints, purchases = a_head("calls", "reason = 'complaint'"), a_head("transactions", "kind = 'purchase'")
+    complaints = per_customer("calls", "reason = 'complaint'")
+    purchases = per_customer("transactions", "kind = 'purchase'")
     assert complaints[True] > 1.5 * complaints[False]
     assert purchases[True] < 0.9 * purchases[False]
 
 
-def test_no_single_habit_gives_a_fraud_away(clean: Mapping[str, DataFrame]) -> None:
-    """Whatever a thief does, more customers do it than thieves: a channel, an hour, a country, a new device."""
+def test_no_single_attribute_identifies_frauds(clean: Mapping[str, DataFrame]) -> None:
+    """For every channel, hour and country, and for new devices, most transactions are the customers' own."""
     frauds = clean["fraud_reports"].where("is_fraud").select("transaction_id", F.lit(1.0).alias("is_fraud"))
     earlier = Window.partitionBy("customer_id", "device_id").orderBy("event_time", "transaction_id")
-    seen = (
+    labelled = (
         clean["transactions"]
         .where("kind in ('purchase', 'transfer')")
         .join(frauds, on="transaction_id", how="left")
@@ -135,37 +136,37 @@ def test_no_single_habit_gives_a_fraud_away(clean: Mapping[str, DataFrame]) -> N
         )
         .toPandas()
     )
-    shares = pd.concat({habit: seen.groupby(habit)["is_fraud"].mean() for habit in seen.columns[1:]})
+    shares = pd.concat({column: labelled.groupby(column)["is_fraud"].mean() for column in labelled.columns[1:]})
     assert shares.max() < 0.3, shares[shares >= 0.3]
-    usual = seen.loc[seen["is_fraud"] == 1, "new device"].value_counts(normalize=True)
-    assert usual["false"] > 0.5
+    new_device = labelled.loc[labelled["is_fraud"] == 1, "new device"].value_counts(normalize=True)
+    assert new_device["false"] > 0.5
 
 
-def test_dirt_comes_at_its_rates(spark: SparkSession) -> None:
+def test_errors_come_at_their_rates(spark: SparkSession) -> None:
     rows = spark.range(40_000).select(
         F.col("id").cast("string").alias("call_id"),
         F.lit(datetime(2026, 1, 1)).alias("known_time"),
         F.lit(True).alias("resolved"),
     )
     dirt = Dirt(late=0.1, corrected=0.05, duplicated=0.02, broken=0)
-    sent = on_the_way(rows, ("call_id",), {"resolved": "NOT resolved"}, Dice(1), dirt)
-    seen = sent.agg(
+    arriving = with_delivery_errors(rows, ("call_id",), {"resolved": "NOT resolved"}, Draws(1), dirt)
+    counts = arriving.agg(
         F.avg((F.col("copy") == 0).cast("int")).alias("first"),
         F.sum((F.col("copy") == 1).cast("int")).alias("corrected"),
         F.sum((F.col("copy") == 2).cast("int")).alias("duplicated"),
         F.sum(((F.col("copy") == 0) & (F.col("known_time") >= datetime(2026, 1, 2))).cast("int")).alias("late"),
     ).collect()[0]
-    assert seen["corrected"] / 40_000 == pytest.approx(0.05, rel=0.1)
-    assert seen["duplicated"] / 40_000 == pytest.approx(0.02, rel=0.15)
-    assert seen["late"] / 40_000 == pytest.approx(0.1, rel=0.1)
-    assert on_the_way(rows, ("call_id",), {}, Dice(1), CLEAN).count() == 40_000
+    assert counts["corrected"] / 40_000 == pytest.approx(0.05, rel=0.1)
+    assert counts["duplicated"] / 40_000 == pytest.approx(0.02, rel=0.15)
+    assert counts["late"] / 40_000 == pytest.approx(0.1, rel=0.1)
+    assert with_delivery_errors(rows, ("call_id",), {}, Draws(1), CLEAN).count() == 40_000
 
 
 def test_the_sample_company_is_what_its_command_makes(spark: SparkSession, compiled: None, tmp_path: Path) -> None:
-    """It is made again only where the simulation is not the one that is on record in `made_by.json`."""
+    """It is simulated again only where the code of the simulation differs from the one recorded in `made_by.json`."""
     record = json.loads((SAMPLE / "made_by.json").read_text())
-    kept = _texts(SAMPLE)
-    assert _digest(kept) == record["files"], "a file of the sample company was changed by hand"
+    sample = _texts(SAMPLE)
+    assert _digest(sample) == record["files"], "a file of the sample company was changed by hand"
     simulation = {file.name: file.read_bytes() for file in sorted(SIMULATION.glob("*.py"))}
     if _digest(simulation) == record["simulation"]:
         return
@@ -179,27 +180,27 @@ def test_the_sample_company_is_what_its_command_makes(spark: SparkSession, compi
         format="csv.gz",
     )
     made = _texts(tmp_path)
-    assert {name for name in {*made, *kept} if made.get(name) != kept.get(name)} == set()
+    assert {name for name in {*made, *sample} if made.get(name) != sample.get(name)} == set()
     new = json.dumps({"simulation": _digest(simulation), "files": _digest(made)})
-    pytest.fail(f"another simulation makes the same files: write {new} into sample_data/made_by.json")
+    pytest.fail(f"the changed simulation makes the same files: write {new} into sample_data/made_by.json")
 
 
 def _texts(folder: Path) -> dict[str, bytes]:
-    """What each compressed file holds."""
+    """The content of each compressed file by its name."""
     files = sorted(folder.rglob("*.csv.gz"))
     return {str(file.relative_to(folder)): gzip.decompress(file.read_bytes()) for file in files}
 
 
 def _digest(files: Mapping[str, bytes]) -> str:
-    """Of names and contents, in order."""
-    found = hashlib.sha256()
+    """A digest of names and contents, in order."""
+    digest = hashlib.sha256()
     for name, text in files.items():
-        found.update(name.encode() + b"\0" + hashlib.sha256(text).digest())
-    return found.hexdigest()
+        digest.update(name.encode() + b"\0" + hashlib.sha256(text).digest())
+    return digest.hexdigest()
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("arguments", "message"),
     [
         ({"customers": 0}, "0 customers, want 1 to"),
         ({"start": date(2026, 9, 20)}, "too short"),
@@ -208,9 +209,9 @@ def _digest(files: Mapping[str, bytes]) -> str:
         ({"layout": "dayly"}, "did you mean 'daily'"),
     ],
 )
-def test_what_cannot_be_simulated_is_said(
-    spark: SparkSession, tmp_path: Path, asked: dict[str, object], message: str
+def test_wrong_arguments_are_refused(
+    spark: SparkSession, tmp_path: Path, arguments: dict[str, object], message: str
 ) -> None:
     with pytest.raises(BadInputError, match=message):
-        simulate(spark, **({"customers": 10, "seed": 1, "out": tmp_path / "none"} | asked))
+        simulate(spark, **({"customers": 10, "seed": 1, "out": tmp_path / "none"} | arguments))
     assert not (tmp_path / "none").exists()

@@ -9,9 +9,11 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from churn.config import Config, load
-from churn.sources.catalog.closures import CLOSURES
-from churn.sources.ingest import LedgerRow, ingest, validate, versions
 from churn.errors import BadInputError, ConfigError, HoldError
+from churn.sources.catalog.closures import CLOSURES
+from churn.sources.classification import classify
+from churn.sources.ingest import ingest, validate
+from churn.sources.ledger import LedgerRow
 from churn.storage import Lake
 
 CLOSURE = "customer_id string, event_time timestamp, known_time timestamp, kind string"
@@ -22,24 +24,24 @@ def day(number: int | None) -> datetime | None:
     return None if number is None else datetime(2026, 1, number)
 
 
-def judged(
+def classified(
     spark: SparkSession,
     incoming: Sequence[tuple[str, int, int, str]],
-    others: Sequence[tuple[str, int, int, str, int | None, str]] | None,
+    existing: Sequence[tuple[str, int, int, str, int | None, str]] | None,
     *,
-    known_is_told: bool,
+    has_known_time: bool,
     as_of: datetime | None = AS_OF,
 ) -> list[tuple[object, ...]]:
-    """Customer, event day, known day, kind, superseded day, status, touched batch of each row."""
-    mine = [(who, day(event), day(known), kind) for who, event, known, kind in incoming]
-    frame = spark.createDataFrame(mine, CLOSURE).repartition(3)
-    theirs = None
-    if others is not None:
-        rows = [(who, day(event), day(known), kind, day(end), batch) for who, event, known, kind, end, batch in others]
-        theirs = spark.createDataFrame(rows, f"{CLOSURE}, superseded_at timestamp, batch string").repartition(2)
-    found = versions(frame, theirs, CLOSURES, known_is_told=known_is_told, as_of=as_of)
+    """Customer, event day, known day, kind, superseded day, status, updated batch of each row."""
+    rows = [(who, day(event), day(known), kind) for who, event, known, kind in incoming]
+    frame = spark.createDataFrame(rows, CLOSURE).repartition(3)
+    before = None
+    if existing is not None:
+        versions = [(*row[:1], day(row[1]), day(row[2]), row[3], day(row[4]), row[5]) for row in existing]
+        before = spark.createDataFrame(versions, f"{CLOSURE}, superseded_at timestamp, batch string").repartition(2)
+    result = classify(frame, before, CLOSURES, has_known_time=has_known_time, as_of=as_of)
     columns = [F.dayofmonth(name) for name in ("event_time", "known_time")]
-    shown = found.select("customer_id", *columns, "kind", F.dayofmonth("superseded_at"), "_status", "_touched")
+    shown = result.select("customer_id", *columns, "kind", F.dayofmonth("superseded_at"), "_status", "_updated_batch")
     return sorted((tuple(row) for row in shown.collect()), key=str)
 
 
@@ -47,19 +49,19 @@ def test_rows_of_one_batch_become_versions(spark: SparkSession) -> None:
     rows = [
         ("twice", 1, 1, "voluntary"),
         ("twice", 1, 1, "voluntary"),
-        # known again later, saying the same
+        # known again later, with the same content
         ("again", 1, 1, "voluntary"),
         ("again", 1, 3, "voluntary"),
         # corrected, and corrected back
         ("changed", 1, 1, "voluntary"),
         ("changed", 1, 2, "involuntary"),
         ("changed", 1, 3, "voluntary"),
-        # two contents known at one moment: neither is right, but what was known before stays
+        # two contents known at the same time: neither is right, but what was known before stays
         ("conflict", 1, 1, "voluntary"),
         ("conflict", 1, 2, "voluntary"),
         ("conflict", 1, 2, "involuntary"),
     ]
-    assert judged(spark, rows, None, known_is_told=True) == [
+    assert classified(spark, rows, None, has_known_time=True) == [
         ("again", 1, 1, "voluntary", None, "accepted", None),
         ("again", 1, 3, "voluntary", None, "duplicate", None),
         ("changed", 1, 1, "voluntary", 2, "accepted", None),
@@ -73,8 +75,8 @@ def test_rows_of_one_batch_become_versions(spark: SparkSession) -> None:
     ]
 
 
-def test_rows_are_judged_beside_those_of_other_batches(spark: SparkSession) -> None:
-    others = [
+def test_rows_are_classified_beside_those_of_other_batches(spark: SparkSession) -> None:
+    existing = [
         ("again", 1, 1, "voluntary", None, "first"),
         ("changed", 1, 1, "voluntary", None, "first"),
         ("late", 1, 5, "voluntary", None, "first"),
@@ -82,7 +84,7 @@ def test_rows_are_judged_beside_those_of_other_batches(spark: SparkSession) -> N
         ("between", 1, 5, "involuntary", None, "second"),
         ("conflict", 1, 1, "voluntary", None, "first"),
         # superseded by a row that this batch brought when it was run before, and no longer brings
-        ("withdrawn", 1, 1, "voluntary", 4, "first"),
+        ("retracted", 1, 1, "voluntary", 4, "first"),
     ]
     incoming = [
         ("again", 1, 2, "voluntary"),
@@ -91,7 +93,7 @@ def test_rows_are_judged_beside_those_of_other_batches(spark: SparkSession) -> N
         ("between", 2, 3, "voluntary"),
         ("conflict", 1, 1, "involuntary"),
     ]
-    assert judged(spark, incoming, others, known_is_told=True) == [
+    assert classified(spark, incoming, existing, has_known_time=True) == [
         ("again", 1, 1, "voluntary", None, None, None),
         ("again", 1, 2, "voluntary", None, "duplicate", None),
         ("between", 1, 1, "voluntary", 3, None, "first"),
@@ -103,46 +105,46 @@ def test_rows_are_judged_beside_those_of_other_batches(spark: SparkSession) -> N
         ("conflict", 1, 1, "voluntary", None, None, None),
         ("late", 1, 2, "involuntary", 5, "accepted", None),
         ("late", 1, 5, "voluntary", None, None, None),
-        ("withdrawn", 1, 1, "voluntary", None, None, "first"),
+        ("retracted", 1, 1, "voluntary", None, None, "first"),
     ]
 
 
-def test_where_known_time_is_not_told_a_correction_is_known_from_the_as_of_of_its_batch(spark: SparkSession) -> None:
-    others = [
+def test_where_known_time_is_not_mapped_a_correction_is_known_from_the_as_of_of_its_batch(spark: SparkSession) -> None:
+    existing = [
         ("again", 1, 1, "voluntary", None, "first"),
         ("changed", 1, 1, "voluntary", None, "first"),
-        ("moved", 1, 1, "voluntary", None, "first"),
+        ("postponed", 1, 1, "voluntary", None, "first"),
         # corrected by a batch of a later as-of; this one is run again
         ("rerun", 1, 20, "involuntary", None, "third"),
     ]
     incoming = [
         ("again", 1, 1, "voluntary"),
         ("changed", 1, 1, "involuntary"),
-        ("moved", 5, 5, "voluntary"),
+        ("postponed", 5, 5, "voluntary"),
         ("rerun", 1, 1, "voluntary"),
         # nothing orders two closures of one batch
         ("conflict", 1, 1, "voluntary"),
         ("conflict", 2, 2, "voluntary"),
     ]
-    assert judged(spark, incoming, others, known_is_told=False) == [
+    assert classified(spark, incoming, existing, has_known_time=False) == [
         ("again", 1, 1, "voluntary", None, None, None),
         ("again", 1, 10, "voluntary", None, "duplicate", None),
         ("changed", 1, 1, "voluntary", 10, None, "first"),
         ("changed", 1, 10, "involuntary", None, "accepted", None),
         ("conflict", 1, 1, "voluntary", None, "quarantined", None),
         ("conflict", 2, 2, "voluntary", None, "quarantined", None),
-        ("moved", 1, 1, "voluntary", 10, None, "first"),
-        ("moved", 5, 10, "voluntary", None, "accepted", None),
+        ("postponed", 1, 1, "voluntary", 10, None, "first"),
+        ("postponed", 5, 10, "voluntary", None, "accepted", None),
         ("rerun", 1, 1, "voluntary", 20, "accepted", None),
         ("rerun", 1, 20, "involuntary", None, None, None),
     ]
 
 
 def test_without_known_time_and_as_of_nothing_orders_two_batches(spark: SparkSession) -> None:
-    others = [("moved", 1, 1, "voluntary", None, "first")]
-    assert judged(spark, [("moved", 2, 2, "voluntary")], others, known_is_told=False, as_of=None) == [
-        ("moved", 1, 1, "voluntary", None, None, None),
-        ("moved", 2, 2, "voluntary", None, "quarantined", None),
+    existing = [("postponed", 1, 1, "voluntary", None, "first")]
+    assert classified(spark, [("postponed", 2, 2, "voluntary")], existing, has_known_time=False, as_of=None) == [
+        ("postponed", 1, 1, "voluntary", None, None, None),
+        ("postponed", 2, 2, "voluntary", None, "quarantined", None),
     ]
 
 
@@ -177,7 +179,7 @@ def contents(lake: Lake) -> dict[str, list[tuple[object, ...]]]:
 FIRST = (
     "id,who,at,known_time,queue\n"
     "1,ann,2026-01-01,2026-01-01,sales\n"
-    "1,ann,2026-01-01,2026-01-02,sales\n"  # says the same a day later
+    "1,ann,2026-01-01,2026-01-02,sales\n"  # has the same content a day later
     "2,bob,2026-01-02,2026-01-02,sales\n"
     "3,test,2026-01-02,2026-01-02,sales\n"  # rejected by its owner
     "4,cy,2026-01-03,2026-01-02,sales\n"  # known before it happened

@@ -11,8 +11,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from churn.config import load
-from churn.sources.ingest import ingest
 from churn.errors import BadInputError
+from churn.sources.ingest import ingest
 from churn.storage import Lake
 from tests.postgresql import missing, postgresql
 
@@ -83,9 +83,7 @@ def test_rows_of_a_database_are_ingested(
     ]
 
 
-def test_a_table_that_is_not_there_is_said_in_one_line(
-    spark: SparkSession, tmp_path: Path, configured: Callable[[str], Path]
-) -> None:
+def test_a_missing_table_is_one_line(spark: SparkSession, tmp_path: Path, configured: Callable[[str], Path]) -> None:
     with pytest.raises(BadInputError) as error:
         ingest(spark, Lake(spark, str(tmp_path / "lake")), load(configured("sales")), batch="b")
     assert "cannot be read as jdbc: " in str(error.value)

@@ -128,7 +128,7 @@ def test_expressions_types_and_text(spark: SparkSession, tmp_path: Path) -> None
     assert rows == [("1", "zoë 🦉", known, None, 122, True, "sales", None, ["talk_seconds_unreadable"])]
 
 
-def test_json_is_text_too_and_a_broken_line_is_kept(spark: SparkSession, tmp_path: Path) -> None:
+def test_json_is_text_too_and_a_broken_line_is_a_row(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "calls.json").write_text(
         '{"id": 1, "who": {"name": "ann"}, "at": "2024-01-01 08:00:00Z"}\n{"id": 2, "who\n'
         '{"at": "2024-01-02", "id": "3", "late": 1}\n'

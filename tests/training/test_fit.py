@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -10,24 +9,27 @@ import pytest
 from pyspark.ml.functions import vector_to_array
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from scipy.special import expit
 
 from churn.dataset.split import split_in_time
 from churn.errors import BadInputError
-from churn.evaluation.by_date import judge, scored_rows
-from churn.model_spec import LabelWindow
+from churn.evaluation.by_date import evaluate_by_date, scored_rows
+from churn.labels.closure import Closure
+from churn.labels.fraud import Fraud
+from churn.model_spec import Candidate, EvaluationSettings, LabelWindow, ModelSpec, Training
 from churn.scoring.batch import scored
 from churn.training.algorithms import Blend, Boosting, Forest, Logistic, MLlib
-from churn.training.selection import Trial, simplest_of_the_best
 from churn.training.fit import fit
-from churn.model_spec import probability
-from churn.model_spec import ModelSpec
+from churn.training.pipeline import probability
+from churn.training.selection import Trial, intercept, simplest_of_the_best
 
 DATES = [datetime(2026, 1, 1) + timedelta(days=30 * month) for month in range(4)]
 SPLIT = split_in_time(DATES, test=[DATES[3]], window=LabelWindow(lead=0, horizon=30), calibrate=1)
 SPEC = ModelSpec(
     name="churn",
-    rule_of_thumb="days_since_purchase",
-    resamples=20,
+    label=Closure(),
+    baseline="days_since_purchase",
+    evaluation=EvaluationSettings(resamples=20),
     candidates={
         "logistic": Logistic(reg_param_total=1.0),
         "forest": Forest(trees=5, max_depth=3),
@@ -41,33 +43,37 @@ SCHEMA = (
 )
 
 
+def with_candidates(candidates: dict[str, Candidate], **parts: object) -> ModelSpec:
+    return SPEC.model_copy(update={"candidates": candidates, **parts})
+
+
 @pytest.fixture(scope="module")
 def rows(spark: SparkSession) -> DataFrame:
-    """200 customers at four dates: odds of leaving grow with recency; some waits are not known."""
+    """200 customers at four dates: the odds of leaving grow with recency; some waits are null."""
     rng = np.random.default_rng(5)
-    made = []
+    drawn = []
     for date in DATES:
         for number in range(200):
             recency = float(rng.integers(1, 100))
             left = int(rng.random() < 1 / (1 + np.exp(2 - recency / 25)))
             wait = None if number % 7 == 0 else float(rng.integers(0, 300))
-            made.append((f"c{number:03}", date, left, recency, wait, "gold" if number % 3 else "basic", 1.0))
-    return spark.createDataFrame(made, SCHEMA).repartition(3).persist()
+            drawn.append((f"c{number:03}", date, left, recency, wait, "gold" if number % 3 else "basic", 1.0))
+    return spark.createDataFrame(drawn, SCHEMA).repartition(3).persist()
 
 
-def test_a_fitted_model_gives_calibrated_probabilities_and_says_how_it_came_about(rows: DataFrame) -> None:
+def test_a_fitted_model_gives_calibrated_probabilities_and_records_how_it_was_made(rows: DataFrame) -> None:
     fitted = fit(SPEC, rows.where("as_of < '2026-04-01'"), SPLIT, FEATURES)
     assert set(fitted.trials) == {"logistic", "forest", "boosting"}
-    assert fitted.preparation.columns == ("days_since_purchase", "wait_mean", "plan")  # a constant says nothing
+    assert fitted.preparation.columns == ("days_since_purchase", "wait_mean", "plan")  # a constant is left out
     assert next(iter(fitted.importance)) == "days_since_purchase"
     assert sum(fitted.importance.values()) == pytest.approx(1)
     past = scored_rows(SPEC, fitted.model, rows.where("as_of < '2026-04-01'"))
     assert past["score"].mean() == pytest.approx(past["label"].mean(), abs=1e-3)
-    judged = judge(SPEC, scored_rows(SPEC, fitted.model, rows.where(f"as_of = '{DATES[3]:%Y-%m-%d}'")))
-    metrics = judged["2026-04-01"]
+    by_date = evaluate_by_date(SPEC, scored_rows(SPEC, fitted.model, rows.where(f"as_of = '{DATES[3]:%Y-%m-%d}'")))
+    metrics = by_date["2026-04-01"]
     assert metrics["auc"] == pytest.approx(0.74, abs=0.08)
     assert set(metrics["intervals"]["auc"]) != {metrics["auc"]}
-    assert metrics["rule_of_thumb"]["brier"] is None
+    assert metrics["baseline"]["brier"] is None
 
 
 ALGORITHMS = {
@@ -81,9 +87,9 @@ ALGORITHMS = {
 def test_beyond_one_task_spark_fits_the_same_declaration(rows: DataFrame, name: str) -> None:
     candidate, close = ALGORITHMS[name]
     past, test = rows.where("as_of < '2026-04-01'"), rows.where("as_of = '2026-04-01'")
-    here = replace(SPEC, candidates={name: candidate})
-    there = replace(here, one_task_mib=0)
-    one, many = (fit(spec, past, SPLIT, FEATURES) for spec in (here, there))
+    here = with_candidates({name: candidate})
+    on_executors = with_candidates({name: candidate}, training=Training(one_task_mib=0))
+    one, many = (fit(spec, past, SPLIT, FEATURES) for spec in (here, on_executors))
     assert set(one.preparation.slots) <= set(many.preparation.slots)  # what makes no difference is left out
     assert many.trials[name].auc == pytest.approx(one.trials[name].auc, abs=0.02)
     scores = [scored_rows(here, fitted.model, test)["score"] for fitted in (one, many)]
@@ -94,27 +100,27 @@ def test_beyond_one_task_spark_fits_the_same_declaration(rows: DataFrame, name: 
 
 
 def test_mllibs_own_classifiers_are_candidates_beside_the_others(rows: DataFrame) -> None:
-    spec = replace(SPEC, candidates={"mllib": MLlib("GBTClassifier", maxIter=3, maxDepth=2), **SPEC.candidates})
+    spec = with_candidates({"mllib": MLlib("GBTClassifier", maxIter=3, maxDepth=2), **SPEC.candidates})
     fitted = fit(spec, rows.where("as_of < '2026-04-01'"), SPLIT, FEATURES)
     assert set(fitted.trials) == {"mllib", "logistic", "forest", "boosting"}
     assert fitted.trials["mllib"].auc == pytest.approx(fitted.trials["logistic"].auc, abs=0.1)
 
 
-def test_a_blend_is_weighed_on_one_later_date_and_tried_on_the_next(rows: DataFrame) -> None:
+def test_a_blends_weights_are_fitted_on_one_later_date_and_tried_on_the_next(rows: DataFrame) -> None:
     two = split_in_time(DATES, test=[DATES[3]], window=LabelWindow(lead=0, horizon=30), calibrate=2)
     blend = {**SPEC.candidates, "blend": Blend(of=("logistic", "boosting"))}
     past = rows.where("as_of < '2026-04-01'")
-    fitted = fit(replace(SPEC, candidates=blend), past, two, FEATURES)
+    fitted = fit(with_candidates(blend), past, two, FEATURES)
     assert len(fitted.trials["blend"].slopes) == 2
     assert min(fitted.trials["blend"].slopes) >= 0
     assert len(fitted.trials["blend"].losses) == len(fitted.trials["logistic"].losses) == 200
-    only = replace(SPEC, candidates={"blend": blend["blend"], **SPEC.candidates})
-    assert "blend" not in fit(only, past, SPLIT, FEATURES).trials  # one later date can't do both
+    only = with_candidates({"blend": blend["blend"], **SPEC.candidates})
+    assert "blend" not in fit(only, past, SPLIT, FEATURES).trials  # one later date cannot do both
 
 
 def test_a_blend_scores_by_the_weighted_margins_of_its_parts(rows: DataFrame) -> None:
     two = split_in_time(DATES, test=[DATES[3]], window=LabelWindow(lead=0, horizon=30), calibrate=2)
-    first = replace(SPEC, candidates={"blend": Blend(of=("logistic", "forest")), **SPEC.candidates})
+    first = with_candidates({"blend": Blend(of=("logistic", "forest")), **SPEC.candidates})
     fitted = fit(first, rows.where("as_of < '2026-04-01'"), two, FEATURES)
     assert fitted.chosen == "blend"
     scored_by_parts = fitted.model.transform(rows.where("as_of = '2026-04-01'"))
@@ -134,7 +140,7 @@ def test_rows_in_another_order_give_the_same_scores(rows: DataFrame) -> None:
     assert once["score"].tolist() == again["score"].tolist()
 
 
-def test_a_null_that_training_never_saw_is_scored_as_the_usual(rows: DataFrame) -> None:
+def test_a_null_that_training_never_saw_is_scored_as_the_median(rows: DataFrame) -> None:
     fitted = fit(SPEC, rows.where("as_of < '2026-04-01'"), SPLIT, FEATURES)
     later = rows.where("as_of = '2026-04-01'")
     blank = later.withColumn("days_since_purchase", F.lit(None).cast("double"))
@@ -167,8 +173,8 @@ def test_rows_with_nothing_to_learn_from_are_refused(rows: DataFrame, condition:
         fit(SPEC, rows.where(condition), SPLIT, FEATURES)
 
 
-def test_a_slice_of_one_class_is_told_in_the_words_of_the_model(rows: DataFrame) -> None:
-    frauds = ModelSpec(name="fraud", label="fraud", candidates=SPEC.candidates)
+def test_a_slice_of_one_class_is_refused_in_the_vocabulary_of_the_label(rows: DataFrame) -> None:
+    frauds = ModelSpec(name="fraud", label=Fraud(), candidates=SPEC.candidates)
     payments = rows.withColumn("transaction_id", F.concat("customer_id", F.lit("-1")))
     with pytest.raises(BadInputError, match=r"train slice has only transactions that were legitimate \(0 of \d+ rows"):
         fit(frauds, payments.where("label = 0"), SPLIT, FEATURES)
@@ -176,10 +182,18 @@ def test_a_slice_of_one_class_is_told_in_the_words_of_the_model(rows: DataFrame)
         fit(frauds, payments.where("label > 1"), SPLIT, FEATURES)
 
 
-def test_the_simplest_candidate_within_the_noise_is_chosen() -> None:
+def test_the_simplest_candidate_within_one_standard_error_is_chosen() -> None:
     def tried(losses: list[float]) -> Trial:
         return Trial(float(np.mean(losses)), 0.7, 0.6, (1.0,), np.array(losses))
 
     simple, close, better = tried([0.5, 0.7] * 50), tried([0.7, 0.49] * 50), tried([0.3, 0.5] * 50)
     assert simplest_of_the_best({"simple": simple, "close": close}) == "simple"
     assert simplest_of_the_best({"simple": simple, "better": better}) == "better"
+
+
+def test_an_intercept_makes_the_mean_probability_the_weighted_share() -> None:
+    label, weight = np.array([1.0, 0, 0, 0]), np.array([1.0, 3, 3, 3])
+    assert intercept(label, weight, np.zeros(4)) == pytest.approx(np.log(0.1 / 0.9), abs=1e-12)
+    log_odds = np.array([-800.0, -2, 0.5, 800])  # beyond what exp() of a double can hold
+    probabilities = expit(log_odds + intercept(label, weight, log_odds))
+    assert np.average(probabilities, weights=weight) == pytest.approx(0.1, abs=1e-12)

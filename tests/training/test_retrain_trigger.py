@@ -1,4 +1,4 @@
-"""Whether there is something new to learn, by the data and the moment they are looked at."""
+"""Whether there is something new to learn, by the data and the as-of."""
 
 from __future__ import annotations
 
@@ -7,41 +7,35 @@ from datetime import datetime, timedelta
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from churn.labels.fraud import Fraud
+from churn.labels.inactivity import Inactivity
+from churn.model_spec import Cohort, LabelWindow, ModelSpec, Schedule
 from churn.testing import frame
 from churn.training.algorithms import Logistic
-from churn.training.retrain_trigger import Ripened, ripened
-from churn.model_spec import ModelSpec
+from churn.training.retrain_trigger import NewlyMatured, newly_matured
 
 CANDIDATES = {"logistic": Logistic()}
 CHURN = ModelSpec(
     name="churn",
     candidates=CANDIDATES,
-    label="inactivity",
-    cohort="active",
-    lead=0,
-    horizon=30,
-    history=60,
-    test_dates=1,
+    label=Inactivity(),
+    cohort=Cohort(kind="active"),
+    window=LabelWindow(lead=0, horizon=30),
+    schedule=Schedule(history=60, test_as_ofs=1),
 )
 FRAUD = ModelSpec(
     name="fraud",
     candidates=CANDIDATES,
-    label="fraud",
-    lead=0,
-    horizon=1,
-    maturity=7,
-    every=1,
-    history=1,
-    dates=5,
-    test_dates=2,
-    test_every=1,
+    label=Fraud(),
+    window=LabelWindow(lead=0, horizon=1, maturity=7),
+    schedule=Schedule(every=1, history=1, max_as_ofs=5, test_as_ofs=2, test_every=1),
 )
 TIMES = "event_time timestamp, known_time timestamp, superseded_at timestamp"
 
 
 def learnt(*days: str) -> dict[str, dict[str, list[str]]]:
-    """What `fit.json` says of a version."""
-    return {"split": {"ripe": list(days)}}
+    """The `fit.json` of a version."""
+    return {"split": {"matured": list(days)}}
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +54,12 @@ def shop(spark: SparkSession) -> dict[str, DataFrame]:
 @pytest.mark.parametrize(
     ("as_of", "newest_learnt", "wanted"),
     [
-        # A run at that moment is judged by 2 August, and learns from 3 July and every 30 days before. c2 is 1 at both
-        # as-ofs, c3 at the second.
+        # That run is evaluated on 2 August, and learns from 3 July and every 30 days before. c2 is 1 at both as-ofs, c3
+        # at the second.
         ("2025-09-01", "2025-05-04", (["2025-06-03", "2025-07-03"], 3)),
         # Two weeks later it is known that c3 came back, and the newest as-of is 14 days on: still two steps.
         ("2025-09-15 12:00", "2025-05-04", (["2025-06-03", "2025-07-03"], 2)),
-        # Trained on all there is: another run at the same moment has nothing new.
+        # Trained on all there is: another run at the same as-of has nothing new.
         ("2025-09-01", "2025-07-03", ([], 0)),
         # 29 days later it is one short of a step.
         ("2025-09-30", "2025-07-03", ([], 0)),
@@ -76,29 +70,29 @@ def test_customers(
     shop: dict[str, DataFrame], spark: SparkSession, as_of: str, newest_learnt: str, wanted: tuple[list[str], int]
 ) -> None:
     as_ofs, positives = wanted
-    found = ripened(spark, CHURN, shop, datetime.fromisoformat(as_of), learnt("2025-04-04", newest_learnt))
-    assert found == Ripened(
+    found = newly_matured(spark, CHURN, shop, datetime.fromisoformat(as_of), learnt("2025-04-04", newest_learnt))
+    assert found == NewlyMatured(
         datetime.fromisoformat(newest_learnt), tuple(datetime.fromisoformat(day) for day in as_ofs), positives
     )
 
 
-def test_transactions_count_once_their_reports_have_had_their_time(spark: SparkSession) -> None:
+def test_transactions_count_once_their_maturity_has_passed(spark: SparkSession) -> None:
     days = [datetime(2026, 1, 1, 9) + timedelta(days=day) for day in range(31)]
     paid = [(f"t{day.day}", "c1", day, day, None) for day in days]
-    said = [
+    reports = [
         ("t12", True, datetime(2026, 1, 14), None),  # learnt from already
         ("t13", True, datetime(2026, 1, 16), None),
-        ("t14", True, datetime(2026, 2, 3), None),  # nobody knew on 1 February
-        ("t15", True, datetime(2026, 1, 17), datetime(2026, 1, 19)),  # taken back
+        ("t14", True, datetime(2026, 2, 3), None),  # not known on 1 February
+        ("t15", True, datetime(2026, 1, 17), datetime(2026, 1, 19)),  # retracted
         ("t15", False, datetime(2026, 1, 19), None),
-        ("t16", True, datetime(2026, 1, 18), None),  # ripe, and held out to judge by
+        ("t16", True, datetime(2026, 1, 18), None),  # matured, and held out to evaluate on
     ]
     sources = {
         "transactions": frame(spark, paid, f"transaction_id string, customer_id string, {TIMES}"),
         "fraud_reports": frame(
-            spark, said, "transaction_id string, is_fraud boolean, known_time timestamp, superseded_at timestamp"
+            spark, reports, "transaction_id string, is_fraud boolean, known_time timestamp, superseded_at timestamp"
         ),
     }
-    found = ripened(spark, FRAUD, sources, datetime(2026, 2, 1), learnt("2026-01-11", "2026-01-12"))
+    found = newly_matured(spark, FRAUD, sources, datetime(2026, 2, 1), learnt("2026-01-11", "2026-01-12"))
     assert found.as_ofs == (datetime(2026, 1, 13), datetime(2026, 1, 14), datetime(2026, 1, 15))
     assert found.positives == 1

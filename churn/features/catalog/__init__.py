@@ -1,1 +1,1 @@
-"""The features: one file a family. A family declares with `windowed`, `followed` and `derived`."""
+"""The features: one file a family. A family declares its features with `windowed`, `followed` and `derived`."""

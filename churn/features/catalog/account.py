@@ -1,4 +1,4 @@
-"""Account: how long a customer has been one, what was agreed, and how that changed."""
+"""Account: how long a customer has been one, the agreement, and how it changed."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ def _days_between(later: Column, earlier: Column) -> Column:
     return (F.unix_seconds(later) - F.unix_seconds(earlier)) / 86_400
 
 
-@windowed(CUSTOMERS, agg="last", unit="moment", fill=None)
+@windowed(CUSTOMERS, agg="last", unit="time", fill=None)
 def _opened_at() -> Column:
-    """When the account was opened, as last told; else when the customer is first told of."""
+    """When the account was opened, by the customer's newest row; without one, that row's event time."""
     return F.coalesce(F.col("opened_at"), F.col("event_time"))
 
 
-@windowed(CUSTOMERS, agg="last", unit="moment", fill=None)
+@windowed(CUSTOMERS, agg="last", unit="time", fill=None)
 def _contract_ends_at() -> Column:
-    """When the binding term ends, as last told."""
+    """When the binding term ends, by the newest row that has it."""
     return F.col("contract_ends_on").cast("timestamp")
 
 
@@ -80,6 +80,6 @@ def _first_fee() -> Column:
 
 
 @derived(unit="ratio", fill=1)
-def fee_against_first(monthly_fee: Column, _first_fee: Column) -> Column:
+def fee_to_first_fee(monthly_fee: Column, _first_fee: Column) -> Column:
     """The monthly fee over the one first agreed; 1 = the same."""
     return F.try_divide(monthly_fee, _first_fee)

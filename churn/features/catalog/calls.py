@@ -1,4 +1,4 @@
-"""Calls: how often and why a customer rings, and how it went."""
+"""Calls: how often and why a customer calls, and with what result."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from churn.features.declarations import derived, windowed
 from churn.sources.catalog.calls import CALLS
 
 WINDOWS = (7, 30, 90, 180)
-LEAVING = "cancel|terminat|retention|close.?account|port.?out|switch"
-COMPLAINING = "complain|dispute|grievance"
+CANCELLATION = "cancel|terminat|retention|close.?account|port.?out|switch"
+COMPLAINT = "complain|dispute|grievance"
 BILLING = "bill|invoice|payment|fee|price|charge"
 TECHNICAL = "technic|outage|fault|service|network|device"
 
@@ -20,9 +20,9 @@ def inbound() -> Column:
     return F.coalesce(F.col("direction"), F.lit("inbound")) == "inbound"
 
 
-def about(words: str) -> Column:
+def about(pattern: str) -> Column:
     """True where reason or queue of an inbound call matches the pattern, in any case."""
-    return inbound() & F.concat_ws(" ", "reason", "queue").rlike(f"(?i){words}")
+    return inbound() & F.concat_ws(" ", "reason", "queue").rlike(f"(?i){pattern}")
 
 
 def _count(condition: Column) -> Column:
@@ -49,13 +49,13 @@ def talk_time() -> Column:
 
 @windowed(CALLS, agg="mean", days=WINDOWS, unit="s", fill=None)
 def wait_mean() -> Column:
-    """The mean wait for an agent; null = no call says."""
+    """The mean wait for an agent; null = no call has a wait."""
     return F.when(inbound(), F.col("wait_seconds"))
 
 
 @windowed(CALLS, agg="max", days=WINDOWS, unit="s", fill=None)
-def wait_longest() -> Column:
-    """The longest wait for an agent; null = no call says."""
+def wait_max() -> Column:
+    """The longest wait for an agent; null = no call has a wait."""
     return F.when(inbound(), F.col("wait_seconds"))
 
 
@@ -79,13 +79,13 @@ def calls_abandoned() -> Column:
 
 @windowed(CALLS, agg="count", days=WINDOWS, unit="calls", fill=0)
 def calls_unresolved() -> Column:
-    """Calls that ended with the matter open."""
+    """Calls that ended unresolved."""
     return _count(inbound() & ~F.col("resolved"))
 
 
 @windowed(CALLS, agg="repeat", days=WINDOWS, unit="calls", fill=0, within_days=7)
 def repeat_calls() -> Column:
-    """Calls that follow another one of the customer within 7 days."""
+    """Calls within 7 days after another call of the customer."""
     return _count(inbound())
 
 
@@ -98,7 +98,7 @@ def days_since_call() -> Column:
 @windowed(CALLS, agg="count", days=WINDOWS, unit="calls", fill=0)
 def complaint_calls() -> Column:
     """Calls to complain."""
-    return _count(about(COMPLAINING))
+    return _count(about(COMPLAINT))
 
 
 @windowed(CALLS, agg="count", days=WINDOWS, unit="calls", fill=0)
@@ -114,13 +114,13 @@ def technical_calls() -> Column:
 
 
 @windowed(CALLS, agg="count", days=(30, 90), unit="calls", fill=0, after_intent=True)
-def leaving_calls() -> Column:
-    """Calls about cancelling, or that went through the retention queue: the customer has decided already."""
-    return _count(about(LEAVING))
+def cancellation_calls() -> Column:
+    """Calls about cancelling, or through the retention queue: the customer has decided already."""
+    return _count(about(CANCELLATION))
 
 
 @windowed(CALLS, agg="entropy", days=(90, 180), unit="bits", fill=0)
-def reason_mix() -> Column:
+def reason_entropy() -> Column:
     """Entropy of the reasons of calls; 0 = always the same one."""
     return F.when(inbound(), F.col("reason"))
 
@@ -152,11 +152,11 @@ def calls_out_of_hours() -> Column:
 
 @derived(unit="ratio", fill=0)
 def call_trend(calls_made_30d: Column, calls_made_90d: Column) -> Column:
-    """Calls of 30 days against the usual month of 90; 1 = unchanged, 0 = none in 30 days."""
+    """Calls of 30 days over a third of those of 90; 1 = unchanged, 0 = none in 30 days."""
     return F.try_divide(3 * calls_made_30d, calls_made_90d)
 
 
 @derived(days=WINDOWS, unit="share", fill=0)
-def share_unresolved(calls_unresolved: Column, calls_made: Column) -> Column:
-    """The share of calls that ended with the matter open; 0 without calls."""
+def unresolved_share(calls_unresolved: Column, calls_made: Column) -> Column:
+    """The share of calls that ended unresolved; 0 without calls."""
     return F.try_divide(calls_unresolved, calls_made)

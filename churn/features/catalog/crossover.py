@@ -1,11 +1,11 @@
-"""Crossover: what calls and transactions say only together."""
+"""Crossover: features of calls and transactions together."""
 
 from __future__ import annotations
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from churn.features.catalog.calls import COMPLAINING, about, inbound
+from churn.features.catalog.calls import COMPLAINT, about, inbound
 from churn.features.declarations import derived, followed
 from churn.sources.catalog.calls import CALLS
 from churn.sources.catalog.transactions import TRANSACTIONS
@@ -23,7 +23,7 @@ def calls_after_charge() -> tuple[Column, Column]:
 @followed(CALLS, TRANSACTIONS, within_days=14, agg="sum", days=(90, 180), unit="money", fill=0)
 def spend_after_complaint() -> tuple[Column, Column]:
     """Money spent within 14 days after a call to complain."""
-    return F.when(about(COMPLAINING), F.lit(1)), F.when(F.col("kind") == "purchase", F.col("amount"))
+    return F.when(about(COMPLAINT), F.lit(1)), F.when(F.col("kind") == "purchase", F.col("amount"))
 
 
 @followed(CALLS, TRANSACTIONS, within_days=3, days=(30, 90), unit="transactions", fill=0)
@@ -34,5 +34,5 @@ def transfers_after_access_call() -> tuple[Column, Column]:
 
 @derived(days=WINDOWS, unit="calls per purchase", fill=0)
 def calls_per_purchase(calls_made: Column, purchases: Column) -> Column:
-    """Calls for each purchase, one purchase being added so that those who buy nothing have a value."""
+    """Calls per purchase; one purchase is added, so that customers who buy nothing have a value."""
     return calls_made / (purchases + 1)

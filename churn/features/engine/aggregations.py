@@ -1,8 +1,8 @@
-"""The aggregations: what may be asked of a customer's rows. numpy alone, so that every engine can use them.
+"""The aggregations of a customer's rows. numpy alone, so that every engine can use them.
 
-Two ways to compute them. A *mergeable* one is made of parts (a count, a total, a least value) that add up over any
-split of the rows; it adds whole numbers only, so no order of rows can show in its bits. An *ordered* one reads a
-window's rows sorted by customer, event time and value, and adds fractions in that order only.
+There are two kinds. A *mergeable* one is made of parts (a count, a total, a minimum) that add up over any split of the
+rows; it adds whole numbers only, so the order of rows cannot change its bits. An *ordered* one reads a window's rows
+sorted by customer, event time and value, and adds fractions in that order only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Grouped = tuple[Array, Array]
 class Rows:
     """The rows of one measure that are visible at `as_of` and not null, sorted by customer, event time and value.
 
-    `since` is where the window begins; rows before it are there for the aggregations that look back.
+    The window begins at `since`; earlier rows are there for the aggregations that look back beyond it.
     """
 
     customer: Array
@@ -38,11 +38,11 @@ class Rows:
     as_of: int
     since: int
 
-    def where(self, kept: Array) -> Rows:
-        return replace(self, customer=self.customer[kept], event=self.event[kept], value=self.value[kept])
+    def where(self, mask: Array) -> Rows:
+        return replace(self, customer=self.customer[mask], event=self.event[mask], value=self.value[mask])
 
     @cached_property
-    def inside(self) -> Rows:
+    def in_window(self) -> Rows:
         """The rows of the window alone."""
         return self.where(self.event >= self.since)
 
@@ -55,28 +55,28 @@ class Rows:
         customer, event, is_cause = customer[order], event[order], is_cause[order]
         cause = np.maximum.accumulate(np.where(is_cause, np.arange(len(order)), -1))
         caused = (cause >= 0) & (customer[cause] == customer) & (event - event[cause] <= within_days * DAY)
-        kept = np.zeros(len(order), dtype=bool)
-        kept[order] = caused & ~is_cause
-        return self.where(kept[: len(self.customer)])
+        mask = np.zeros(len(order), dtype=bool)
+        mask[order] = caused & ~is_cause
+        return self.where(mask[: len(self.customer)])
 
 
-def heads(*keys: Array) -> Array:
+def run_starts(*keys: Array) -> Array:
     """Where each run of equal keys begins."""
-    new = np.ones(len(keys[0]), dtype=bool)
-    new[1:] = np.any([key[1:] != key[:-1] for key in keys], axis=0)
-    return np.flatnonzero(new)
+    starts = np.ones(len(keys[0]), dtype=bool)
+    starts[1:] = np.any([key[1:] != key[:-1] for key in keys], axis=0)
+    return np.flatnonzero(starts)
 
 
-def _sizes(starts: Array, rows: int) -> Array:
+def _run_lengths(starts: Array, rows: int) -> Array:
     return np.diff(starts, append=rows)
 
 
-def _tally(customer: Array) -> Grouped:
-    starts = heads(customer)
-    return customer[starts], _sizes(starts, len(customer))
+def _count_by(customer: Array) -> Grouped:
+    starts = run_starts(customer)
+    return customer[starts], _run_lengths(starts, len(customer))
 
 
-def _add(values: Array, starts: Array) -> Array:
+def _run_sums(values: Array, starts: Array) -> Array:
     """Totals of runs, added in the order of the rows."""
     return np.add.reduceat(values, starts) if len(starts) else np.zeros(0)
 
@@ -85,31 +85,31 @@ def _add(values: Array, starts: Array) -> Array:
 
 
 def _sum(rows: Rows) -> Grouped:
-    starts = heads(rows.inside.customer)
-    return rows.inside.customer[starts], _add(rows.inside.value.astype(float), starts)
+    starts = run_starts(rows.in_window.customer)
+    return rows.in_window.customer[starts], _run_sums(rows.in_window.value.astype(float), starts)
 
 
 def _mean(rows: Rows) -> Grouped:
     customer, total = _sum(rows)
-    return customer, total / _tally(rows.inside.customer)[1]
+    return customer, total / _count_by(rows.in_window.customer)[1]
 
 
 def _std(rows: Rows) -> Grouped:
     customer, mean = _mean(rows)
-    starts = heads(rows.inside.customer)
-    sizes = _sizes(starts, len(rows.inside.customer))
-    squares = _add((rows.inside.value - np.repeat(mean, sizes)) ** 2, starts)
-    several = sizes > 1
-    return customer[several], np.sqrt(squares[several] / (sizes[several] - 1))
+    starts = run_starts(rows.in_window.customer)
+    lengths = _run_lengths(starts, len(rows.in_window.customer))
+    squares = _run_sums((rows.in_window.value - np.repeat(mean, lengths)) ** 2, starts)
+    several = lengths > 1
+    return customer[several], np.sqrt(squares[several] / (lengths[several] - 1))
 
 
 def _first(rows: Rows) -> Grouped:
-    starts = heads(rows.inside.customer)
-    return rows.inside.customer[starts], rows.inside.value[starts]
+    starts = run_starts(rows.in_window.customer)
+    return rows.in_window.customer[starts], rows.in_window.value[starts]
 
 
 def _last(rows: Rows) -> Grouped:
-    return _nth_last(rows, rows.inside.value, 1)
+    return _nth_last(rows, rows.in_window.value, 1)
 
 
 def _age_of_last(rows: Rows, k: float) -> Grouped:
@@ -119,40 +119,40 @@ def _age_of_last(rows: Rows, k: float) -> Grouped:
 
 
 def _nth_last(rows: Rows, values: Array, n: int) -> Grouped:
-    starts = heads(rows.inside.customer)
-    sizes = _sizes(starts, len(values))
-    enough = sizes >= n
-    at = (starts + sizes - n)[enough]
-    return rows.inside.customer[at], values[at]
+    starts = run_starts(rows.in_window.customer)
+    lengths = _run_lengths(starts, len(values))
+    enough = lengths >= n
+    at = (starts + lengths - n)[enough]
+    return rows.in_window.customer[at], values[at]
 
 
 def _distinct(rows: Rows) -> Grouped:
-    return _tally(_values(rows)[0])
+    return _count_by(_values(rows)[0])
 
 
 def _entropy(rows: Rows) -> Grouped:
     customer, count = _values(rows)
-    starts = heads(customer)
-    share = count / np.repeat(_add(count, starts), _sizes(starts, len(customer)))
-    return customer[starts], np.abs(_add(-share * np.log2(share), starts))
+    starts = run_starts(customer)
+    share = count / np.repeat(_run_sums(count, starts), _run_lengths(starts, len(customer)))
+    return customer[starts], np.abs(_run_sums(-share * np.log2(share), starts))
 
 
 def _values(rows: Rows) -> Grouped:
-    """Each customer's distinct values in the window: the customer, and how often it occurs."""
-    order = np.lexsort((rows.inside.value, rows.inside.customer))
-    customer, value = rows.inside.customer[order], rows.inside.value[order]
-    starts = heads(customer, value)
-    return customer[starts], _sizes(starts, len(customer))
+    """Each customer's distinct values in the window: the customer, and how often the value occurs."""
+    order = np.lexsort((rows.in_window.value, rows.in_window.customer))
+    customer, value = rows.in_window.customer[order], rows.in_window.value[order]
+    starts = run_starts(customer, value)
+    return customer[starts], _run_lengths(starts, len(customer))
 
 
 def _active_days(rows: Rows) -> Grouped:
-    return _tally(_days(rows).customer)
+    return _count_by(_days(rows).customer)
 
 
 def _days(rows: Rows) -> Rows:
     """One row for each customer and active day of the window; its value is the day's number."""
-    day = rows.inside.event // DAY
-    return replace(rows.inside, value=day).where(heads(rows.inside.customer, day))
+    day = rows.in_window.event // DAY
+    return replace(rows.in_window, value=day).where(run_starts(rows.in_window.customer, day))
 
 
 def _gaps(rows: Rows) -> Rows:
@@ -160,7 +160,7 @@ def _gaps(rows: Rows) -> Rows:
     days = _days(rows)
     gap = np.diff(days.value, prepend=0)
     follows = np.ones(len(gap), dtype=bool)
-    follows[heads(days.customer)] = False
+    follows[run_starts(days.customer)] = False
     return replace(days, value=gap).where(follows)
 
 
@@ -178,42 +178,44 @@ def _gap_last(rows: Rows) -> Grouped:
 
 def _gap_max(rows: Rows) -> Grouped:
     gaps = _gaps(rows)
-    starts = heads(gaps.customer)
+    starts = run_starts(gaps.customer)
     longest = np.maximum.reduceat(gaps.value, starts) if len(starts) else gaps.value
     return gaps.customer[starts], longest
 
 
-def _occupied(rows: Rows, stretch_days: float) -> Grouped:
-    stretch = int(stretch_days * DAY)
-    number = (rows.as_of - 1 - rows.inside.event) // stretch
-    return _tally(rows.inside.customer[heads(rows.inside.customer, number)])
+def _occupied(rows: Rows, period_days: float) -> Grouped:
+    """How many periods of so many days, counted back from as-of, have a row."""
+    number = (rows.as_of - 1 - rows.in_window.event) // int(period_days * DAY)
+    return _count_by(rows.in_window.customer[run_starts(rows.in_window.customer, number)])
 
 
 def _repeat(rows: Rows, within_days: float) -> Grouped:
-    return _tally(rows.after(rows, within_days).inside.customer)
+    return _count_by(rows.after(rows, within_days).in_window.customer)
 
 
 def _changes(rows: Rows) -> Grouped:
     changed = np.zeros(len(rows.value), dtype=bool)
     changed[1:] = (rows.value[1:] != rows.value[:-1]) & (rows.customer[1:] == rows.customer[:-1])
-    return _tally(rows.where(changed).inside.customer)
+    return _count_by(rows.where(changed).in_window.customer)
 
 
 def _slope(rows: Rows) -> Grouped:
-    days = replace(rows.inside, value=(rows.inside.event - rows.as_of) / DAY, since=rows.since)
+    days = replace(rows.in_window, value=(rows.in_window.event - rows.as_of) / DAY, since=rows.since)
     customer, mean_day = _mean(days)
     _, mean_value = _mean(rows)
-    starts = heads(days.customer)
-    sizes = _sizes(starts, len(days.customer))
-    day = days.value - np.repeat(mean_day, sizes)
-    across, along = _add(day * (rows.inside.value - np.repeat(mean_value, sizes)), starts), _add(day * day, starts)
-    several = days.event[starts] < days.event[starts + sizes - 1]
-    return customer[several], across[several] / along[several]
+    starts = run_starts(days.customer)
+    lengths = _run_lengths(starts, len(days.customer))
+    day = days.value - np.repeat(mean_day, lengths)
+    value = rows.in_window.value - np.repeat(mean_value, lengths)
+    covariance, variance = _run_sums(day * value, starts), _run_sums(day * day, starts)
+    several = days.event[starts] < days.event[starts + lengths - 1]
+    return customer[several], covariance[several] / variance[several]
 
 
-def _discounted(rows: Rows, tau_days: float) -> Grouped:
-    weight = np.exp((rows.inside.event - rows.as_of) / (tau_days * DAY))
-    return _sum(replace(rows.inside, value=rows.inside.value * weight))
+def _decayed(rows: Rows, half_life_days: float) -> Grouped:
+    """The sum of values, each weighted by 2**(-age / half-life)."""
+    weight = np.exp2((rows.in_window.event - rows.as_of) / (half_life_days * DAY))
+    return _sum(replace(rows.in_window, value=rows.in_window.value * weight))
 
 
 # ---------------------------------------------------------------- mergeable
@@ -221,15 +223,15 @@ def _discounted(rows: Rows, tau_days: float) -> Grouped:
 
 @dataclass(frozen=True)
 class Part:
-    """A number that adds up: how two of them merge, what an empty one holds, and what one row brings."""
+    """A number that adds up: how two of them merge, its value without rows, and what one row contributes."""
 
     merge: np.ufunc
     empty: float
-    of: Callable[[Any, Any], Any]
+    of_row: Callable[[Any, Any], Any]
 
-    def nothing(self, size: int, brought: Array | int) -> Array:
-        """So many empty ones, of the type of what the rows bring."""
-        dtype = np.asarray(brought).dtype
+    def empties(self, size: int, contributions: Array | int) -> Array:
+        """So many empty ones, of the type of the rows' contributions."""
+        dtype = np.asarray(contributions).dtype
         if isinf(self.empty) and dtype.kind == "i":
             return np.full(size, np.iinfo(dtype).max if self.empty > 0 else np.iinfo(dtype).min)
         return np.full(size, self.empty, dtype)
@@ -241,7 +243,7 @@ _LOW: Final = (1 << _LIMB) - 1
 PARTS: Final[Mapping[str, Part]] = {
     "count": Part(np.add, 0, lambda value, event: 1),
     "total": Part(np.add, 0, lambda value, event: value),
-    # A square is kept in three limbs, so that adding up squares of values below 2**52 stays exact.
+    # A square is held in three limbs, so that adding up squares of values below 2**52 stays exact.
     "high": Part(np.add, 0, lambda value, event: (value >> _LIMB) ** 2),
     "middle": Part(np.add, 0, lambda value, event: (value >> _LIMB) * (value & _LOW)),
     "low": Part(np.add, 0, lambda value, event: (value & _LOW) ** 2),
@@ -258,7 +260,7 @@ def _exact_std(parts: Parts, _as_of: Any) -> Array:
     """The deviation from exact sums: n * sum of squares - square of the sum, over n * (n - 1).
 
     That difference is a small one of large numbers. It is exact in 64 bits, where overflow wraps around, as soon as
-    the fractions say that it is small enough to fit.
+    the fractions show that it is small enough to fit.
     """
     count, total = parts["count"], parts["total"]
     high, middle, low = parts["high"], parts["middle"], parts["low"]
@@ -275,20 +277,20 @@ def _exact_std(parts: Parts, _as_of: Any) -> Array:
 
 @dataclass(frozen=True)
 class Aggregation:
-    """One thing to ask of a window's rows.
+    """How a window's rows become one value.
 
-    `result`: "count" is a whole number, "number" has no unit of the measure's, "measure" is in the measure's unit and
-    a fraction, "same" is one of the measure's values. `wants`: what the measure must be, where "row" asks only whether
-    the row counts, and "order" for a number or a time. `reach`: how many days before the window it has to see. With
-    both `parts` and `ordered`, parts serve whole numbers and `ordered` fractions.
+    `result`: "count" is a whole number, "number" is a fraction without the measure's unit, "measure" is a fraction in
+    the measure's unit, "same" is one of the measure's values. `accepts`: what the measure must be, where "row" only
+    needs to know whether the row counts, and "order" is a number or a time. `lookback_days`: how many days before the
+    window it reads. With both `parts` and `ordered`, `parts` serve whole numbers and `ordered` fractions.
     """
 
     result: Literal["count", "number", "measure", "same"]
-    wants: Literal["row", "value", "order", "number"] = "row"
+    accepts: Literal["row", "value", "order", "number"] = "row"
     parts: tuple[str, ...] = ()
     finish: Callable[[Parts, Any], Array] | None = None
     ordered: Callable[..., Grouped] | None = None
-    reach: Callable[[Mapping[str, float]], float] = lambda parameters: 0.0
+    lookback_days: Callable[[Mapping[str, float]], float] = lambda parameters: 0.0
 
     @property
     def parameters(self) -> frozenset[str]:
@@ -323,12 +325,12 @@ AGGREGATIONS: Final[Mapping[str, Aggregation]] = {
     "gap_last": Aggregation("number", ordered=_gap_last),
     "age_of_last": Aggregation("number", ordered=_age_of_last),
     "occupied": Aggregation("count", ordered=_occupied),
-    "repeat": Aggregation("count", ordered=_repeat, reach=lambda parameters: parameters["within_days"]),
-    "changes": Aggregation("count", "value", ordered=_changes, reach=lambda parameters: inf),
+    "repeat": Aggregation("count", ordered=_repeat, lookback_days=lambda parameters: parameters["within_days"]),
+    "changes": Aggregation("count", "value", ordered=_changes, lookback_days=lambda parameters: inf),
     "slope": Aggregation("measure", "number", ordered=_slope),
-    "discounted": Aggregation("measure", "number", ordered=_discounted),
+    "decayed": Aggregation("measure", "number", ordered=_decayed),
 }
 """What `agg` may be. Null rows count nowhere; a customer without rows in the window gets the feature's fill."""
 
 MERGEABLE: Final = frozenset(name for name, aggregation in AGGREGATIONS.items() if aggregation.parts)
-"""The aggregations that may be asked for each transaction."""
+"""The aggregations that transaction features may use."""

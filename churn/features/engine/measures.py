@@ -1,4 +1,4 @@
-"""The Columns that features measure on a source, each evaluated by Spark once, and how their values travel."""
+"""The Columns that features measure on a source: each is evaluated by Spark once, and its values travel to workers."""
 
 from __future__ import annotations
 
@@ -12,53 +12,53 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from churn.errors import BadInputError
-from churn.features.declarations import Days, Derived, Feature, Windowed, column_name
-from churn.features.engine.plan import Ask, Kind, Measure
+from churn.features.declarations import Derived, Feature, Variant, Windowed, column_name
+from churn.features.engine.plan import Kind, Measure, Request
 
 _MOST_DECIMALS: Final = 6
-"""Decimals with more are fractions: whole numbers of their last place would not fit."""
+"""Decimals with more become doubles: whole numbers of their last place would not fit."""
 
 
-def micros(moment: datetime) -> int:
-    """Microseconds since 1970; a moment without a zone is in UTC."""
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+def micros(time: datetime) -> int:
+    """Microseconds since 1970; a time without a zone is in UTC."""
+    aware = time if time.tzinfo else time.replace(tzinfo=UTC)
     return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
-def windowed_inputs(wanted: Iterable[tuple[Feature, Days]]) -> dict[str, tuple[Windowed, Days]]:
-    """The columns to compute, those that derived features read among them."""
-    found = {}
-    for feature, days in wanted:
-        inputs = feature.inputs(days).values() if isinstance(feature, Derived) else [(feature, days)]
-        for windowed, window in inputs:
+def windowed_columns(columns: Iterable[tuple[Feature, Variant]]) -> dict[str, tuple[Windowed, Variant]]:
+    """The columns that workers compute for these: their own, and those that derived features read."""
+    computed = {}
+    for feature, variant in columns:
+        inputs = feature.inputs(variant).values() if isinstance(feature, Derived) else [(feature, variant)]
+        for windowed, of in inputs:
             assert isinstance(windowed, Windowed)
-            found[column_name(windowed, window)] = (windowed, window)
-    return found
+            computed[column_name(windowed, of)] = (windowed, of)
+    return computed
 
 
-def finished(name: str, feature: Feature, days: Days) -> Column:
+def final_column(name: str, feature: Feature, variant: Variant) -> Column:
     """A feature's own column, from the computed ones."""
     if not isinstance(feature, Derived):
         return F.col(name)
-    value = feature.column(days)
+    value = feature.column(variant)
     return (value if feature.fill is None else F.coalesce(value, F.lit(feature.fill))).alias(name)
 
 
-class Measured:
+class MeasuredSource:
     """A source and the distinct Columns to measure on it."""
 
     def __init__(self, name: str, sources: Mapping[str, DataFrame]) -> None:
         if name not in sources:
-            raise BadInputError(f"no source named {name!r} was given; give it to panel(), or leave out its features")
+            raise BadInputError(f"no source named {name!r} was given; pass it in `sources`, or leave out its features")
         self._name, self._rows = name, sources[name]
         if missing := sorted({"customer_id", "event_time", "known_time"} - set(self._rows.columns)):
             raise BadInputError(f"{name}: {', '.join(missing)} is missing; see its contract")
         self._columns: list[Column] = []
         self._evaluated: list[DataFrame] = []
-        self._alike: dict[int, list[int]] = {}
+        self._by_hash: dict[int, list[int]] = {}
         self._by_value: set[int] = set()
 
-    def number(self, column: Column, feature: Windowed, wants: str) -> int:
+    def number(self, column: Column, feature: Windowed, accepts: str) -> int:
         """The number of the measure; equal Columns are measured once."""
         where = f"{feature.family}.{feature.name}, on {self._name}"
         try:
@@ -66,18 +66,18 @@ class Measured:
         except AnalysisException as error:
             raise BadInputError(f"{where}: {error.getMessage()}") from error
         kind = _kind(evaluated.schema[0].dataType)
-        if kind not in _KINDS[wants]:
+        if kind not in _KINDS[accepts]:
             raise BadInputError(
                 f"{where}: {feature.agg} cannot take {evaluated.schema[0].dataType.simpleString()}; cast the Column"
             )
-        alike = self._alike.setdefault(evaluated.semanticHash(), [])
-        found = (number for number in alike if self._evaluated[number].sameSemantics(evaluated))
-        number = next(found, len(self._evaluated))
+        candidates = self._by_hash.setdefault(evaluated.semanticHash(), [])
+        equal = (number for number in candidates if self._evaluated[number].sameSemantics(evaluated))
+        number = next(equal, len(self._evaluated))
         if number == len(self._evaluated):
-            alike.append(number)
+            candidates.append(number)
             self._columns.append(column)
             self._evaluated.append(evaluated)
-        if wants != "row":
+        if accepts != "row":
             self._by_value.add(number)
         return number
 
@@ -86,17 +86,18 @@ class Measured:
         return tuple(self._measure(number) for number in range(len(self._columns)))
 
     def _measure(self, number: int) -> Measure:
-        (seen,) = self._evaluated[number].schema
+        (field,) = self._evaluated[number].schema
         if number not in self._by_value:
-            return Measure("mark", always=not seen.nullable)
-        kind = _kind(seen.dataType)
+            return Measure("presence", always=not field.nullable)
+        kind = _kind(field.dataType)
         assert kind
-        return Measure(kind, seen.dataType.scale if kind == "whole" and isinstance(seen.dataType, T.DecimalType) else 0)
+        scale = field.dataType.scale if kind == "integer" and isinstance(field.dataType, T.DecimalType) else 0
+        return Measure(kind, scale)
 
     def values(self, measures: Sequence[Measure], only: Container[int] | None = None) -> dict[str, Column]:
-        """What the workers need of each row: event, known, superseded (in microseconds), m0, m1, ...
+        """The values of each row that workers need: event, known, superseded (in microseconds), m0, m1, ...
 
-        `only` are the numbers of the measures that are wanted; None = all.
+        `only` are the numbers of the measures to evaluate; None = all.
         """
         superseded = F.col("superseded_at") if "superseded_at" in self._rows.columns else F.lit(None).cast("timestamp")
         values = {
@@ -106,7 +107,7 @@ class Measured:
         }
         for number, (column, measure) in enumerate(zip(self._columns, measures, strict=True)):
             if not measure.always and (only is None or number in only):
-                values[f"m{number}"] = _wire(column, measure)
+                values[f"m{number}"] = _encoded(column, measure)
         return values
 
     def narrow(
@@ -118,7 +119,7 @@ class Measured:
         *,
         only: Container[int] | None = None,
     ) -> DataFrame:
-        """Those of the rows that have a key and that some as-of might see, with `bucket` and `key` before them."""
+        """The values of the rows that have a key and that satisfy `where`, behind `bucket` and `key`."""
         values = (column.alias(name) for name, column in self.values(measures, only).items())
         return bucketed(self._rows.where(where), key, buckets, *values)
 
@@ -133,75 +134,75 @@ def bucketed(rows: DataFrame, key: Column, buckets: int, *columns: Column) -> Da
 
 
 _KINDS: Final[Mapping[str, frozenset[Kind | None]]] = {
-    "row": frozenset({"whole", "fraction", "text", "moment", "day", None}),
-    "value": frozenset({"whole", "fraction", "text", "moment", "day"}),
-    "order": frozenset({"whole", "fraction", "moment", "day"}),
-    "number": frozenset({"whole", "fraction"}),
+    "row": frozenset({"integer", "double", "text", "timestamp", "date", None}),
+    "value": frozenset({"integer", "double", "text", "timestamp", "date"}),
+    "order": frozenset({"integer", "double", "timestamp", "date"}),
+    "number": frozenset({"integer", "double"}),
 }
 
 
 def _kind(type_: T.DataType) -> Kind | None:
     if isinstance(type_, T.DecimalType):
-        return "whole" if type_.scale <= _MOST_DECIMALS else "fraction"
+        return "integer" if type_.scale <= _MOST_DECIMALS else "double"
     if isinstance(type_, T.IntegralType | T.BooleanType):
-        return "whole"
+        return "integer"
     if isinstance(type_, T.FractionalType):
-        return "fraction"
+        return "double"
     if isinstance(type_, T.StringType):
         return "text"
     if isinstance(type_, T.TimestampType | T.TimestampNTZType):
-        return "moment"
-    return "day" if isinstance(type_, T.DateType) else None
+        return "timestamp"
+    return "date" if isinstance(type_, T.DateType) else None
 
 
-def _wire(column: Column, measure: Measure) -> Column:
-    """How a measure travels. A decimal goes as the double nearest to it, from which its whole units are had back."""
+def _encoded(column: Column, measure: Measure) -> Column:
+    """A measure as it travels. A decimal becomes the double nearest to it, from which its whole units are recovered."""
     match measure.kind:
-        case "mark":
+        case "presence":
             return column.isNotNull()
-        case "whole":
+        case "integer":
             return column.cast("double" if measure.scale else "bigint")
-        case "fraction":
+        case "double":
             return column.cast("double")
         case "text":
             return column.cast("string")
-        case "moment":
+        case "timestamp":
             return F.unix_micros(column.cast("timestamp"))
-        case "day":
+        case "date":
             return F.unix_date(column)
 
 
-def ask(
-    asked: Mapping[str, tuple[Windowed, Days]], measured: Mapping[str, Measured], *, delay: float = 0
-) -> dict[str, Ask]:
-    """What the workers are to do for each column; `delay` is how many days before as-of a delayed window ends."""
+def build_requests(
+    columns: Mapping[str, tuple[Windowed, Variant]], sources: Mapping[str, MeasuredSource], *, delay: float = 0
+) -> dict[str, Request]:
+    """The request for each column; `delay` is how many days before as-of a delayed window ends."""
     numbers: dict[tuple[str, str], tuple[tuple[str, int] | None, int]] = {}  # a feature is analysed once
-    found = {}
-    for column, (feature, days) in asked.items():
-        known_as = (feature.family, feature.name)
-        if known_as not in numbers:
-            numbers[known_as] = _numbers(feature, measured)
-        cause, number = numbers[known_as]
-        late = delay if feature.delayed else 0
-        found[column] = Ask(
+    requests = {}
+    for column, (feature, variant) in columns.items():
+        declared = (feature.family, feature.name)
+        if declared not in numbers:
+            numbers[declared] = _measure_numbers(feature, sources)
+        cause, number = numbers[declared]
+        window_delay = delay if feature.delayed else 0
+        requests[column] = Request(
             column,
             feature.source.name,
             number,
             feature.agg,
-            feature.parameters,
-            days,
+            variant.parameters,
+            variant.days,
             feature.fill,
             cause,
             feature.within_days,
-            late,
+            window_delay,
         )
-    return found
+    return requests
 
 
-def _numbers(feature: Windowed, measured: Mapping[str, Measured]) -> tuple[tuple[str, int] | None, int]:
+def _measure_numbers(feature: Windowed, sources: Mapping[str, MeasuredSource]) -> tuple[tuple[str, int] | None, int]:
     """The measure of a feature's cause, if it has one, and its own."""
     effect, cause = feature.measure(), None
     if feature.cause:
         caused_by, effect = effect
-        cause = (feature.cause.name, measured[feature.cause.name].number(caused_by, feature, "row"))
-    return cause, measured[feature.source.name].number(effect, feature, feature.aggregation.wants)
+        cause = (feature.cause.name, sources[feature.cause.name].number(caused_by, feature, "row"))
+    return cause, sources[feature.source.name].number(effect, feature, feature.aggregation.accepts)

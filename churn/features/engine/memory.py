@@ -1,7 +1,7 @@
-"""Memory that a worker has had once is kept for its next array.
+"""A worker retains the memory of freed arrays for its next ones.
 
-Workers make and drop arrays of megabytes by the hundred. The C library gives each one that is dropped back to the
-kernel, which hands the next one out anew and clears it page by page.
+Workers allocate and free arrays of megabytes by the hundred. By default the C library returns each to the kernel, which
+maps the next one anew and clears it page by page.
 """
 
 from __future__ import annotations
@@ -12,16 +12,20 @@ from typing import Final
 
 import pyarrow as pa
 
-KEPT: Final = 1 << 30
-"""Bytes: an array up to this is had from what was kept, and no more than this is kept unused at the end of it."""
+RETAINED_BYTES: Final = 1 << 30
+"""Arrays up to this size come from retained memory, and at most so much is retained unused at its end."""
 
 _TRIM_THRESHOLD: Final = -1  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h
 _MMAP_THRESHOLD: Final = -3
 
 
 @cache
-def keep_memory() -> None:
-    """Have this process keep what it frees, Arrow's arrays too. Does nothing where the C library is not glibc."""
+def retain_memory() -> None:
+    """Make this process retain what it frees, Arrow's arrays too. Does nothing where the C library is not glibc."""
     libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt") and libc.mallopt(_MMAP_THRESHOLD, KEPT) and libc.mallopt(_TRIM_THRESHOLD, KEPT):
+    if (
+        hasattr(libc, "mallopt")
+        and libc.mallopt(_MMAP_THRESHOLD, RETAINED_BYTES)
+        and libc.mallopt(_TRIM_THRESHOLD, RETAINED_BYTES)
+    ):
         pa.set_memory_pool(pa.system_memory_pool())

@@ -1,4 +1,4 @@
-"""What the panel asks of its workers: plain data that travels to them."""
+"""What workers are to compute: plain data that travels to them."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from churn.features.engine.aggregations import AGGREGATIONS, DAY, Aggregation, A
 SPINE: Final = ""
 """The name under which the spine travels among the sources."""
 
-Kind = Literal["mark", "whole", "fraction", "text", "moment", "day"]
-Result = Literal["count", "double", "text", "moment", "day"]
+Kind = Literal["presence", "integer", "double", "text", "timestamp", "date"]
+Result = Literal["count", "double", "text", "timestamp", "date"]
 SPARK: Final[Mapping[Result, T.DataType]] = {
     "count": T.LongType(),
     "double": T.DoubleType(),
     "text": T.StringType(),
-    "moment": T.TimestampType(),
-    "day": T.DateType(),
+    "timestamp": T.TimestampType(),
+    "date": T.DateType(),
 }
 ARROW: Final[Mapping[Result, pa.DataType]] = {
     "count": pa.int64(),
     "double": pa.float64(),
     "text": pa.string(),
-    "moment": pa.timestamp("us", tz="UTC"),
-    "day": pa.date32(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+    "date": pa.date32(),
 }
 
 Visible = Callable[[Array, Array, Array, Array], tuple[Array, Array]]
@@ -38,7 +38,11 @@ Visible = Callable[[Array, Array, Array, Array], tuple[Array, Array]]
 
 @dataclass(frozen=True)
 class Measure:
-    """One evaluated Column of a source. A "mark" only says if the row counts; a whole number has `scale` decimals."""
+    """One evaluated Column of a source.
+
+    A "presence" is whether the row counts, which every row does where `always`; an "integer" is exact, and may be a
+    decimal with `scale` places.
+    """
 
     kind: Kind
     scale: int = 0
@@ -50,8 +54,8 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Ask:
-    """One column of the panel."""
+class Request:
+    """One column to compute: an aggregation of a source's measure in a window of `days` (None = no beginning)."""
 
     column: str
     source: str
@@ -68,71 +72,73 @@ class Ask:
     def aggregation(self) -> Aggregation:
         return AGGREGATIONS[self.agg]
 
-    def merges(self, kind: Kind) -> bool:
-        """Whether it is made of parts that add up exactly; fractions do not, and an effect depends on its cause."""
-        return bool(self.aggregation.parts) and not self.cause and not (self.aggregation.ordered and kind == "fraction")
+    def is_mergeable(self, kind: Kind) -> bool:
+        """Whether parts that add up exactly make it; sums of doubles do not, and an effect depends on its cause."""
+        return bool(self.aggregation.parts) and not self.cause and not (self.aggregation.ordered and kind == "double")
 
-    def reach(self) -> float:
+    def lookback_days(self) -> float:
         """How many days before as-of its rows begin."""
-        return inf if self.days is None else self.delay + self.days + self.aggregation.reach(self.parameters)
+        return inf if self.days is None else self.delay + self.days + self.aggregation.lookback_days(self.parameters)
 
     def result(self, kind: Kind) -> Result:
-        """The type of its column, when it is asked of a measure of this kind."""
+        """The type of its column, for a measure of this kind."""
         result = self.aggregation.result
-        if result == "same" and kind in ("text", "moment", "day"):
+        if result == "same" and kind in ("text", "timestamp", "date"):
             return kind
         return "count" if result == "count" else "double"
 
 
 @dataclass(frozen=True)
-class Asked:
+class Requests:
     """Columns to compute, and the measures they are computed from: `measures` has an entry for each source."""
 
-    asks: tuple[Ask, ...]
+    requests: tuple[Request, ...]
     measures: Mapping[str, tuple[Measure, ...]]
 
-    def kind(self, ask: Ask) -> Kind:
-        return self.measures[ask.source][ask.measure].kind
+    def kind(self, request: Request) -> Kind:
+        return self.measures[request.source][request.measure].kind
 
-    def result(self, ask: Ask) -> Result:
+    def result(self, request: Request) -> Result:
         """The type of a column."""
-        return ask.result(self.kind(ask))
+        return request.result(self.kind(request))
 
 
 @dataclass(frozen=True)
-class Plan(Asked):
-    """All that a worker has to know to make a panel; `as_ofs` are in order."""
+class Plan(Requests):
+    """All that a worker needs to compute customer features; `as_ofs` are in order."""
 
     as_ofs: tuple[int, ...]
     buckets: int
     visible: Visible = field(repr=False)
 
-    def merged(self, source: str) -> list[Ask]:
-        return [ask for ask in self.asks if ask.source == source and ask.merges(self.kind(ask))]
+    def mergeable(self, source: str) -> list[Request]:
+        """The requests of a source that are made of parts."""
+        return [one for one in self.requests if one.source == source and one.is_mergeable(self.kind(one))]
 
     def ordered(self, source: str) -> Mapping[int, float]:
-        """The measures of a source whose rows are needed in order, and how many days before as-of."""
-        reach: dict[int, float] = {}
-        for ask in self.asks:
-            if not ask.merges(self.kind(ask)):
-                used = {(ask.source, ask.measure): ask.reach()}
-                if ask.cause:
-                    used[ask.cause] = max(used.get(ask.cause, 0), ask.reach() + ask.within_days)
+        """The measures of a source whose rows are needed in order, and from how many days before as-of on."""
+        days_before: dict[int, float] = {}
+        for request in self.requests:
+            if not request.is_mergeable(self.kind(request)):
+                used = {(request.source, request.measure): request.lookback_days()}
+                if request.cause:
+                    used[request.cause] = max(used.get(request.cause, 0), request.lookback_days() + request.within_days)
                 for (name, measure), days in used.items():
                     if name == source:
-                        reach[measure] = max(reach.get(measure, 0), days)
-        return reach
+                        days_before[measure] = max(days_before.get(measure, 0), days)
+        return days_before
 
     def needs_event(self, source: str) -> bool:
         return bool(self.ordered(source)) or any(
-            {"earliest", "latest"} & set(ask.aggregation.parts) for ask in self.merged(source)
+            {"earliest", "latest"} & set(request.aggregation.parts) for request in self.mergeable(source)
         )
 
-    def reach(self, source: str) -> float:
-        merged = [ask.reach() for ask in self.merged(source)]
-        return max([*merged, *self.ordered(source).values()])
+    def lookback_days(self, source: str) -> float:
+        """How many days before as-of the rows of a source begin."""
+        return max([*(request.lookback_days() for request in self.mergeable(source)), *self.ordered(source).values()])
 
     def edges(self, source: str) -> Array:
         """The edges of all windows: they cut event time into segments, and each window is a run of those."""
-        starts = {as_of - round(ask.days * DAY) for ask in self.merged(source) if ask.days for as_of in self.as_ofs}
+        windows = {request.days for request in self.mergeable(source) if request.days}
+        starts = {as_of - round(days * DAY) for days in windows for as_of in self.as_ofs}
         return np.array(sorted(starts | set(self.as_ofs)))

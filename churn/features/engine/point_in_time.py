@@ -1,7 +1,7 @@
-"""Which rows can be seen as of a moment. The one rule of time, in the two languages the engine speaks.
+"""Which rows are visible as of a time: the one rule of time, for Spark's scans and for numpy.
 
-A row is visible at A if it happened before A, was known at A, and its next version was not. The rows that are seen at
-some as-of of an ordered list are seen at neighbouring ones, so a row's visibility is a first and a last position in it.
+A row is visible at A if it happened before A, was known at A, and its next version was not. The as-ofs of an ordered
+list that see a row are neighbours, so a row's visibility is a first and a last position in the list.
 """
 
 from __future__ import annotations
@@ -14,24 +14,21 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from churn.features.engine.aggregations import DAY
+from churn.sources.versions import known_positions
 
 Ints = npt.NDArray[np.int64]
 
 
-def known_by(as_of: Column) -> Column:
-    """Whether a row is known, in this version, at `as_of`; needs the columns known_time and superseded_at."""
-    replaced_later = F.col("superseded_at").isNull() | (F.col("superseded_at") > as_of)
-    return (F.col("known_time") <= as_of) & replaced_later
+def maybe_visible(first: int, last: int, *, lookback_days: float) -> Column:
+    """Whether some as-of from `first` to `last`, in microseconds, may see a row of the `lookback_days` before it; a
+    filter that can be pushed down to the scan."""
+    before_last = (F.col("event_time") < _timestamp(last)) & (F.col("known_time") <= _timestamp(last))
+    if isinf(lookback_days):
+        return before_last
+    return before_last & (F.col("event_time") >= _timestamp(first - round(lookback_days * DAY)))
 
 
-def within_reach(first: int, last: int, *, reach: float) -> Column:
-    """Whether some moment from `first` to `last`, in microseconds, may see a row `reach` days back; a filter that the
-    scan can use."""
-    rows = (F.col("event_time") < _moment(last)) & (F.col("known_time") <= _moment(last))
-    return rows if isinf(reach) else rows & (F.col("event_time") >= _moment(first - round(reach * DAY)))
-
-
-def _moment(micros: int) -> Column:
+def _timestamp(micros: int) -> Column:
     return F.timestamp_micros(F.lit(micros))
 
 
@@ -41,16 +38,16 @@ def visible(event: Ints, known: Ints, superseded: Ints, as_ofs: Ints) -> tuple[I
     >>> visible(np.array([5]), np.array([20]), np.array([99]), as_ofs=np.array([5, 6, 20, 30, 99]))
     (array([2]), array([4]))
     """
-    first = np.maximum(np.searchsorted(as_ofs, event, side="right"), np.searchsorted(as_ofs, known, side="left"))
-    return first, np.searchsorted(as_ofs, superseded, side="left")
+    known_first, last = known_positions(known, superseded, as_ofs)
+    return np.maximum(np.searchsorted(as_ofs, event, side="right"), known_first), last
 
 
-def seen_from(event: Ints, known: Ints, *, delay: int) -> Ints:
-    """The first moment at which each row is seen, in microseconds: after its event and a delay, once it is known."""
+def visible_from(event: Ints, known: Ints, *, delay: int) -> Ints:
+    """The first as-of at which each row is visible, in microseconds: after its event and a delay, once it is known."""
     return np.maximum(event + delay + 1, known)
 
 
-def seen_until(event: Ints, superseded: Ints, *, window: int | None, delay: int) -> Ints:
-    """The first moment at which each row is seen no longer: it has left `[moment - delay - window, moment - delay)`,
-    or its next version is known. Where that is not after `seen_from`, it is seen at no moment."""
+def visible_until(event: Ints, superseded: Ints, *, window: int | None, delay: int) -> Ints:
+    """The first as-of at which each row is visible no longer: it has left `[as_of - delay - window, as_of - delay)`,
+    or its next version is known. Where that is not after `visible_from`, no as-of sees it."""
     return superseded if window is None else np.minimum(event + delay + window + 1, superseded)

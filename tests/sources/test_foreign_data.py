@@ -12,8 +12,9 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from churn.config import Config, load
-from churn.sources.ingest import LedgerRow, ingest, validate
-from churn.features import features, customer_features
+from churn.features import customer_features, features
+from churn.sources.ingest import ingest, validate
+from churn.sources.ledger import LedgerRow
 from churn.storage import Lake
 
 pytestmark = pytest.mark.usefixtures("compiled")
@@ -56,8 +57,8 @@ def test_bank_calls(spark: SparkSession, tmp_path: Path, example: Callable[[str]
 
     wanted = ("call_id", "customer_id", "event_time", "known_time", "wait_seconds", "talk_seconds", "abandoned")
     few = ["AA0104-1999-02-08-22869", "AA0102-1999-02-15-31056", "AA0201-1999-02-21-35509"]
-    found = lake.read("calls").where(F.col("call_id").isin(few)).select(*wanted).orderBy("call_id").collect()
-    assert [tuple(row) for row in found] == [
+    few_calls = lake.read("calls").where(F.col("call_id").isin(few)).select(*wanted).orderBy("call_id").collect()
+    assert [tuple(row) for row in few_calls] == [
         # both end past midnight in Israel
         (few[1], "15696776", at(15, "21:59:54"), at(15, "22:01:33"), 27, 67, False),
         (few[0], "24309866", at(8, "21:51:29"), at(8, "22:00:55"), 47, 515, False),
@@ -66,8 +67,8 @@ def test_bank_calls(spark: SparkSession, tmp_path: Path, example: Callable[[str]
     ]
 
     spine = lake.read("customers").select("customer_id", F.lit(as_of).alias("as_of")).distinct()
-    described = panel(spine, {"calls": lake.read("calls")}, features("calls"), as_ofs=[as_of]).persist()
-    assert described.count() == 4_081
+    rows = customer_features(spine, {"calls": lake.read("calls")}, features("calls"), as_ofs=[as_of]).persist()
+    assert rows.count() == 4_081
     by_hand = {
         # four calls on 21 February: 20, 49 and 28 s in the queue and hung up, then 274 s and 202 s with an agent, which
         # began at 12:44:14 in Israel; a fifth one is a phantom
@@ -77,9 +78,9 @@ def test_bank_calls(spark: SparkSession, tmp_path: Path, example: Callable[[str]
         # one call, a phantom
         "12225918": [0, 0, None, 0, 0, 0, None, None, 0, 0, None],
     }
-    month = ("calls_made", "call_days", "talk_time", "wait_mean", "wait_longest", "calls_abandoned", "repeat_calls")
+    month = ("calls_made", "call_days", "talk_time", "wait_mean", "wait_max", "calls_abandoned", "repeat_calls")
     columns = ("calls_made_7d", "talk_time_7d", "wait_mean_7d", *(f"{name}_30d" for name in month), "days_since_call")
-    for row in described.where(F.col("customer_id").isin(*by_hand)).select("customer_id", *columns).collect():
+    for row in rows.where(F.col("customer_id").isin(*by_hand)).select("customer_id", *columns).collect():
         assert list(row)[1:] == [pytest.approx(value) for value in by_hand.pop(row["customer_id"])]
     assert not by_hand
 

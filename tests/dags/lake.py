@@ -1,4 +1,4 @@
-"""What a company's folder says of the jobs that have run: its lake."""
+"""The tables of the lake in a company's folder, read in the environment of the jobs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from conftest import PYTHON, ROOT
 
 def content(folder: Path, *tables: str) -> dict[str, Any]:
     """The version of each table, and its rows by as-of."""
-    line = [PYTHON, str(ROOT / "tests" / "dags" / "content.py"), str(folder / "lake"), *tables]
+    line = [PYTHON, str(ROOT / "tests" / "dags" / "print_tables.py"), str(folder / "lake"), *tables]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(line, env=env, capture_output=True, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    tables_by_name: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return tables_by_name

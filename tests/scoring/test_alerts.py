@@ -1,32 +1,34 @@
-"""Which transactions are looked at: those of the highest score, and a few by lot."""
+"""Which transactions become alerts: those of the highest score, and a few at random."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pyspark.sql import SparkSession
 
-from churn.scoring.batch import alerts
+from churn.labels.fraud import Fraud
+from churn.model_spec import Alerts, ModelSpec, Training
+from churn.scoring.alerts import alerts
 from churn.testing import frame
 from churn.training.algorithms import Logistic
-from churn.model_spec import ModelSpec
 
-SPEC = ModelSpec(name="fraud", label="fraud", candidates={"logistic": Logistic()}, budget=10, audit=4)
+SPEC = ModelSpec(name="fraud", label=Fraud(), candidates={"logistic": Logistic()})
+SETTINGS = Alerts(alert_budget=10, random_audit=4)
 SCHEMA = (
     "transaction_id string, customer_id string, as_of timestamp, score double, rank int, decile int,"
     " model_version string"
 )
 
 
-def _chosen(spark: SparkSession, spec: ModelSpec = SPEC, partitions: int = 3) -> dict[str, set[str]]:
+def _chosen(
+    spark: SparkSession, settings: Alerts = SETTINGS, spec: ModelSpec = SPEC, partitions: int = 3
+) -> dict[str, set[str]]:
+    """The transactions of each day and way of being chosen."""
     rows = [
         (f"t{number}", f"c{number % 7}", day, 1 / number, number, 1, "3")
         for day in ("2026-03-01", "2026-03-02")
         for number in range(1, 101)
     ]
-    found = alerts(spec, frame(spark, rows, SCHEMA, partitions=partitions)).collect()
     chosen: dict[str, set[str]] = {}
-    for row in found:
+    for row in alerts(spec, settings, frame(spark, rows, SCHEMA, partitions=partitions)).collect():
         chosen.setdefault(f"{row['as_of']:%d} {row['chosen_by']}", set()).add(row["transaction_id"])
     return chosen
 
@@ -40,11 +42,12 @@ def test_a_budget_a_day_and_an_audit_among_the_rest(spark: SparkSession) -> None
     assert chosen["01 audit"] != chosen["02 audit"]
 
 
-def test_the_audit_is_the_seeds_alone(spark: SparkSession) -> None:
+def test_the_audit_depends_on_the_seed_alone(spark: SparkSession) -> None:
     assert _chosen(spark, partitions=5) == _chosen(spark)
-    assert _chosen(spark, replace(SPEC, seed=18))["01 audit"] != _chosen(spark)["01 audit"]
+    other = SPEC.model_copy(update={"training": Training(seed=18)})
+    assert _chosen(spark, spec=other)["01 audit"] != _chosen(spark)["01 audit"]
 
 
 def test_no_audit_and_no_budget(spark: SparkSession) -> None:
-    assert set(_chosen(spark, replace(SPEC, audit=0))) == {"01 score", "02 score"}
-    assert set(_chosen(spark, replace(SPEC, budget=0))) == {"01 audit", "02 audit"}
+    assert set(_chosen(spark, Alerts(alert_budget=10, random_audit=0))) == {"01 score", "02 score"}
+    assert set(_chosen(spark, Alerts(alert_budget=0, random_audit=4))) == {"01 audit", "02 audit"}

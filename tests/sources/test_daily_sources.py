@@ -11,9 +11,10 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from churn.config import Config, load
-from churn.sources.ingest import LedgerRow, ingest
-from churn.sources.mapping import map_source
 from churn.errors import ConfigError, HoldError
+from churn.sources.ingest import ingest
+from churn.sources.ledger import LedgerRow
+from churn.sources.mapping import map_source
 from churn.storage import Lake
 
 HEADER = "transaction_id,customer_id,event_time,kind,amount,loaded_at\n"
@@ -107,7 +108,7 @@ def test_rows_are_expected_of_the_last_day_alone(spark: SparkSession, tmp_path: 
     assert batch(spark, tmp_path, files, rows=2).accepted == 4
 
 
-def test_the_first_batch_reads_the_history_and_the_next_what_came_since(spark: SparkSession, tmp_path: Path) -> None:
+def test_the_first_batch_reads_the_history_and_the_next_what_arrived_since(spark: SparkSession, tmp_path: Path) -> None:
     files = {f"sales/2026-09-{day}.csv": HEADER + sale(day, day).replace("2026-10", "2026-09") for day in (10, 20, 30)}
     files |= {f"sales/2026-10-0{day}.csv": HEADER + sale(day, day) for day in (1, 2)}
     first = batch(spark, tmp_path, files)
@@ -120,8 +121,8 @@ def test_the_first_batch_reads_the_history_and_the_next_what_came_since(spark: S
         (3, 2, 1),
         (6, 5, 1),
     ]
-    told = Lake(spark, str(tmp_path / "lake")).read("transactions").orderBy("event_time", "transaction_id")
-    assert [(row["transaction_id"], row["batch"]) for row in told.collect()] == [
+    accepted = Lake(spark, str(tmp_path / "lake")).read("transactions").orderBy("event_time", "transaction_id")
+    assert [(row["transaction_id"], row["batch"]) for row in accepted.collect()] == [
         ("t10", "2026-10-03"),
         ("t20", "2026-10-03"),
         ("t30", "2026-10-03"),

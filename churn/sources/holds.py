@@ -1,0 +1,87 @@
+"""When a batch is not written: held while rows are still to come, refused where the mapping must be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pyspark.sql import Window
+from pyspark.sql import functions as F
+
+from churn.errors import BadInputError, ChurnError, HoldError
+from churn.sources.classification import Batch
+from churn.sources.ledger import LedgerRow
+from churn.sources.mapping import RAW, RULES
+
+_EXAMPLES = 3
+_TOP_RULES = 3
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a first ingest would make of a source: `examples` are up to three raw rows of each rule that was broken.
+
+    `problem` is why ingest would hold or refuse the batch; None = it would not.
+    """
+
+    row: LedgerRow
+    examples: Mapping[str, tuple[str, ...]]
+    problem: str | None
+
+
+def report(batch: Batch) -> Report:
+    """What would become of a batch."""
+    return Report(batch.row, _examples(batch), _problem(batch))
+
+
+def hold(batch: Batch) -> None:
+    """Raises HoldError if rows that are expected have not come."""
+    source, row, missing = batch.mapped.source, batch.row, batch.missing_days
+    if batch.received < source.expect.rows:
+        raise HoldError(
+            f"{row.source}: {batch.received} rows have come, at least {source.expect.rows} are expected; nothing was"
+            " written, try again when the rest has come"
+        )
+    if missing:
+        more = f" and {len(missing) - _EXAMPLES} more days" if len(missing) > _EXAMPLES else ""
+        raise HoldError(
+            f"{row.source}: no rows on {', '.join(map(str, missing[:_EXAMPLES]))}{more}; nothing was written, try again"
+            " when they have come"
+        )
+
+
+def refuse(batch: Batch) -> None:
+    """Raises BadInputError if so many rows break the contract that the mapping is to be doubted, not the rows."""
+    source, row = batch.mapped.source, batch.row
+    broken = row.quarantined - batch.declared
+    if broken <= source.max_quarantined * row.rows_in:
+        return
+    examples = _examples(batch)
+    worst = [rule for rule in row.rules if rule not in source.reject][:_TOP_RULES]
+    shown = "; ".join(f"{rule} {row.rules[rule]} times, such as {examples[rule][0]}" for rule in worst)
+    raise BadInputError(
+        f"{row.source}: {broken} of {row.rows_in} rows break the contract, more than max_quarantined ="
+        f" {source.max_quarantined:g}: {shown}; nothing was written; fix {source.section('columns')} or its options,"
+        f" name rows to leave out in [sources.{row.source}.reject], or raise max_quarantined"
+    )
+
+
+def _problem(batch: Batch) -> str | None:
+    try:
+        hold(batch)
+        refuse(batch)
+    except ChurnError as error:
+        return str(error)
+    return None
+
+
+def _examples(batch: Batch) -> dict[str, tuple[str, ...]]:
+    """The first raw rows of each broken rule, in the order of their text."""
+    if batch.quarantined is None:
+        return {}
+    by_rule = batch.quarantined.select(F.explode(RULES).alias("rule"), F.col(RAW).alias("raw"))
+    ranked = by_rule.withColumn("rank", F.row_number().over(Window.partitionBy("rule").orderBy("raw")))
+    examples: dict[str, tuple[str, ...]] = dict.fromkeys(batch.row.rules, ())
+    for row in ranked.where(F.col("rank") <= _EXAMPLES).orderBy("rule", "rank").collect():
+        examples[row["rule"]] += (row["raw"],)
+    return examples

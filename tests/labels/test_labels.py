@@ -1,0 +1,91 @@
+"""What churn and fraud mean, on rows that show each case."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from churn.errors import ConfigError, LeakageError
+from churn.labels import LABELS
+from churn.labels.closure import Closure
+from churn.labels.fraud import Fraud
+from churn.labels.inactivity import Inactivity
+from churn.model_spec import LabelWindow
+from churn.testing import frame
+
+AS_OF = datetime(2026, 3, 1)
+WINDOW = LabelWindow(lead=7, horizon=30)
+
+
+def labels(labelled: DataFrame) -> dict[str, int]:
+    return {row[0]: row["label"] for row in labelled.collect()}
+
+
+def test_closure_counts_only_what_the_window_and_the_kind_hold(spark: SparkSession) -> None:
+    spine = frame(spark, [(c, AS_OF) for c in "abcdef"], "customer_id string, as_of timestamp")
+    closures = frame(
+        spark,
+        [
+            ("b", datetime(2026, 3, 8), "voluntary"),  # the first instant of the window
+            ("c", datetime(2026, 4, 7), "voluntary"),  # the first instant after it
+            ("d", datetime(2026, 3, 7, 23, 59), "voluntary"),  # gone before anyone could have called
+            ("e", datetime(2026, 3, 20), "involuntary"),  # what it would have done is not known
+            ("f", datetime(2026, 3, 20), None),  # no kind is voluntary
+        ],
+        "customer_id string, event_time timestamp, kind string",
+    )
+    labelled = Closure().compute(spine, {"closures": closures}, WINDOW)
+    assert labelled.columns == ["customer_id", "as_of", "label"]
+    assert labels(labelled) == {"a": 0, "b": 1, "c": 0, "f": 1}
+    both = Closure(kinds=("voluntary", "involuntary")).compute(spine, {"closures": closures}, WINDOW)
+    assert labels(both) == {"a": 0, "b": 1, "c": 0, "e": 1, "f": 1}
+
+
+def test_inactivity_is_no_active_transaction_in_the_window(spark: SparkSession) -> None:
+    spine = frame(spark, [(c, AS_OF) for c in "abcdef"], "customer_id string, as_of timestamp")
+    transactions = frame(
+        spark,
+        [
+            ("a", datetime(2026, 3, 8), "purchase", None),  # the first instant of the window
+            ("a", datetime(2026, 3, 9), "purchase", "approved"),  # once is enough
+            ("b", datetime(2026, 4, 7), "purchase", None),  # too late
+            ("c", datetime(2026, 3, 7), "purchase", None),  # in the lead, which does not count
+            ("d", datetime(2026, 3, 10), "fee", None),  # shows no activity
+            ("f", datetime(2026, 3, 10), "purchase", "declined"),  # nothing was bought
+        ],
+        "customer_id string, event_time timestamp, kind string, status string",
+    )
+    labelled = Inactivity().compute(spine, {"transactions": transactions}, WINDOW)
+    assert labelled.columns == ["customer_id", "as_of", "label"]
+    assert labels(labelled) == {"a": 0, "b": 1, "c": 1, "d": 1, "e": 1, "f": 1}
+    with_fees = Inactivity(activity=("purchase", "fee")).compute(spine, {"transactions": transactions}, WINDOW)
+    assert labels(with_fees) == {"a": 0, "b": 1, "c": 1, "d": 0, "e": 1, "f": 1}
+
+
+def test_fraud_is_what_a_report_confirms(spark: SparkSession) -> None:
+    transactions = frame(spark, [("t1", 5.0), ("t2", 6.0), ("t3", 7.0)], "transaction_id string, amount double")
+    reports = frame(spark, [("t1", True), ("t2", False)], "transaction_id string, is_fraud boolean")
+    labelled = Fraud().compute(transactions, {"fraud_reports": reports}, LabelWindow(lead=0, horizon=1, maturity=7))
+    assert labelled.columns == ["transaction_id", "amount", "label"]
+    assert labels(labelled) == {"t1": 1, "t2": 0, "t3": 0}  # cleared, and never reported
+
+
+def test_labels_are_found_by_their_name() -> None:
+    assert (LABELS["closure"], LABELS["fraud"], LABELS["inactivity"]) == (Closure, Fraud, Inactivity)
+    with pytest.raises(ConfigError, match=r"^churn.toml: no label 'closures'; did you mean 'closure'\?$"):
+        LABELS.named("closures", "churn.toml")
+
+
+def test_labels_end_the_sentence_of_a_report() -> None:
+    assert Closure(kinds=("voluntary", "moved")).outcome == "closes the account (voluntary, moved)"
+    assert Inactivity(activity=("purchase", "payment")).outcome == "makes no purchase or payment"
+    assert Fraud().outcome == "is a fraud"
+
+
+def test_a_window_cut_by_the_end_of_data_is_refused() -> None:
+    window = LabelWindow(lead=7, horizon=30, maturity=10)
+    window.check_matured([AS_OF], datetime(2026, 4, 17))
+    with pytest.raises(LeakageError, match=r"complete on 2026-04-17 .* use as-ofs until 2026-02-28"):
+        window.check_matured([AS_OF], datetime(2026, 4, 16))
