@@ -62,7 +62,7 @@ def with_settings(spec: ModelSpec, values: Mapping[str, Any], *, file: Path) -> 
             if name == "label":
                 changed[name] = _label(spec, value, file)
             elif name == "baseline":
-                changed[name] = str(value)
+                changed[name] = _baseline(value, file, section)
             elif name not in parts:
                 raise ConfigError(
                     f"{file.name}: [{section}] has no setting {name!r}{nearest(name, [*parts, 'baseline'])}"
@@ -78,6 +78,12 @@ def with_settings(spec: ModelSpec, values: Mapping[str, Any], *, file: Path) -> 
     if problems:
         raise ConfigError("\n".join(problems))
     return spec.model_copy(update=changed)
+
+
+def _baseline(value: Any, file: Path, section: str) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"{file.name}: [{section}] baseline is {value!r}, want the name of a feature")
+    return value
 
 
 def _label(spec: ModelSpec, value: Any, file: Path) -> Label:

@@ -386,7 +386,9 @@ def main() -> None:
         for name in COPIED:
             place = PROJECT / name
             if place.is_dir():
-                shutil.copytree(place, copy / name, ignore=shutil.ignore_patterns("__pycache__", "lake", "ml*"))
+                shutil.copytree(
+                    place, copy / name, ignore=shutil.ignore_patterns("__pycache__", "lake", "mlruns", "mlflow.db")
+                )
             else:
                 shutil.copy(place, copy / name)
         for tests in dict.fromkeys(mutant.tests for mutant in chosen):

@@ -14,8 +14,8 @@ from pyspark.sql import functions as F
 from churn.dataset.examples import examples
 from churn.evaluation.alert_metrics import DAILY_METRICS
 from churn.evaluation.metrics import LOWER_IS_BETTER, Metrics, evaluate
+from churn.model_output import probability
 from churn.model_spec import ModelSpec
-from churn.training.pipeline import probability
 
 BASELINE: Final = "baseline"
 """The column of the baseline's ranking, and the name under which its metrics are."""

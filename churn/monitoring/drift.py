@@ -16,9 +16,9 @@ from pyspark.sql import functions as F
 
 from churn.dataset.column_summary import Summary, summarised
 from churn.dataset.examples import examples
+from churn.model_output import probability
 from churn.model_spec import ModelSpec
 from churn.monitoring.psi import noise, psi
-from churn.training.pipeline import probability
 
 SCORE = "score"
 TRAINING, LAST_PERIOD, YEAR_AGO = "training", "last_period", "year_ago"

@@ -6,8 +6,8 @@ from pyspark.ml import Transformer
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
+from churn.model_output import probability
 from churn.model_spec import ModelSpec
-from churn.training.pipeline import probability
 
 
 def score_table(spec: ModelSpec) -> str:

@@ -24,6 +24,7 @@ from churn.dataset.feature_table import read_columns
 from churn.errors import BadInputError, ChurnError
 from churn.features import Feature
 from churn.features.stream_features import StreamEngine, union_all
+from churn.model_output import probability
 from churn.model_spec import ModelSpec
 from churn.runtime.session import with_settings
 from churn.scoring.checkpoint import check_settings, is_new
@@ -38,7 +39,6 @@ from churn.sources.streaming import StreamPlace, read_stream
 from churn.sources.versions import with_reported_transactions
 from churn.storage import Lake
 from churn.training.model_version import ModelVersion
-from churn.training.pipeline import probability
 
 LEDGER_TABLE: Final = "ledger_stream"
 QUARANTINE: Final = "quarantine_stream"

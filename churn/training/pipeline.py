@@ -11,9 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 from pyspark.ml.feature import SQLTransformer, VectorAssembler, VectorSlicer
-from pyspark.ml.functions import vector_to_array
-from pyspark.sql import Column, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import SparkSession
 
 from churn.training.algorithms import Linear
 from churn.training.mllib_models import logistic
@@ -76,8 +74,3 @@ def calibration(spark: SparkSession, slopes: Mapping[str, float], intercept: flo
     linear = Linear(np.array(list(slopes.values())), intercept)
     model = logistic(spark, linear).setFeaturesCol(_MARGINS)
     return [VectorAssembler(inputCols=[margin(name) for name in slopes], outputCol=_MARGINS), model]
-
-
-def probability() -> Column:
-    """The probability of a 1, from a pipeline's output column `probability`."""
-    return vector_to_array(F.col("probability"))[1]

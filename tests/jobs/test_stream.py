@@ -25,12 +25,12 @@ from pyspark.sql import functions as F
 from churn.config import load
 from churn.dataset.examples import examples, usable_features
 from churn.loading import load_spec
+from churn.model_output import probability
 from churn.registry import tracking
 from churn.scoring.stream import LEDGER_TABLE, QUARANTINE
 from churn.sources.accepted import accepted
 from churn.sources.ingest import ingest
 from churn.storage import Lake
-from churn.training.pipeline import probability
 from jobs import score_stream
 from tests.jobs.company import arrive, ended_at, run_chain
 

@@ -16,11 +16,11 @@ from churn.errors import BadInputError
 from churn.evaluation.by_date import evaluate_by_date, scored_rows
 from churn.labels.closure import Closure
 from churn.labels.fraud import Fraud
+from churn.model_output import probability
 from churn.model_spec import Candidate, EvaluationSettings, LabelWindow, ModelSpec, Training
 from churn.scoring.batch import scored
 from churn.training.algorithms import Blend, Boosting, Forest, Logistic, MLlib
 from churn.training.fit import fit
-from churn.training.pipeline import probability
 from churn.training.selection import Trial, intercept, simplest_of_the_best
 
 DATES = [datetime(2026, 1, 1) + timedelta(days=30 * month) for month in range(4)]
