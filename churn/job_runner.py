@@ -36,7 +36,8 @@ def load_company(file: Path) -> Config:
 def load_model_spec(file: Path, config: Config) -> ModelSpec:
     """The model of a file with the company's settings for it, checked."""
     spec = load_spec(file)
-    return with_settings(spec, config.models.get(spec.name, {}), file=config.path)
+    text = config.path.read_text("utf-8-sig")
+    return with_settings(spec, config.models.get(spec.name, {}), file=config.path, text=text)
 
 
 @dataclass

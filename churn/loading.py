@@ -50,9 +50,9 @@ def load_spec(path: str | Path) -> ModelSpec:
     return spec
 
 
-def with_settings(spec: ModelSpec, values: Mapping[str, Any], *, file: Path) -> ModelSpec:
+def with_settings(spec: ModelSpec, values: Mapping[str, Any], *, file: Path, text: str = "") -> ModelSpec:
     """The model with a company's settings, [model.<name>] and its parts. Raises one ConfigError with all that is
-    wrong."""
+    wrong, and in which line of the file's `text`."""
     parts = [name for name in type(spec).model_fields if isinstance(getattr(spec, name), Frozen) or name == "alerts"]
     changed: dict[str, Any] = {}
     problems = []
@@ -60,7 +60,7 @@ def with_settings(spec: ModelSpec, values: Mapping[str, Any], *, file: Path) -> 
         section = f"model.{spec.name}"
         try:
             if name == "label":
-                changed[name] = _label(spec, value, file)
+                changed[name] = _label(spec, value, file, text)
             elif name == "baseline":
                 changed[name] = _baseline(value, file, section)
             elif name not in parts:
@@ -71,7 +71,7 @@ def with_settings(spec: ModelSpec, values: Mapping[str, Any], *, file: Path) -> 
                 before = getattr(spec, name) or Alerts()
                 changed[name] = validated(
                     type(before), {**before.model_dump(), **_table(value, file, f"{section}.{name}")},
-                    file=file, section=f"{section}.{name}",
+                    file=file, text=text, section=f"{section}.{name}",
                 )  # fmt: skip
         except ConfigError as error:
             problems.append(str(error))
@@ -86,13 +86,13 @@ def _baseline(value: Any, file: Path, section: str) -> str:
     return value
 
 
-def _label(spec: ModelSpec, value: Any, file: Path) -> Label:
+def _label(spec: ModelSpec, value: Any, file: Path, text: str) -> Label:
     section = f"model.{spec.name}.label"
     given = {"name": value} if isinstance(value, str) else dict(_table(value, file, section))
     name = given.pop("name", spec.label.name)
     label = LABELS.named(name, f"{file.name}: [{section}] name")
     before = spec.label.model_dump() if isinstance(spec.label, label) else {}
-    return validated(label, {**before, **given}, file=file, section=section)
+    return validated(label, {**before, **given}, file=file, text=text, section=section)
 
 
 def _table(value: Any, file: Path, section: str) -> Mapping[str, Any]:

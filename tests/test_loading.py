@@ -130,6 +130,16 @@ def test_all_that_cannot_be_right_is_named(values: dict[str, Any], problems: lis
     assert str(refused.value).splitlines() == [f"churn.toml: {problem}" for problem in problems]
 
 
+def test_what_is_wrong_is_named_with_its_line_in_the_file() -> None:
+    text = "[model.churn]\nlabel = { kind = [] }\n\n[model.churn.window]\nlead = 0\nhorizont = 90\n"
+    with pytest.raises(ConfigError) as refused:
+        with_settings(SPEC, {"label": {"kind": []}, "window": {"lead": 0, "horizont": 90}}, file=FILE, text=text)
+    assert str(refused.value).splitlines() == [
+        "churn.toml line 2: [model.churn.label] has no setting 'kind'; did you mean 'kinds'?",
+        "churn.toml line 6: [model.churn.window] has no setting 'horizont'; did you mean 'horizon'?",
+    ]
+
+
 def test_a_random_split_is_refused_with_the_reason() -> None:
     with pytest.raises(LeakageError, match="lets labels overlap features; only split = 'time'"):
         with_settings(SPEC, {"schedule": {"split": "random"}}, file=FILE)

@@ -31,10 +31,10 @@ from churn.scoring.checkpoint import check_settings, is_new
 from churn.scoring.publish import publish
 from churn.scoring.stream_alerts import StreamAlerts, score_stream_table
 from churn.sources import CONTRACTS
-from churn.sources.mapping import RAW, RULES, Mapped
+from churn.sources.mapping import Mapped
 from churn.sources.readers import first_line
 from churn.sources.stream_deduplication import deduplicated, known_transactions
-from churn.sources.stream_ledger import LEDGER_COLUMNS, LEDGER_ROW
+from churn.sources.stream_ledger import LEDGER_COLUMNS, with_ledger_rows
 from churn.sources.streaming import StreamPlace, read_stream
 from churn.sources.versions import with_reported_transactions
 from churn.storage import Lake
@@ -198,7 +198,7 @@ class StreamScorer:
         )
         packed = [engine.packed(versions, _DEDUPLICATED)]
         if "calls" in self._arriving:
-            packed.append(engine.packed(_calls(self._arriving["calls"].rows), ("calls",)))
+            packed.append(engine.packed(with_ledger_rows(self._arriving["calls"].rows, "calls"), ("calls",)))
         newest = self._past["transactions"].agg(F.max("event_time").alias("_newest"))
         past = [
             engine.packed(_past_rows(rows, name, newest, engine), (name,), gather=True)
@@ -326,23 +326,6 @@ def _watermark(lake: Lake, stream: str, number: int) -> datetime | None:
     before = (F.col("stream") == stream) & (F.col("micro_batch") < number)
     newest = lake.read(LEDGER_TABLE).where(before).agg(F.max("watermark").alias("watermark")).collect()[0]
     return newest["watermark"] if isinstance(newest["watermark"], datetime) else None
-
-
-def _calls(rows: DataFrame) -> DataFrame:
-    """Calls as they arrive: each sound one as a row, and each as a row of the ledger."""
-    is_sound = F.size(RULES) == 0
-    row_of = F.when(is_sound, F.array(F.lit("calls"), F.lit(LEDGER_ROW))).otherwise(F.array(F.lit(LEDGER_ROW)))
-    return rows.withColumn("row_of", F.explode(row_of)).withColumns(
-        {
-            "requested": F.lit(False),
-            "retracted": F.lit(False),
-            "superseded_at": F.lit(None).cast("timestamp"),
-            "of_source": F.lit("calls"),
-            "row_status": F.when(is_sound, "accepted").otherwise("quarantined"),
-            "rules": F.col(RULES),
-            "raw": F.col(RAW),
-        }
-    )
 
 
 def _past_rows(rows: DataFrame, name: str, newest: DataFrame, engine: StreamEngine) -> DataFrame:

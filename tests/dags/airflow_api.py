@@ -30,11 +30,11 @@ class Airflow:
     home: Path
     session: requests.Session = field(default_factory=requests.Session)
 
-    def call(self, method: str, path: str, **kwargs: Any) -> Any:
-        """The answer; 503 is SQLite's, which has one writer at a time."""
+    def call(self, method: str, path: str, *, retried: Sequence[int] = (), **kwargs: Any) -> Any:
+        """The answer; 503, which is asked again, is SQLite's, which has one writer at a time."""
         answer = wait(
             lambda: self.session.request(method, f"{self.url}/api/v2{path}", timeout=60, **kwargs),
-            lambda answer: answer.status_code != requests.codes.unavailable,
+            lambda answer: answer.status_code not in (requests.codes.unavailable, *retried),
             seconds=120,
             what=path,
         )
@@ -60,7 +60,9 @@ class Airflow:
         return {name: task["state"] for name, task in self.tasks(dag, run).items()}
 
     def xcom(self, dag: str, run: str, task: str, key: str) -> Any:
-        return self.call("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/{key}")["value"]
+        """Its value, once it is there: each start of a task, also after a reschedule, clears what was pushed before."""
+        path = f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/{key}"
+        return self.call("GET", path, retried=[requests.codes.not_found])["value"]
 
     def ended(self, dag: str, run: str, *, seconds: float = 900) -> str:
         """The state that a run ends in."""

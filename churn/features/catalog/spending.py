@@ -6,6 +6,7 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from churn.features.declarations import derived, windowed
+from churn.sources.activity import is_approved
 from churn.sources.catalog.transactions import TRANSACTIONS
 
 WINDOWS = (7, 30, 60, 90, 180, 365)
@@ -16,8 +17,7 @@ NEVER = 730
 
 def _approved(kind: str) -> Column:
     """The amount of approved transactions of a kind, else null."""
-    is_approved = F.col("status").isNull() | (F.col("status") == "approved")
-    return F.when((F.col("kind") == kind) & is_approved, F.col("amount"))
+    return F.when((F.col("kind") == kind) & is_approved(), F.col("amount"))
 
 
 def _purchase() -> Column:
