@@ -169,10 +169,14 @@ def validate(config: ConfigFile, as_of: OptionalAsOf = None) -> None:
         table.add_row(row.source, *(f"{count:,}" for count in counts), *span)
     out.print(table)
     for report in reports:
+        for one in report.row.inputs:
+            out.print(f"{report.row.source}: {one}", markup=False, highlight=False)
         for rule, count in sorted(report.row.rules.items(), key=lambda item: -item[1]):
             out.print(f"{report.row.source}: {rule}: {count:,} rows", style="bold", markup=False)
             for example in report.examples.get(rule, ()):
                 out.print(f"    {example}", markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
+        for note in report.notes:
+            out.print(note, markup=False, highlight=False)
     problems = [report.problem for report in reports if report.problem]
     if problems:
         raise BadInputError("; ".join(problems))

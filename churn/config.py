@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from glob import glob
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar, get_args
 from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
@@ -21,8 +21,10 @@ from pydantic_core import PydanticKnownError
 from churn.errors import ConfigError
 from churn.validation import Frozen, Table, close_to, validated
 
-Format = Literal["csv", "json", "parquet", "delta", "jdbc"]
+Format = Literal["csv", "json", "parquet", "delta", "jdbc", "query"]
 FORMATS: Final = get_args(Format)
+NULLS: Final = ("null", "\\N", "n/a", "na", "#n/a", "nan", "-", "--", "none", "nil", "unknown")
+"""Words that stand for no value where an id or a number is wanted, in any case, unless a source has its own."""
 
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(:-(?P<default>[^}]*))?\}")
 DAY: Final = "${day}"
@@ -31,6 +33,8 @@ DAY: Final = "${day}"
 SMALL_BYTES: Final = 16 << 20
 """Of all files of a company: below, plans and compilers cost more than rows, see docs/decisions/0008."""
 
+_WITHOUT_PATH: Final = ("jdbc", "query")
+_OF_FILES: Final = ("format", "options", "header_line", "footer_lines", "footer", "rows", "types", "look_back")
 _HAS_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
 _SQLITE = "sqlite:///"
 
@@ -62,10 +66,15 @@ def _absolute(path: str, info: ValidationInfo) -> str:
 
 
 def _option(value: object) -> object:
-    """A number or a truth value as text; any other value as it is, though not blank."""
+    """A number or a truth value as text; any other value as it is. A blank is a value: sep = "\\t", quote = ""."""
+    return str(value).lower() if isinstance(value, bool | int | float) else value
+
+
+def _setting(value: object) -> object:
+    """An option that is not blank."""
     if isinstance(value, str) and not value.strip():
         raise ValueError(f"is {value!r}, want text")
-    return str(value).lower() if isinstance(value, bool | int | float) else value
+    return _option(value)
 
 
 def _expression(value: object) -> str:
@@ -92,10 +101,40 @@ def _folder(value: object, info: ValidationInfo) -> object:
     return folder or value
 
 
+def _column(value: object) -> object:
+    """An expression alone, or a table with its zone."""
+    return value if isinstance(value, dict | Column) else {"sql": _expression(value)}
+
+
 def _place(path: str | None, info: ValidationInfo) -> str | None:
-    if path is None and info.data.get("format", "jdbc") != "jdbc":
+    form = info.data.get("format", "jdbc")
+    if path is None and form not in _WITHOUT_PATH:
         raise PydanticKnownError("missing")
+    if path is not None and form == "query":
+        raise ValueError("stands beside a query, which reads [inputs.NAME]; name the file there")
     return path
+
+
+def _of_query(source: object, info: ValidationInfo) -> object:
+    """A source with a query has that for its format, and the zone of its inputs where it names no other."""
+    if not isinstance(source, dict) or (source.get("format") != "query" and "query" not in source):
+        return source
+    query = source.get("query", "")
+    if not query:
+        raise ValueError("lacks 'query', the text that reads [inputs.NAME]")
+    if beside := [name for name in _OF_FILES if source.get(name, "query") != "query"]:
+        raise ValueError(f"has {beside[0]} beside a query, which reads [inputs.NAME]; set it there")
+    zones = {one.zone for one in _named_inputs(query, info.data.get("inputs", {})).values() if one.zone is not None}
+    return {**({"zone": zones.pop()} if len(zones) == 1 else {}), "format": "query", **source}
+
+
+def _named_inputs(query: object, inputs: Mapping[str, QueryInput]) -> dict[str, QueryInput]:
+    """The inputs whose names are words of a query."""
+    return {
+        name: one
+        for name, one in inputs.items()
+        if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", str(query), re.IGNORECASE)
+    }
 
 
 def _jdbc(options: Mapping[str, str], info: ValidationInfo) -> Mapping[str, str]:
@@ -162,14 +201,66 @@ class Stream(Frozen):
     options: _Options = _EMPTY
 
 
-@dataclass(frozen=True)
-class Source:
-    """One `[sources.NAME]`: where foreign rows are and how they become those of the contract NAME.
+def _word(word: str) -> str:
+    if not any(map(str.isalnum, word)):
+        raise ValueError(f"is {word!r}, want a word with a letter or a digit")
+    return word
 
-    `columns` maps a column of the contract to a Spark SQL expression over the raw ones; `reject` maps the name of a
-    rule to a condition over the raw columns. `zone` is that of times that carry none. With `${day}` in its path a batch
-    reads the last `look_back` whole days before its as-of, the first one all days before it; else all there is.
-    `arrivals` is where its rows arrive as a stream. A dataclass, so that `replace` makes what a batch reads unchecked.
+
+_Terms = tuple[Annotated[str, AfterValidator(_word)], ...]
+
+
+class Reasons(Frozen):
+    """`[reasons]`: the words by which the reason or the queue of a call belongs to a group; one call may be in several.
+
+    A word counts where it stands by itself: "port" is in "port-out", not in "support". `%` stands for any characters:
+    "cancel%" is in "cancelled", "%port%" in "support". Case and accents make no difference; blanks, hyphens and
+    underscores are alike. A group that is named has these words alone, one that is not has the English ones.
+    """
+
+    complaint: _Terms = ("%complain%", "%dispute%", "%grievance%")
+    billing: _Terms = ("%bill%", "%invoice%", "%payment%", "%fee%", "%price%", "%charge%")
+    technical: _Terms = ("%technic%", "%outage%", "%fault%", "%service%", "%network%", "%device%")
+    leaving: _Terms = (
+        *("%cancel%", "%terminat%", "%retention%", "%switch%"),
+        *("%close account%", "%closeaccount%", "%port out%", "%portout%"),
+    )
+    access: _Terms = (
+        *("%passw%", "pin", "%login%", "log in", "sign in", "locked", "lockout", "%access%", "%security%"),
+        *("%address%", "%phone%", "%device%"),
+    )
+
+
+def _day(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        raise ValueError(f"is {value!r}, want a date such as 2026-12-25") from None
+
+
+WeekDay = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+_WeekDays = tuple[WeekDay, ...]
+_Holidays = tuple[Annotated[date, BeforeValidator(_day)], ...]
+
+
+class Column(Frozen):
+    """How a column of a contract is made: a Spark SQL expression, and the zone of its local times where it differs from
+    the source's."""
+
+    sql: Annotated[str, BeforeValidator(_expression)]
+    zone: Annotated[str, AfterValidator(_zone)] | None = None
+
+
+@dataclass(frozen=True)
+class RawInput:
+    """Where raw rows are and how they are read: what `[inputs.NAME]` and `[sources.NAME]` share.
+
+    Of csv, `header_line` is the line of the header, counted from 1 (default: it is found), `footer_lines` are left out
+    at the end of each file, and so are lines that match the pattern `footer`. Of json, `rows` is the path to the rows
+    inside a response, such as "conversations[*]", and `types` gives columns a Spark type, such as "string" for a key
+    that is an object one day and text the next.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -178,14 +269,16 @@ class Source:
     file: Annotated[SkipJsonSchema[Path], BeforeValidator(_not_a_setting)] = Path()
     format: Annotated[Format, BeforeValidator(_filled)] = "csv"
     path: Annotated[_Local | None, Field(validate_default=True), AfterValidator(_place)] = None
-    zone: Annotated[_Text, AfterValidator(_zone)] = "UTC"
     options: Annotated[_Options, AfterValidator(_jdbc), Field(validate_default=True)] = field(default_factory=dict)
-    columns: _Expressions = field(default_factory=dict)
-    reject: _Expressions = field(default_factory=dict)
-    expect: Expect = field(default_factory=Expect)
-    max_quarantined: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.5
-    arrivals: Annotated[Arrivals, Field(alias="stream")] = field(default_factory=Arrivals)
+    header_line: Annotated[int, Field(strict=True, ge=1)] | None = None
+    footer_lines: Annotated[int, Field(strict=True, ge=0)] = 0
+    footer: str | None = None
+    rows: str | None = None
+    types: Table[str] = field(default_factory=dict)
     look_back: Annotated[int, Field(strict=True, ge=1), AfterValidator(_look_back)] = 1
+
+    kind: ClassVar[str] = "inputs"
+    """The table of churn.toml that it stands in."""
 
     @property
     def is_daily(self) -> bool:
@@ -213,11 +306,89 @@ class Source:
 
     def section(self, part: str | None = None) -> str:
         """The place in the file to point a reader to."""
-        return f"{self.file.name}: [sources.{self.name}{'.' + part if part else ''}]"
+        return f"{self.file.name}: [{self.kind}.{self.name}{'.' + part if part else ''}]"
+
+
+@dataclass(frozen=True)
+class QueryInput(RawInput):
+    """One `[inputs.NAME]`: a table that queries of sources read by its name.
+
+    `zone` is that of its local times. `key` names the columns that no two of its rows share, so that a join cannot
+    multiply rows. `reject` maps the name of a rule to a condition over its columns: such rows are quarantined, and no
+    query sees them. `unused` says why rows may be in no row of a query's result.
+    """
+
+    format: Annotated[Literal["csv", "json", "parquet", "delta", "jdbc"], BeforeValidator(_filled)] = "csv"
+    zone: Annotated[_Text, AfterValidator(_zone)] | None = None
+    key: tuple[str, ...] = ()
+    reject: _Expressions = field(default_factory=dict)
+    unused: str | None = None
+
+
+@dataclass(frozen=True)
+class Source(RawInput):
+    """One `[sources.NAME]`: where foreign rows are and how they become those of the contract NAME.
+
+    `columns` maps a column of the contract to a Spark SQL expression over the raw ones, and to the zone of its local
+    times where it is not the source's `zone`; `reject` maps the name of a rule to a condition over the raw columns. In
+    place of a path a `query` may read its `inputs`: each `[inputs.NAME]` that it names. `nulls` are words that stand
+    for no value where an id or a number is wanted; `maximum` replaces the greatest value that the contract allows for a
+    column. `accept` names rules of doubt that its rows may break, such as customer_id_in_scientific_notation. Messages
+    show only the form of the columns `personal`, of ids and of free text. With `${day}` in its path a batch reads the
+    last `look_back` whole days before its as-of, the first one all days before it; else all there is. `arrivals` is
+    where its rows arrive as a stream. Reasons, holidays, weekend, currency and rates are those of the whole file. A
+    dataclass, so that `replace` makes what a batch reads unchecked.
+    """
+
+    zone: Annotated[_Text, AfterValidator(_zone)] = "UTC"
+    query: Annotated[str, BeforeValidator(_expression)] | None = None
+    inputs: Annotated[SkipJsonSchema[Mapping[str, QueryInput]], BeforeValidator(_not_a_setting)] = field(
+        default_factory=dict
+    )
+    columns: Table[Annotated[Column, BeforeValidator(_column)]] = field(default_factory=dict)
+    reject: _Expressions = field(default_factory=dict)
+    nulls: tuple[str, ...] = NULLS
+    maximum: Table[int] = field(default_factory=dict)
+    expect: Expect = field(default_factory=Expect)
+    max_quarantined: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.5
+    personal: tuple[str, ...] = ()
+    accept: tuple[str, ...] = ()
+    arrivals: Annotated[Arrivals, Field(alias="stream")] = field(default_factory=Arrivals)
+    reasons: Annotated[SkipJsonSchema[Reasons], BeforeValidator(_not_a_setting)] = field(default_factory=Reasons)
+    holidays: Annotated[SkipJsonSchema[_Holidays], BeforeValidator(_not_a_setting)] = ()
+    currency: Annotated[SkipJsonSchema[str | None], BeforeValidator(_not_a_setting)] = None
+    rates: Annotated[SkipJsonSchema[RawInput | None], BeforeValidator(_not_a_setting)] = None
+    weekend: Annotated[SkipJsonSchema[_WeekDays], BeforeValidator(_not_a_setting)] = ("saturday", "sunday")
+
+    kind: ClassVar[str] = "sources"
+
+    @property
+    def is_daily(self) -> bool:
+        """Whether it, or an input of its query, comes as a file a day, or several."""
+        return super().is_daily or any(one.is_daily for one in self.inputs.values())
+
+    @property
+    def own_rules(self) -> frozenset[str]:
+        """The rules under `reject`, and those of the inputs of its query."""
+        return frozenset(self.reject).union(*(one.reject for one in self.inputs.values()))
+
+    def zone_of(self, column: str) -> str:
+        """The zone of a column's local times."""
+        chosen = self.columns[column].zone if column in self.columns else None
+        return chosen or self.zone
+
+
+_Place = TypeVar("_Place", bound=RawInput)
 
 
 class _Storage(Frozen):
     root: _Local = "lake"
+
+
+class _Money(Frozen):
+    """`[money]`: the currency of all amounts; others are converted by `[sources.rates]`."""
+
+    currency: Annotated[_Text, AfterValidator(str.upper)] | None = None
 
 
 class _Tracking(Frozen):
@@ -228,23 +399,48 @@ class _Tracking(Frozen):
 class Config(Frozen):
     """All of churn.toml, its paths absolute and its variables filled in; `models` is left to the model's own check.
 
-    `catalog` is a folder of the company's own sources, features and labels.
+    `catalog` is a folder of the company's own sources, features and labels. `holidays` and the days of the `weekend`
+    are by the local time of a source.
     """
 
     path: Annotated[SkipJsonSchema[Path], BeforeValidator(_not_a_setting), Field(validate_default=False)] = Path()
     catalog: Annotated[Path | None, BeforeValidator(_folder), BeforeValidator(_filled)] = None
     storage: _Storage = _EMPTY
     tracking: _Tracking = _EMPTY
-    sources: Table[Source] = _EMPTY
+    money: _Money = _EMPTY
+    reasons: Reasons = _EMPTY
+    holidays: _Holidays = ()
+    weekend: _WeekDays = ("saturday", "sunday")
+    inputs: Table[QueryInput] = _EMPTY
+    sources: Table[Annotated[Source, BeforeValidator(_of_query)]] = _EMPTY
     stream: Stream = _EMPTY
     models: Annotated[Table[Table[object]], Field(alias="model")] = _EMPTY
-    spark: _Options = _EMPTY
+    spark: Table[Annotated[_Text, BeforeValidator(_setting)]] = _EMPTY
+
+    @field_validator("inputs", "sources")
+    @classmethod
+    def _named(cls, places: Mapping[str, _Place], info: ValidationInfo) -> Mapping[str, _Place]:
+        file = _given(info, "file")
+        return MappingProxyType({name: replace(place, name=name, file=file) for name, place in places.items()})
 
     @field_validator("sources")
     @classmethod
-    def _named(cls, sources: Mapping[str, Source], info: ValidationInfo) -> Mapping[str, Source]:
-        file = _given(info, "file")
-        return MappingProxyType({name: replace(source, name=name, file=file) for name, source in sources.items()})
+    def _with_inputs(cls, sources: Mapping[str, Source], info: ValidationInfo) -> Mapping[str, Source]:
+        """Each source with the inputs that its query names."""
+        inputs = info.data.get("inputs", {})
+        named = {name: _named_inputs(source.query or "", inputs) for name, source in sources.items()}
+        return MappingProxyType({name: replace(source, inputs=named[name]) for name, source in sources.items()})
+
+    @field_validator("sources")
+    @classmethod
+    def _with_meaning(cls, sources: Mapping[str, Source], info: ValidationInfo) -> Mapping[str, Source]:
+        """Each source with what the company's words and days mean, which columns of contracts are made by."""
+        shared: dict[str, Any] = {
+            name: info.data[name] for name in ("reasons", "holidays", "weekend") if name in info.data
+        }
+        if "money" in info.data:
+            shared |= {"currency": info.data["money"].currency, "rates": sources.get("rates")}
+        return MappingProxyType({name: replace(source, **shared) for name, source in sources.items()})
 
     @field_validator("stream", mode="before")
     @classmethod
@@ -270,7 +466,11 @@ class Config(Frozen):
     @property
     def is_small(self) -> bool:
         """Whether all sources are files of this machine, together no more than SMALL_BYTES."""
-        sizes = [source.local_bytes() for source in self.sources.values()]
+        sizes = [
+            source.local_bytes()
+            for source in (*self.inputs.values(), *self.sources.values())
+            if source.format != "query"
+        ]
         return sum(size for size in sizes if size is not None) <= SMALL_BYTES and None not in sizes
 
 

@@ -100,6 +100,13 @@ class Label(Frozen, ABC):
     def outcome(self) -> str:
         """What is predicted; ends the sentence "the chance that a customer (a transaction) ..."."""
 
+    def undecided(self, rows: DataFrame, versions: Sources) -> DataFrame:  # noqa: ARG002
+        """The rows whose outcome was open at their as-of; the others are left out.
+
+        `versions` has the label's sources with every version that is known when labels are computed.
+        """
+        return rows
+
     @abstractmethod
     def compute(self, rows: DataFrame, sources: Sources, window: LabelWindow) -> DataFrame:
         """The rows with `label`, 1 or 0; rows whose label cannot be known are left out, never called 0.

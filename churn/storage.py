@@ -134,6 +134,11 @@ def _is_in(column: str, values: object) -> str:
     return f"`{column}` IN ({', '.join(map(literal, listed))})"
 
 
+def quoted(name: str) -> str:
+    """A column's name as SQL."""
+    return f"`{name.replace('`', '``')}`"
+
+
 def literal(value: object) -> str:
     """A value as a SQL literal; times are UTC."""
     if isinstance(value, bool | int):

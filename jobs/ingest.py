@@ -25,6 +25,8 @@ def step(config: ConfigFile, as_of: AsOf, source: Sources = None, summary: Summa
                 f"{row.source}: {row.rows_in:,} rows in = {row.accepted:,} accepted + {row.duplicate:,} duplicate"
                 f" + {row.quarantined:,} quarantined"
             )
+            for one in row.inputs:
+                progress(f"{row.source}: {one}")
         job.summarise(ledger=[asdict(row) for row in ledger])
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, ValidationError, model_validator
 
-from churn.config import Expect, Source, load
+from churn.config import Column, Expect, Source, load
 from churn.errors import ConfigError, LeakageError
 from churn.validation import Frozen, validated
 
@@ -60,7 +60,7 @@ def test_a_whole_file_is_read_with_its_paths_absolute_and_its_variables_filled_i
             path=str(tmp_path.parent / "data" / "calls.csv"),
             zone="Europe/Paris",
             options={"sep": ";", "multiLine": "true"},
-            columns={"call_id": "id", "talk_seconds": "cast(t as int)"},
+            columns={"call_id": Column(sql="id"), "talk_seconds": Column(sql="cast(t as int)")},
             reject={"test": "id like 'T%'"},
             expect=Expect(rows=10, days=2),
             max_quarantined=0.25,
@@ -99,8 +99,8 @@ def test_an_empty_file_keeps_the_lake_and_the_runs_beside_itself(tmp_path: Path)
         (
             "[sources.calls]\npath = 'x'\nformat = 'cvs'",
             (
-                "churn.toml line 3: [sources.calls] format is 'cvs', want one of csv, json, parquet, delta, jdbc;"
-                " did you mean 'csv'?"
+                "churn.toml line 3: [sources.calls] format is 'cvs', want one of csv, json, parquet, delta, jdbc,"
+                " query; did you mean 'csv'?"
             ),
         ),
         (
@@ -122,8 +122,8 @@ def test_an_empty_file_keeps_the_lake_and_the_runs_beside_itself(tmp_path: Path)
         (
             "[sources.calls]\npath = 'x'\n[sources.calls.columns]\ntransfers = 0",
             (
-                "churn.toml line 4: [sources.calls.columns] transfers is 0, want a Spark SQL expression in quotes, such"
-                ' as "other_name"'
+                "churn.toml line 4: [sources.calls.columns.transfers] is 0, want a Spark SQL expression in quotes,"
+                ' such as "other_name"'
             ),
         ),
         (
@@ -140,8 +140,9 @@ def test_an_empty_file_keeps_the_lake_and_the_runs_beside_itself(tmp_path: Path)
         (
             "[sources.calls]\npath = 'x'\nname = 'calls'",  # the code's, not the file's
             (
-                "churn.toml line 3: [sources.calls] has no setting 'name'; known: columns, expect, format, look_back,"
-                " max_quarantined, options, path, reject, stream, zone"
+                "churn.toml line 3: [sources.calls] has no setting 'name'; known: accept, columns, expect, footer,"
+                " footer_lines, format, header_line, look_back, max_quarantined, maximum, nulls, options, path,"
+                " personal, query, reject, rows, stream, types, zone"
             ),
         ),
         ("[stream]\nfiles = true", "churn.toml line 2: [stream] files is True, want a whole number from 1"),
@@ -297,4 +298,4 @@ def test_the_template_is_a_configuration(tmp_path: Path) -> None:
     config = load(write(tmp_path, (files("churn") / "templates" / "churn.toml").read_text("utf-8")))
 
     assert list(config.sources) == ["transactions"]
-    assert config.sources["transactions"].columns["kind"] == "'purchase'"
+    assert config.sources["transactions"].columns["kind"].sql == "'purchase'"

@@ -89,9 +89,13 @@ class Examples(ABC):
 
     def labels(self, sources: Sources, rows: DataFrame, *, known_until: datetime | None = None) -> DataFrame:
         """Rows with `label`, by the source rows known at a time; None = the newest version of each."""
-        valid = F.col("superseded_at").isNull() if known_until is None else known_by(F.lit(known_until))
-        of_label = {name: sources[name].where(valid) for name in self.spec.label.sources}
-        return self.spec.label.compute(rows, of_label, self.spec.window)
+        label = self.spec.label
+        if known_until is None:
+            known, valid = F.lit(True), F.col("superseded_at").isNull()
+        else:
+            known, valid = F.col("known_time") <= F.lit(known_until), known_by(F.lit(known_until))
+        undecided = label.undecided(rows, {name: sources[name].where(known) for name in label.sources})
+        return label.compute(undecided, {name: sources[name].where(valid) for name in label.sources}, self.spec.window)
 
     def labelled(self, sources: Sources, rows: DataFrame, *, known_until: datetime | None = None) -> DataFrame:
         """Feature rows with their labels; rows whose label cannot be known are left out."""

@@ -61,7 +61,7 @@ def customer_features(
     computed = windowed_columns(columns.values())
     count = buckets or int(str(spine.sparkSession.conf.get("spark.sql.shuffle.partitions")))
     measured = {
-        name: MeasuredSource(name, sources) for feature, _ in computed.values() for name in sorted(feature.sources)
+        name: MeasuredSource(name, sources) for feature, _ in computed.values() for name in sorted(feature.frames)
     }
     requests = tuple(build_requests(computed, measured).values())
     measures = {name: source.measures for name, source in measured.items()}

@@ -23,6 +23,7 @@ from pyspark.sql import functions as F
 
 from churn.errors import BadInputError, nearest
 from churn.features.engine.aggregations import AGGREGATIONS, Aggregation
+from churn.sources.announcements import ANNOUNCED
 from churn.sources.catalog.transactions import TRANSACTIONS
 from churn.sources.contract import Contract
 
@@ -102,7 +103,8 @@ class Feature:
 
 @dataclass(frozen=True)
 class Windowed(Feature):
-    """An aggregation over a source's rows in a window; with a `cause`, over those that follow one within some days.
+    """An aggregation over a source's rows in a window; with a `cause`, over those that follow one within some days;
+    of `announced` ones, over those that are known and have not taken effect.
 
     `by` are the columns that the rows have in common with the customer, or with the transaction.
     """
@@ -114,6 +116,7 @@ class Windowed(Feature):
     delayed: bool = False
     cause: Contract | None = field(default=None, repr=False)
     within_days: float = 0
+    announced: bool = False
 
     @property
     def aggregation(self) -> Aggregation:
@@ -122,6 +125,16 @@ class Windowed(Feature):
     @property
     def sources(self) -> frozenset[str]:
         return frozenset(contract.name for contract in (self.source, self.cause) if contract)
+
+    @property
+    def frame(self) -> str:
+        """The name under which engines read its rows."""
+        return f"{self.source.name}{ANNOUNCED}" if self.announced else self.source.name
+
+    @property
+    def frames(self) -> frozenset[str]:
+        """The names under which engines read its rows and those of its cause."""
+        return frozenset({self.frame, *((self.cause.name,) if self.cause else ())})
 
     @property
     def transactions_only(self) -> bool:
@@ -256,6 +269,7 @@ def windowed(
     days: Sequence[float] | None = EVER,
     by: str | Sequence[str] = CUSTOMER,
     delayed: bool = False,
+    announced: bool = False,
     after_intent: bool = False,
     **parameters: float | Sequence[float],
 ) -> Callable[[Callable[[], Column]], Windowed]:
@@ -268,6 +282,9 @@ def windowed(
     For features of transactions: `by` is what the rows must have in common with the transaction (`"merchant_id"`, or
     several columns), and a `delayed` window ends as many days before the transaction as labels take to mature.
 
+    For features of customers: with `announced`, the rows are those known at as-of that take effect then or later, which
+    no other feature sees. Their `effective_time` is when; the window goes by when they became known.
+
         @windowed(TRANSACTIONS, agg="sum", days=(7, 30, 90), unit="money", fill=0)
         def spend() -> Column:
             "Money spent on purchases."
@@ -277,7 +294,10 @@ def windowed(
     def declare(measure: Callable[[], Column]) -> Windowed:
         common = _common(measure, unit, fill, days, after_intent, parameters)
         _check_aggregation(common["name"], agg, parameters)
+        if announced and not source.announced:
+            raise BadInputError(f"{common['name']}: {source.name} is not announced; drop announced=True")
         rows: dict[str, Any] = {"by": (by,) if isinstance(by, str) else tuple(by), "delayed": delayed}
+        rows |= {"announced": announced}
         return _register(Windowed(**common, **rows, source=source, agg=agg, measure=measure))
 
     return declare

@@ -31,6 +31,7 @@ from churn.features.engine.packing import PACKED, pack_all
 from churn.features.engine.plan import SPARK, SPINE, Measure, Request
 from churn.features.engine.point_in_time import maybe_visible, visible_from, visible_until
 from churn.features.engine.transaction_kernel import Stage, compute_transaction_features
+from churn.sources.catalog.transactions import TRANSACTIONS
 
 
 def transaction_features(
@@ -56,9 +57,13 @@ def transaction_features(
     Raises BadInputError where a feature's source or a key's column is missing, its Column can't be evaluated there, or
     its aggregation is not among those that add up.
     """
-    plan = plan_transaction_features(transactions.columns, sources, features, delay=delay, windows=windows)
-    rows = _with_requested_columns(transactions, sources, plan, between, buckets) if plan.keys else transactions
-    return plan.finish(rows, transactions.columns)
+    given = transactions.columns
+    complete = TRANSACTIONS.with_defaults(transactions)
+    # The same frame stays the same: a source that is the transactions themselves is read once.
+    sources = {name: complete if rows is transactions else rows for name, rows in sources.items()}
+    plan = plan_transaction_features(complete.columns, sources, features, delay=delay, windows=windows)
+    rows = _with_requested_columns(complete, sources, plan, between, buckets) if plan.keys else complete
+    return plan.finish(rows, given)
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,8 @@ def _check(feature: Windowed, sources: Mapping[str, DataFrame]) -> None:
     where = f"{feature.family}.{feature.name}"
     if feature.cause:
         raise BadInputError(f"{where}: what follows a cause is not counted for each transaction; leave it out")
+    if feature.announced:
+        raise BadInputError(f"{where}: what is announced is not counted for each transaction; leave it out")
     name = feature.source.name
     if name in sources and (missing := sorted(set(feature.by) - set(sources[name].columns))):
         raise BadInputError(f"{where}: {name} has no {', '.join(missing)} to group by")

@@ -32,7 +32,7 @@ from churn.scoring.publish import publish
 from churn.scoring.stream_alerts import StreamAlerts, score_stream_table
 from churn.sources import CONTRACTS
 from churn.sources.mapping import Mapped
-from churn.sources.readers import first_line
+from churn.sources.spark_errors import first_line
 from churn.sources.stream_deduplication import deduplicated, known_transactions
 from churn.sources.stream_ledger import LEDGER_COLUMNS, with_ledger_rows
 from churn.sources.streaming import StreamPlace, read_stream

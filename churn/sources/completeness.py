@@ -15,7 +15,8 @@ from churn.errors import BadInputError
 def coverage(sources: Mapping[str, DataFrame], *, known_until: datetime | None = None) -> datetime:
     """The time until which the sources are complete: midnight after the day of their last row.
 
-    A label window that ends later was cut by the end of the data. `known_until` bounds which rows count.
+    A label window that ends later was cut by the end of the data. `known_until` bounds which rows count. A row that is
+    announced counts on the day it became known.
     """
     return span(sources, known_until=known_until)[1]
 
@@ -37,7 +38,10 @@ def span(sources: Mapping[str, DataFrame], *, known_until: datetime | None = Non
     activity = {name: rows for name, rows in sources.items() if name in ("calls", "transactions")} or sources
     counts = F.lit(True) if known_until is None else F.greatest("event_time", "known_time") < F.lit(known_until)
     ends = [
-        rows.agg(F.min("event_time").alias("first"), F.max(F.when(counts, F.col("event_time"))).alias("last"))
+        rows.agg(
+            F.min("event_time").alias("first"),
+            F.max(F.when(counts, F.least("event_time", "known_time"))).alias("last"),
+        )
         for rows in activity.values()
     ]
     found = reduce(DataFrame.unionByName, ends).collect()

@@ -4,44 +4,67 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, time
+from zoneinfo import ZoneInfo
 
 from pyspark.sql import SparkSession
 
-from churn.config import DAY, Source
+from churn.config import DAY, RawInput, Source
 from churn.errors import HoldError
-from churn.sources.readers import find_files, read
+from churn.sources.readers import read
+from churn.sources.readers.files import find_files
+from churn.sources.staging import query_rows
 from churn.sources.zones import utc
 
 
 def of_batch(spark: SparkSession, source: Source, as_of: datetime | None, *, first: bool = False) -> Source:
-    """The source with the path that a batch reads: of one that comes daily, the files of its days.
+    """The source with the paths that a batch reads: of one that comes daily, the files of its days.
 
-    The first batch reads all days before its as-of; without an as-of it is all days there are. Raises HoldError where
-    one of the last `look_back` days has no file, unless it lies before the first file there is.
+    The first batch reads all days before its as-of; without an as-of it is all days there are. Each input of a query is
+    read like this. Raises HoldError where one of the last `look_back` days has no file, unless it lies before the first
+    file there is.
     """
     if not source.is_daily:
         return source
+    inputs = {
+        name: replace(one, path=_batch_path(spark, one, f"{source.name}: input {name}", as_of, first=first))
+        for name, one in source.inputs.items()
+    }
+    return replace(source, path=_batch_path(spark, source, source.name, as_of, first=first), inputs=inputs)
+
+
+def newest_rows(spark: SparkSession, source: Source, as_of: datetime) -> int:
+    """How many rows the last day of a batch has, of a source that comes daily."""
+    inputs = {name: replace(one, look_back=1) for name, one in source.inputs.items()}
+    newest = of_batch(spark, replace(source, look_back=1, inputs=inputs), as_of)
+    return (query_rows if newest.query else read)(spark, newest).count()
+
+
+def first_instant(source: Source, as_of: datetime) -> datetime | None:
+    """When the first day begins that a batch reads of a query's inputs; null where none of them comes daily."""
+    days = [day for one in source.inputs.values() if one.is_daily for day in one.days(utc(as_of))]
+    return datetime.combine(min(days), time(), ZoneInfo(source.zone_of("event_time"))) if days else None
+
+
+def _batch_path(spark: SparkSession, place: RawInput, title: str, as_of: datetime | None, *, first: bool) -> str | None:
+    if DAY not in (place.path or ""):
+        return place.path
     if as_of is None:
-        return replace(source, path=source.place())
-    wanted, available = [str(day) for day in source.days(utc(as_of))], sorted(_available_days(spark, source))
+        return place.place()
+    wanted, available = [str(day) for day in place.days(utc(as_of))], sorted(_available_days(spark, place))
     last = wanted[-1]
     missing = [day for day in wanted if day not in available and (day == last or (available and day > available[0]))]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise HoldError(
-            f"{source.name}: {source.place(missing[0])}{more} has not come; nothing was written, try again when it has"
+            f"{title}: {place.place(missing[0])}{more} has not come; nothing was written, try again when it has"
         )
     days = (day for day in available if day <= last and (first or day >= wanted[0]))
-    return replace(source, path=source.place(*days))
+    # A pattern also where it is one day, so that a folder dt=${day} is a column as it is with several.
+    return (place.path or "").replace(DAY, f"{{{','.join(days)}}}")
 
 
-def newest_rows(spark: SparkSession, source: Source, as_of: datetime) -> int:
-    """How many rows the last day of a batch has, of a source that comes daily."""
-    return read(spark, of_batch(spark, replace(source, look_back=1), as_of)).count()
-
-
-def _available_days(spark: SparkSession, source: Source) -> set[str]:
+def _available_days(spark: SparkSession, source: RawInput) -> set[str]:
     """The days, as in a file's name, of which there is a file that is not empty."""
     day_in_name = _day_in_name(source.path or "")
     files = find_files(spark, replace(source, path=source.place())) or ()
@@ -56,5 +79,8 @@ def _day_in_name(path: str) -> re.Pattern[str]:
     """
     pattern = re.escape(re.sub(r"^[A-Za-z][\w+.-]*:(//)?", "", path).rstrip("/"))
     pattern = pattern.replace(re.escape(DAY), r"(\d{4}-\d\d-\d\d)", 1).replace(re.escape(DAY), r"\d{4}-\d\d-\d\d")
-    pattern = re.sub(r"\\\{(.*?)\\\}", lambda either: f"(?:{either[1].replace(',', '|')})", pattern)
-    return re.compile(pattern.replace(r"\*", "[^/]*").replace(r"\?", "[^/]") + "(?=/|$)")
+    # Braces, brackets and backslashes may be a part of the name.
+    pattern = re.sub(r"\\\{(.*?)\\\}", lambda either: f"(?:{either[1].replace(',', '|')}|{either[0]})", pattern)
+    pattern = re.sub(r"\\\[.+?\\\]", lambda one: f"(?:{one[0]}|[^/])", pattern)
+    pattern = pattern.replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
+    return re.compile(re.sub(r"\\\\", r"\\\\?", pattern) + "(?=/|$)")

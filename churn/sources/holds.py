@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pyspark.sql import Window
 from pyspark.sql import functions as F
 
 from churn.errors import BadInputError, ChurnError, HoldError
+from churn.sources.catalog.calls import CALLS
 from churn.sources.classification import Batch
 from churn.sources.ledger import LedgerRow
 from churn.sources.mapping import RAW, RULES
+from churn.sources.privacy import shown
+from churn.sources.reasons import ungrouped_reasons
 
 _EXAMPLES = 3
 _TOP_RULES = 3
@@ -21,17 +24,19 @@ _TOP_RULES = 3
 class Report:
     """What a first ingest would make of a source: `examples` are up to three raw rows of each rule that was broken.
 
-    `problem` is why ingest would hold or refuse the batch; None = it would not.
+    `problem` is why ingest would hold or refuse the batch; None = it would not. `notes` say what an owner should
+    look at in rows that are accepted.
     """
 
     row: LedgerRow
     examples: Mapping[str, tuple[str, ...]]
     problem: str | None
+    notes: tuple[str, ...] = ()
 
 
 def report(batch: Batch) -> Report:
     """What would become of a batch."""
-    return Report(batch.row, _examples(batch), _problem(batch))
+    return Report(batch.row, _examples(batch), _problem(batch), tuple(_notes(batch)))
 
 
 def hold(batch: Batch) -> None:
@@ -51,19 +56,33 @@ def hold(batch: Batch) -> None:
 
 
 def refuse(batch: Batch) -> None:
-    """Raises BadInputError if so many rows break the contract that the mapping is to be doubted, not the rows."""
+    """Raises BadInputError if so many rows break the contract that the mapping is to be doubted, not the rows, or if
+    amounts are in several currencies."""
     source, row = batch.mapped.source, batch.row
+    if len(batch.currencies) > 1 and source.currency is None:
+        raise BadInputError(
+            f"{row.source}: amounts are in {', '.join(batch.currencies)}, which cannot be added up; nothing was"
+            f' written; set [money] currency = "{batch.currencies[0]}" and map [sources.rates] to convert others, or'
+            f" keep one by a rule in [sources.{row.source}.reject]"
+        )
     broken = row.quarantined - batch.declared
     if broken <= source.max_quarantined * row.rows_in:
         return
     examples = _examples(batch)
-    worst = [rule for rule in row.rules if rule not in source.reject][:_TOP_RULES]
-    shown = "; ".join(f"{rule} {row.rules[rule]} times, such as {examples[rule][0]}" for rule in worst)
+    worst = [rule for rule in row.rules if rule not in source.own_rules][:_TOP_RULES]
+    named = "; ".join(f"{rule} {row.rules[rule]} times, such as {examples[rule][0]}" for rule in worst)
     raise BadInputError(
         f"{row.source}: {broken} of {row.rows_in} rows break the contract, more than max_quarantined ="
-        f" {source.max_quarantined:g}: {shown}; nothing was written; fix {source.section('columns')} or its options,"
+        f" {source.max_quarantined:g}: {named}; nothing was written; fix {source.section('columns')} or its options,"
         f" name rows to leave out in [sources.{row.source}.reject], or raise max_quarantined"
     )
+
+
+def _notes(batch: Batch) -> Iterator[str]:
+    yield from batch.notes
+    accepted = batch.rows.where("_status = 'accepted'")
+    if batch.mapped.contract is CALLS and (note := ungrouped_reasons(accepted)):
+        yield note
 
 
 def _problem(batch: Batch) -> str | None:
@@ -83,5 +102,5 @@ def _examples(batch: Batch) -> dict[str, tuple[str, ...]]:
     ranked = by_rule.withColumn("rank", F.row_number().over(Window.partitionBy("rule").orderBy("raw")))
     examples: dict[str, tuple[str, ...]] = dict.fromkeys(batch.row.rules, ())
     for row in ranked.where(F.col("rank") <= _EXAMPLES).orderBy("rule", "rank").collect():
-        examples[row["rule"]] += (row["raw"],)
+        examples[row["rule"]] += (shown(row["raw"], batch.mapped.source, batch.mapped.contract),)
     return examples

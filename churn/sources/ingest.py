@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from functools import reduce
 from typing import Final
@@ -14,6 +15,7 @@ from pyspark.sql import functions as F
 from churn.config import Config, Source
 from churn.errors import ConfigError, nearest
 from churn.sources.classification import Batch, Cache, classify_batch
+from churn.sources.doubts import doubts
 from churn.sources.holds import Report, hold, refuse, report
 from churn.sources.ledger import LEDGER, LedgerRow, ledger_frame
 from churn.sources.mapping import RAW, RULES, bound
@@ -26,11 +28,16 @@ def validate(
     spark: SparkSession, config: Config, *, as_of: datetime | None = None, sources: Collection[str] | None = None
 ) -> list[Report]:
     """What a first ingest of each source would do; nothing is written."""
-    reports = []
-    for source in _chosen(config, sources):
-        with _cached() as cache:
-            reports.append(report(classify_batch(spark, source, None, batch="", as_of=as_of, cache=cache)))
-    return reports
+    with _cached() as cache:
+        batches = [
+            classify_batch(spark, source, None, batch="", as_of=as_of, cache=cache)
+            for source in _chosen(config, sources)
+        ]
+        notes = list(doubts(batches))
+        return [
+            replace(made, notes=(*made.notes, *(note for name, note in notes if name == made.row.source)))
+            for made in map(report, batches)
+        ]
 
 
 def ingest(
@@ -105,7 +112,7 @@ def _write(spark: SparkSession, lake: Lake, batches: Sequence[Batch]) -> None:
         if one.quarantined is not None
     ]
     lake.replace(reduce(DataFrame.unionByName, quarantined or [_no_rows(spark)]), QUARANTINE, where)
-    lake.replace(ledger_frame(spark, [one.row for one in batches]), LEDGER, where)
+    lake.replace(ledger_frame(spark, [one.row for one in batches]), LEDGER, where, widen=True)
 
 
 def _no_rows(spark: SparkSession) -> DataFrame:

@@ -15,6 +15,10 @@ from churn.storage import Lake, literal
 LEDGER: Final = "ledger"
 COUNTS: Final = ("rows_in", "accepted", "duplicate", "quarantined")
 
+_INPUT: Final = (
+    "struct<name:string,rows:bigint,used:bigint,unused:bigint,rejected:bigint,malformed:bigint,"
+    "rules:map<string,bigint>,reason:string>"
+)
 _COLUMNS: Final = {
     "source": "string",
     "batch": "string",
@@ -26,7 +30,34 @@ _COLUMNS: Final = {
     "rules": "map<string,bigint>",
     "first_event": "timestamp",
     "last_event": "timestamp",
+    "inputs": f"array<{_INPUT}>",
 }
+
+
+@dataclass(frozen=True)
+class InputRow:
+    """What became of the rows of one raw input of a query; `rows` is the sum of the next four counts.
+
+    `unused` rows were read by the query, and their key is not in its result, for the `reason` that their owner names;
+    without a key, or where the result does not have it, all rows that were read count as used. `rules` counts the
+    rejected rows by rule.
+    """
+
+    name: str
+    rows: int
+    used: int
+    unused: int
+    rejected: int
+    malformed: int
+    rules: Mapping[str, int]
+    reason: str | None
+
+    def __str__(self) -> str:
+        reason = f" ({self.reason})" if self.reason and self.unused else ""
+        return (
+            f"input {self.name}: {self.rows:,} rows = {self.used:,} used + {self.unused:,} unused{reason}"
+            f" + {self.rejected:,} rejected + {self.malformed:,} malformed"
+        )
 
 
 @dataclass(frozen=True)
@@ -34,7 +65,8 @@ class LedgerRow:
     """What became of the rows of one source in one batch; `rows_in` is the sum of the other three counts.
 
     `rules` counts the quarantined rows by rule; one that breaks two rules is in both. `first_event` and `last_event`
-    span the rows that were not quarantined; None = there are none.
+    span the rows that were not quarantined; None = there are none. Of a query, `rows_in` are its rows, and those of its
+    `inputs` that were rejected or malformed.
     """
 
     source: str
@@ -47,6 +79,7 @@ class LedgerRow:
     rules: Mapping[str, int]
     first_event: datetime | None
     last_event: datetime | None
+    inputs: tuple[InputRow, ...] = ()
 
 
 def ledger_frame(spark: SparkSession, rows: Sequence[LedgerRow]) -> DataFrame:
@@ -66,6 +99,9 @@ def ledger_frame(spark: SparkSession, rows: Sequence[LedgerRow]) -> DataFrame:
 def _cell(value: object) -> str:
     if isinstance(value, Mapping):
         return f"map({', '.join(literal(one) for item in value.items() for one in item)})"
+    if isinstance(value, tuple):
+        structs = (f"cast(struct({', '.join(map(_cell, one))}) AS {_INPUT})" for one in value)
+        return f"array({', '.join(structs)})"
     return "null" if value is None else literal(value)
 
 

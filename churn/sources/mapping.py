@@ -4,33 +4,49 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
+    ArrayType,
+    BinaryType,
     BooleanType,
     DataType,
+    DateType,
     DecimalType,
     DoubleType,
     FloatType,
-    IntegerType,
+    IntegralType,
+    MapType,
+    NullType,
+    NumericType,
     StringType,
+    StructType,
     TimestampType,
+    VariantType,
 )
 
 from churn.config import Config, Source
 from churn.errors import ConfigError, nearest
 from churn.sources import CONTRACTS
 from churn.sources.contract import Contract, Field
+from churn.sources.currencies import WITHOUT_RATE, with_one_currency
 from churn.sources.daily_files import of_batch
-from churn.sources.readers import BLANKS, UNPARSED, read, unlogged
+from churn.sources.expressions import check_expression, check_frame
+from churn.sources.functions import expanded
+from churn.sources.readers import read
+from churn.sources.readers.files import BLANKS, FILE, UNPARSED
+from churn.sources.readers.parquet_files import unreadable_columns
+from churn.sources.spark_errors import first_line, unlogged
+from churn.sources.staging import PARTIAL, Staged, check_inputs, stage
 from churn.sources.versions import CONFLICT
-from churn.sources.zones import LOCAL, Reading, time_reading, utc, with_instants
-from churn.storage import literal
+from churn.sources.zones import LOCAL, Reading, date_reading, time_reading, utc, with_times
+from churn.storage import literal, quoted
 
 MALFORMED: Final = "malformed_row"
 RULES: Final = "_rules"
@@ -40,11 +56,21 @@ RAW: Final = "_raw"
 
 _ROW = "_row"
 _BROKEN = "_broken"
-_TRIMMED = f"coalesce(btrim({{0}}, '{BLANKS}'), '')"
+# Text that begins and ends with a visible character of ASCII needs no trimming, which is slow.
+_TRIMMED = (
+    "CASE WHEN {0} >= '!' AND {0} < '\x7f' AND substr({0}, -1) BETWEEN '!' AND '~' THEN {0}"
+    f" ELSE coalesce(btrim({{0}}, '{BLANKS}'), '') END"
+)
 _UNDECODED = "\ufffd"
 _LATEST = timedelta(days=366)
+_ANNOUNCED_BEFORE = "INTERVAL 1461 DAYS"
 _DELIMITERS = (";", "\t", "|", ",")
-_READS_CLOCK = re.compile(r"\bcurrent_(date|timestamp|time)\b|\blocaltimestamp\b|\b(now|curdate)\s*\(", re.IGNORECASE)
+_SPARK_ERRORS = (PySparkException, Py4JJavaError)
+_SHOWN = 300
+_SCIENTIFIC = r"^[+-]?\d(\.\d+[eE][+-]?\d{1,3}|[eE]\+\d{2,3})$"
+_DOUBTS = ("undecodable", "in_scientific_notation", "is_json")
+"""Ways in which text that can be stored may still be wrong."""
+_JSON = r"(?s)^(\{.*\}|\[.*\])$"
 
 
 @dataclass(frozen=True)
@@ -56,6 +82,8 @@ class Mapped:
     rows: DataFrame
     has_known_time: bool
     """Whether known time is mapped; otherwise it is the event time."""
+    staged: Staged | None = None
+    """The query, and the counts of its inputs, where the rows are those of one."""
 
 
 def bound(config: Config) -> Mapping[str, tuple[Contract, Source]]:
@@ -70,9 +98,22 @@ def bound(config: Config) -> Mapping[str, tuple[Contract, Source]]:
                 raise ConfigError(
                     f"{source.section('columns')} {column} is no column of {contract.name}{nearest(column, known)}"
                 )
+        unlimited = [name for name in source.maximum if not isinstance(_type_of(contract, name), NumericType)]
+        if unlimited:
+            numeric = [field.name for field in contract.columns if isinstance(field.data_type, NumericType)]
+            raise ConfigError(
+                f"{source.section('maximum')} {unlimited[0]} is no number of {contract.name}"
+                f"{nearest(unlimited[0], numeric)}"
+            )
+        doubts = [f"{field.name}_{doubt}" for field in contract.columns for doubt in _DOUBTS]
+        if unknown := [name for name in source.accept if name not in doubts]:
+            raise ConfigError(
+                f"{source.section()} accept {unknown[0]!r} is no rule of doubt{nearest(unknown[0], doubts)}"
+            )
         rules = {*contract.rules(), *_mapping_rules(contract)}
-        if taken := sorted(rules & set(source.reject)):
+        if taken := sorted(rules & source.own_rules):
             raise ConfigError(f"{source.section('reject')} {taken[0]} is a rule of the contract; choose another name")
+    check_inputs(config)
     return {name: (CONTRACTS[name], source) for name, source in config.sources.items()}
 
 
@@ -84,15 +125,47 @@ def map_source(spark: SparkSession, source: Source, *, as_of: datetime | None = 
     spring breaks a rule. A date is its first instant. Raises ConfigError for an expression that does not fit the raw
     columns, BadInputError for a source that cannot be read, HoldError if rows are expected of it.
     """
-    latest = None if as_of is None else literal(utc(as_of) + _LATEST)
-    return mapped(read(spark, of_batch(spark, source, as_of)), source, latest=latest, raw=raw)
+    now, latest = (None, None) if as_of is None else (literal(utc(as_of)), literal(utc(as_of) + _LATEST))
+    rates, source = _rates(spark, source, as_of), of_batch(spark, source, as_of)
+    staged = None if source.query is None else stage(spark, source)
+    rows = read(spark, source) if staged is None else staged.rows
+    found = mapped(rows, source, now=now, latest=latest, raw=raw, rates=rates)
+    return found if staged is None else _with_left_out(found, staged)
 
 
-def mapped(frame: DataFrame, source: Source, *, latest: str | None = None, raw: bool = False) -> Mapped:
+def _with_left_out(found: Mapped, staged: Staged) -> Mapped:
+    """The rows of a query beside those of its inputs that it does not see, each with the rules it breaks."""
+    if staged.left_out is None:
+        return replace(found, staged=staged)
+    rules = f"if(size(rules) = 0, array('{MALFORMED}'), rules) AS {RULES}"
+    left_out = staged.left_out.selectExpr(rules, f"raw AS {RAW}")
+    return replace(found, staged=staged, rows=found.rows.unionByName(left_out, allowMissingColumns=True))
+
+
+def _rates(spark: SparkSession, source: Source, as_of: datetime | None) -> DataFrame | None:
+    """The sound rows of the rates that convert the amounts of a source; None where there are none."""
+    names = [field.name for field in CONTRACTS[source.name].columns]
+    if source.currency is None or "currency" not in names or not isinstance(source.rates, Source):
+        return None
+    return (
+        None if source.name == "rates" else map_source(spark, source.rates, as_of=as_of).rows.where(F.size(RULES) == 0)
+    )
+
+
+def mapped(
+    frame: DataFrame,
+    source: Source,
+    *,
+    now: str | None = None,
+    latest: str | None = None,
+    raw: bool = False,
+    rates: DataFrame | None = None,
+) -> Mapped:
     """Raw rows, as `read` has them, with the columns of the source's contract.
 
-    `latest` is a SQL expression: what happens after it is in_future. All selections are SQL text, one call into the JVM
-    for a list; as columns they would be thousands of calls.
+    `now` and `latest` are SQL expressions: what is announced is known at `now`, unless the source says when; what
+    happens after `latest` is in_future. Amounts in other currencies than the company's are converted by `rates`. All
+    selections are SQL text, one call into the JVM for a list; as columns they would be thousands of calls.
     """
     contract = CONTRACTS[source.name]
     expressions = _expressions(contract, source, [name for name in frame.columns if name != UNPARSED])
@@ -101,7 +174,8 @@ def mapped(frame: DataFrame, source: Source, *, latest: str | None = None, raw: 
     has_known_time = "known_time" in expressions
     if not has_known_time:
         del readings["known_time"]
-    unread = {rule: failed for reading in readings.values() for rule, failed in reading.failures.items()}
+    failures = {rule: failed for reading in readings.values() for rule, failed in reading.failures.items()}
+    unread = {rule: failed for rule, failed in failures.items() if rule not in source.accept}
     typed = values.selectExpr(
         *(f"{reading.value} AS {name}" for name, reading in readings.items()),
         *(f"{failed} AS {_flag(rule)}" for rule, failed in unread.items()),
@@ -110,16 +184,24 @@ def mapped(frame: DataFrame, source: Source, *, latest: str | None = None, raw: 
         UNPARSED,
     )
     if not has_known_time:
-        typed = typed.selectExpr("*", "event_time AS known_time")
+        known = f"least(event_time, {now})" if contract.announced and now else "event_time"
+        typed = typed.selectExpr("*", f"{known} AS known_time")
+    typed = _with_defaults(typed, contract, source, expressions)
+    in_currency = []
+    if source.currency is not None and {"amount", "currency"} <= set(contract.schema.names):
+        typed = with_one_currency(typed, source.currency, rates, _flag(WITHOUT_RATE))
+        in_currency = [WITHOUT_RATE]
 
-    rules = _contract_rules(contract, latest)
+    rules = _contract_rules(contract, source, latest)
     if not has_known_time:
         del rules["known_time_missing"]  # a known time that is not mapped has no rule of its own
     for rule in rules:
         reading = readings.get(rule.removesuffix("_missing"))
         # What could not be read is not also missing.
-        rules[rule] += "".join(f" AND NOT {_flag(name)}" for name in (reading.failures if reading else ()))
-    broken = [*unread, *rules, *source.reject]
+        rules[rule] += "".join(
+            f" AND NOT {_flag(name)}" for name in (reading.failures if reading else ()) if name in unread
+        )
+    broken = [*unread, *in_currency, *rules, *source.reject]
     any_broken = " OR ".join([f"{UNPARSED} IS NOT NULL", *map(_flag, broken)])
     # Flags are columns of their own, so that each is computed once; the code that Spark generates for a row has to
     # stay below 8,000 bytes, or the JVM never compiles it.
@@ -127,8 +209,9 @@ def mapped(frame: DataFrame, source: Source, *, latest: str | None = None, raw: 
     tested = flagged.selectExpr("*", f"{any_broken} AS {_BROKEN}")
     # The list and the JSON are made for broken rows only: nearly all rows end at the first test.
     names = ", ".join(f"if({_flag(rule)}, {literal(rule)}, null)" for rule in broken)
+    file = f", {_ROW}.{FILE} AS {FILE}" if FILE in frame.columns else ""
     raw_row = (
-        f"if({UNPARSED} IS NOT NULL, to_json(struct({UNPARSED} AS line)),"
+        f"if({UNPARSED} IS NOT NULL, to_json(struct({UNPARSED} AS line{file})),"
         f" to_json({_ROW}, map('ignoreNullFields', 'false')))"
     )
     rows = tested.selectExpr(
@@ -139,6 +222,15 @@ def mapped(frame: DataFrame, source: Source, *, latest: str | None = None, raw: 
         f"{raw_row if raw else f'if({_BROKEN}, {raw_row}, null)'} AS {RAW}",
     )
     return Mapped(contract, source, rows, has_known_time)
+
+
+def _with_defaults(typed: DataFrame, contract: Contract, source: Source, expressions: Mapping[str, str]) -> DataFrame:
+    """The rows with the defaults of columns that are not mapped, or null."""
+    names = typed.columns
+    for name, default in contract.defaults.items():
+        value = f"coalesce({name}, {default(source)})" if name in expressions else default(source)
+        typed = typed.selectExpr(*(f"{value} AS {name}" if column == name else f"`{column}`" for column in names))
+    return typed
 
 
 def _values(
@@ -155,11 +247,9 @@ def _values(
         for name, kind in kinds.items()
     )
     values = selected.selectExpr(*trimmed, *map(_reject, source.reject), _ROW, UNPARSED)
-    times = [field.name for field in contract.columns if isinstance(field.data_type, TimestampType)]
-    local_times = {name: _value(name) for name in times if isinstance(kinds.get(name), LOCAL)}
-    if source.zone == "UTC" or not local_times:
-        return values, kinds
-    return with_instants(values, source.zone, local_times), kinds
+    times = [field.name for field in contract.columns if isinstance(field.data_type, TimestampType | DateType)]
+    local_times = {name: (_value(name), kinds[name]) for name in times if isinstance(kinds.get(name), LOCAL)}
+    return with_times(values, source, local_times), kinds
 
 
 # --- expressions ------------------------------------------------------------------------------------------------------
@@ -168,12 +258,13 @@ def _values(
 def _expressions(contract: Contract, source: Source, names: list[str]) -> dict[str, str]:
     """The expression of each column: the one configured, else the raw column of that name, if there is one."""
     same_name = {field.name: f"`{field.name}`" for field in contract.columns if field.name in names}
-    chosen = {**same_name, **source.columns}
-    needed = [field.name for field in contract.columns if field.required and field.name != "known_time"]
+    chosen = {**same_name, **{name: column.sql for name, column in source.columns.items()}}
+    filled = {"known_time", *contract.defaults}
+    needed = [field.name for field in contract.columns if field.required and field.name not in filled]
     if unmapped := [name for name in needed if name not in chosen]:
         raise ConfigError(
             f'{source.section("columns")} lacks {", ".join(unmapped)}; add {unmapped[0]} = "an expression over: '
-            f'{", ".join(names)}"{_delimiter_hint(source, names)}'
+            f'{", ".join(_of_input(names))}"{_delimiter_hint(source, names)}'
         )
     return {field.name: chosen[field.name] for field in contract.columns if field.name in chosen}
 
@@ -186,34 +277,37 @@ def _select_expressions(
     Raises one ConfigError with every expression that does not fit the raw columns.
     """
     names = [name for name in frame.columns if name != UNPARSED]
+    spark = frame.sparkSession
+    if any(check_expression(spark, text, names) for text in (*expressions.values(), *source.reject.values())):
+        _check_expressions(frame, source, expressions, names)
     try:
         with unlogged():
             selected = frame.select(
-                *(F.expr(expression).alias(_value(name)) for name, expression in expressions.items()),
-                *(F.expr(rule).alias(f"_reject_{name}") for name, rule in source.reject.items()),
-                F.struct(*(f"`{name}`" for name in names)).alias(_ROW),
+                *(F.expr(expanded(expression)).alias(_value(name)) for name, expression in expressions.items()),
+                *(F.expr(expanded(rule)).alias(f"_reject_{name}") for name, rule in source.reject.items()),
+                F.struct(*map(quoted, names)).alias(_ROW),
                 F.expr(UNPARSED if UNPARSED in frame.columns else "cast(null AS string)").alias(UNPARSED),
             )
             kinds = [field.dataType for field in selected.schema]
-            is_sound = _is_row_by_row(selected) and all(
+            is_sound = _is_row_by_row(selected, frame) and all(
                 isinstance(kind, BooleanType) for kind in kinds[len(expressions) : -2]
             )
-    except PySparkException as error:
+    except _SPARK_ERRORS as error:
         _check_expressions(frame, source, expressions, names)
         raise error
-    if not is_sound or any(map(_READS_CLOCK.search, (*expressions.values(), *source.reject.values()))):
+    if not is_sound or check_frame(selected):
         _check_expressions(frame, source, expressions, names)
     return selected, dict(zip(expressions, kinds, strict=False))
 
 
-def _is_row_by_row(frame: DataFrame) -> bool:
-    """Whether a selection beside raw columns makes one row of each row, the same every time.
+def _is_row_by_row(selected: DataFrame, frame: DataFrame) -> bool:
+    """Whether a selection beside the raw columns of a frame makes one row of each row, the same every time.
 
     An aggregate fails beside raw columns; a generator or a window would multiply or mix rows.
     """
-    plan = frame._jdf.queryExecution().analyzed()
-    mixes = re.search(r"^[\s:+|-]*(Generate|Window|Aggregate)\b", plan.toString(), re.MULTILINE)
-    return not mixes and plan.deterministic()
+    plans = [one._jdf.queryExecution().analyzed() for one in (selected, frame)]
+    mixing = [len(re.findall(r"^[\s:+|-]*(?:Generate|Window|Aggregate)\b", str(plan), re.MULTILINE)) for plan in plans]
+    return mixing[0] == mixing[1] and bool(plans[0].deterministic())
 
 
 def _check_expressions(frame: DataFrame, source: Source, expressions: Mapping[str, str], names: list[str]) -> None:
@@ -235,14 +329,22 @@ def _check_expressions(frame: DataFrame, source: Source, expressions: Mapping[st
 
 def _problem(frame: DataFrame, names: list[str], place: str, expression: str, is_rule: bool) -> str | None:
     setting = f"{place} = {expression!r}"
-    if _READS_CLOCK.search(expression):
-        return f"{setting} reads the clock, so a rerun would differ; use a column instead"
+    if refused := check_expression(frame.sparkSession, expression, names):
+        return f"{setting} {refused}"
     try:
-        selected = frame.select("*", F.expr(expression).alias("_value"))
+        selected = frame.select("*", F.expr(expanded(expression)).alias("_value"))
         kind = selected.schema["_value"].dataType
-        is_row_by_row = _is_row_by_row(selected)
-    except PySparkException as error:
-        return f"{setting} {_reason(error, names)}"
+        is_row_by_row = _is_row_by_row(selected, frame)
+    except _SPARK_ERRORS as error:
+        unreadable = {
+            name: reason
+            for name, reason in unreadable_columns(frame).items()
+            if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", expression)
+        }
+        named = "; ".join(f"names {name!r}, which Spark cannot read: {reason}" for name, reason in unreadable.items())
+        return f"{setting} {named or _reason(error, names)}"
+    if reasons := check_frame(selected):
+        return f"{setting} {reasons[0]}"
     if not is_row_by_row:
         return f"{setting} is not made of one row alone; compute it in the source, or drop it"
     if is_rule and not isinstance(kind, BooleanType):
@@ -250,12 +352,17 @@ def _problem(frame: DataFrame, names: list[str], place: str, expression: str, is
     return None
 
 
-def _reason(error: PySparkException, names: list[str]) -> str:
+def _reason(error: Exception, names: list[str]) -> str:
+    if not isinstance(error, PySparkException):
+        return f"is not a Spark SQL expression over the source: {first_line(error)[:_SHOWN]}"
     condition, details = error.getCondition() or "", error.getMessageParameters() or {}
     if condition.startswith("UNRESOLVED_COLUMN"):
-        near = [name for name in re.findall("`([^`]+)`", details.get("proposal", "")) if name in names]
-        return f"names {details.get('objectName', '').strip('`')!r}, which the source does not have; near it: " + (
-            ", ".join(near[:3]) or ", ".join(names)
+        near = [name for name in re.findall("`([^`]+)`", details.get("proposal", "")) if name in _of_input(names)]
+        name = details.get("objectName", "").strip("`")
+        if twice := [one for one in names if re.fullmatch(rf"{re.escape(name)} \(\d+\)", one, re.IGNORECASE)]:
+            return f"names {name!r}, which the header has {len(twice)} times; write `{twice[0]}` or `{twice[1]}`"
+        return f"names {name!r}, which the source does not have; near it: " + (
+            ", ".join(near[:3]) or ", ".join(_of_input(names))
         )
     if condition == "PARSE_SYNTAX_ERROR":
         return f"is not Spark SQL: syntax error at {details.get('error', 'its end')}"
@@ -263,8 +370,14 @@ def _reason(error: PySparkException, names: list[str]) -> str:
     return f"is not a Spark SQL expression over the source: {first.split(' SQLSTATE')[0]}"
 
 
+def _of_input(names: list[str]) -> list[str]:
+    """The columns that the input itself has."""
+    return [name for name in names if name != FILE]
+
+
 def _delimiter_hint(source: Source, names: list[str]) -> str:
     """A guess where a whole header was read as one column."""
+    names = _of_input(names)
     if source.format != "csv" or len(names) > 1:
         return ""
     configured = source.options.get("sep", source.options.get("delimiter", ","))
@@ -292,19 +405,26 @@ def _flag(rule: str) -> str:
 
 def _mapping_rules(contract: Contract) -> list[str]:
     """The rules that reading may add to the contract's own."""
-    failures = ("unreadable", "clock_gap", "undecodable")
+    failures = ("unreadable", "clock_gap", *_DOUBTS)
     return [
         MALFORMED,
         "in_future",
+        WITHOUT_RATE,
         CONFLICT,
+        PARTIAL,
         *(f"{field.name}_{failure}" for field in contract.columns for failure in failures),
     ]
 
 
-def _contract_rules(contract: Contract, latest: str | None) -> dict[str, str]:
-    rules = contract.rules()
+def _type_of(contract: Contract, column: str) -> DataType | None:
+    return next((field.data_type for field in contract.columns if field.name == column), None)
+
+
+def _contract_rules(contract: Contract, source: Source, latest: str | None) -> dict[str, str]:
+    rules = contract.rules(source.maximum)
     if latest is not None:
-        rules["in_future"] = f"coalesce(greatest(event_time, known_time) > {latest}, false)"
+        event = f"event_time - {_ANNOUNCED_BEFORE}" if contract.announced else "event_time"
+        rules["in_future"] = f"coalesce(greatest({event}, known_time) > {latest}, false)"
     return rules
 
 
@@ -313,17 +433,69 @@ def _reading(field: Field, source: Source, kinds: Mapping[str, DataType]) -> Rea
         return Reading(f"cast(null AS {field.type})", {})
     kind, value = kinds[field.name], _value(field.name)
     if isinstance(field.data_type, TimestampType):
-        return time_reading(field.name, source, value, kind)
+        return time_reading(field.name, source, value, kind, at_end=field.name == "known_time")
+    if isinstance(field.data_type, DateType):
+        return date_reading(field.name, source, value, kind)
     if isinstance(field.data_type, StringType):
-        if not isinstance(kind, StringType):
-            return Reading(f"cast({value} AS string)", {})
-        undecoded = {f"{field.name}_undecodable": f"contains({value}, '{_UNDECODED}')"}
-        return Reading(f"if({value} = '', null, {value})", undecoded)
+        return _text_reading(field, source, value, kind)
+    if not isinstance(kind, StringType | NumericType | BooleanType | NullType):
+        column = source.columns[field.name].sql if field.name in source.columns else field.name
+        raise ConfigError(
+            f"{source.section('columns')} {field.name} = {column!r} is {kind.simpleString()}, want {field.type}"
+        )
+    if isinstance(kind, FloatType | DoubleType):
+        value = f"nanvl({value}, null)"
     read = f"try_cast({value} AS {field.type})"
-    if isinstance(field.data_type, IntegerType) and isinstance(kind, FloatType | DoubleType | DecimalType):
+    if isinstance(field.data_type, IntegralType) and isinstance(kind, FloatType | DoubleType | DecimalType):
         read = f"if({read} = {value}, {read}, null)"
-    return Reading(read, {f"{field.name}_unreadable": f"{_has_value(value, kind)} AND {read} IS NULL"})
+    is_value = f"{value} IS NOT NULL"
+    if isinstance(kind, StringType):
+        is_value = f"NOT {_is_null(value, source)}"
+    return Reading(read, {f"{field.name}_unreadable": f"{is_value} AND {read} IS NULL"})
 
 
-def _has_value(value: str, kind: DataType) -> str:
-    return f"{value} != ''" if isinstance(kind, StringType) else f"{value} IS NOT NULL"
+def _text_reading(field: Field, source: Source, value: str, kind: DataType) -> Reading:
+    """Text as it is; of an id also what a spreadsheet or a program without text ids makes of it.
+
+    Raises ConfigError where text cannot stand for the column, with the cast to write.
+    """
+    if not isinstance(kind, StringType):
+        _check_text(field, source, kind)
+        return Reading(f"cast({value} AS string)", {})
+    failures = {f"{field.name}_undecodable": f"contains({value}, '{_UNDECODED}')"}
+    text = f"upper({value})" if field.upper else value
+    if not field.is_id:
+        return Reading(f"if({value} = '', null, {text})", failures)
+    # Nearly all ids pass the cheap tests, and never meet a regular expression.
+    failures[f"{field.name}_in_scientific_notation"] = (
+        f"((contains({value}, '.') OR contains({value}, '+')) AND rlike({value}, {literal(_SCIENTIFIC)}))"
+    )
+    failures[f"{field.name}_is_json"] = (
+        f"((startswith({value}, '[') OR startswith({value}, '{{')) AND rlike({value}, {literal(_JSON)}))"
+    )
+    return Reading(f"if({_is_null(value, source)}, null, {text})", failures)
+
+
+def _check_text(field: Field, source: Source, kind: DataType) -> None:
+    column = source.columns[field.name].sql if field.name in source.columns else quoted(field.name)
+    number = isinstance(kind, FloatType | DoubleType) or (isinstance(kind, DecimalType) and kind.scale > 0)
+    if isinstance(kind, ArrayType | MapType | StructType | VariantType | BinaryType):
+        advice = f"name one value of it, such as {column}.id or {column}[0], or write to_json({column})"
+    elif field.is_id and number:
+        advice = f"write cast(cast({column} as decimal(38, 0)) as string)"
+    elif field.is_id and not isinstance(kind, IntegralType | DecimalType):
+        advice = f"write cast({column} as string) if that is the id"
+    else:
+        return
+    raise ConfigError(
+        f"{source.section('columns')} {field.name} = {column!r} is {kind.simpleString()}, want text; {advice}"
+    )
+
+
+def _is_null(value: str, source: Source) -> str:
+    """SQL: whether text is empty, or a word for no value."""
+    longest = max(map(len, source.nulls), default=0)
+    listed = ", ".join(literal(word.lower()) for word in source.nulls)
+    return f"({value} = ''" + (
+        f" OR (length({value}) <= {longest} AND lower({value}) IN ({listed})))" if listed else ")"
+    )

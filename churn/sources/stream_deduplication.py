@@ -52,6 +52,7 @@ _OUTPUT: Final = T.StructType(
     ]
 )
 _KNOWN: Final = _TRANSACTION.names.index("known_time")
+_CONTENT: Final = [_TRANSACTION.names.index(name) for name in TRANSACTIONS.content]
 
 
 def deduplicated(
@@ -212,23 +213,21 @@ def _text(row: Row) -> str:
 
 
 def _content(row: Row) -> tuple[Any, ...]:
-    """What makes a version differ from another: all but when it became known."""
+    """What makes a version differ from another."""
     if row["row_of"] == TRANSACTIONS.name:
-        return _without_known(tuple(row[name] for name in _TRANSACTION.names))
+        return tuple(row[name] for name in TRANSACTIONS.content)
     return row["event_time"], row["is_fraud"]
 
 
-def _without_known(transaction: tuple[Any, ...]) -> tuple[Any, ...]:
-    return transaction[:_KNOWN] + transaction[_KNOWN + 1 :]
+def _content_of(transaction: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(transaction[place] for place in _CONTENT)
 
 
 def _transaction(row: Row, before: _Current) -> tuple[_Current, Status, list[Row]]:
     """A version of a transaction: what is current after it, its status, and the rows that go on."""
     version = tuple(row[name] for name in _TRANSACTION.names)
     current = before.transaction
-    its_status = status(
-        row["known_time"], _content(row), (current[_KNOWN], _without_known(current)) if current else None
-    )
+    its_status = status(row["known_time"], _content(row), (current[_KNOWN], _content_of(current)) if current else None)
     if its_status != "accepted":
         return before, its_status, []
     after = replace(before, transaction=version)

@@ -15,6 +15,8 @@ from churn.testing import frame
 
 AS_OF = datetime(2026, 3, 1)
 TIMES = "customer_id string, event_time timestamp, known_time timestamp, superseded_at timestamp"
+CLOSURE = f"{TIMES}, kind string"
+OPENED = f"{TIMES}, opened_at timestamp"
 
 
 def cohort(rows: DataFrame) -> set[str]:
@@ -54,13 +56,101 @@ def test_open_accounts_are_opened_known_and_not_closed(spark: SparkSession) -> N
     closures = frame(
         spark,
         [
-            ("closed", datetime(2026, 2, 1), datetime(2026, 2, 1), None),
-            ("closing not known", datetime(2026, 2, 28), datetime(2026, 3, 5), None),
+            ("closed", datetime(2026, 2, 1), datetime(2026, 2, 1), None, None),
+            ("closing not known", datetime(2026, 2, 28), datetime(2026, 3, 5), None, None),
         ],
-        TIMES,
+        CLOSURE,
     )
     rows = open_accounts({"customers": customers, "closures": closures}, as_of_frame(spark, [AS_OF]))
     assert cohort(rows) == {"open", "closing not known"}
+
+
+def test_an_account_closes_when_its_closure_takes_effect_not_when_it_is_announced(spark: SparkSession) -> None:
+    customers = frame(spark, [(who, "2025-01-01", "2025-01-01", None, "2025-01-01") for who in "abcd"], OPENED)
+    closures = frame(
+        spark,
+        [
+            ("a", "2026-03-01", "2026-02-10", None, None),  # takes effect at as-of itself: not before it
+            ("b", "2026-02-28 23:59", "2026-02-10", None, "voluntary"),
+            ("c", "2026-02-20", "2026-02-10", None, "retracted"),
+            ("d", "2026-02-20", "2026-02-10", "2026-02-15", None),  # moved to a day after as-of
+            ("d", "2026-03-20", "2026-02-15", None, None),
+        ],
+        CLOSURE,
+    )
+    sources = {"customers": customers, "closures": closures}
+    assert cohort(open_accounts(sources, as_of_frame(spark, [AS_OF]))) == {"a", "c", "d"}
+    assert cohort(open_accounts(sources, as_of_frame(spark, [datetime(2026, 3, 2)]))) == {"c", "d"}
+    assert cohort(open_accounts(sources, as_of_frame(spark, [datetime(2026, 2, 5)]))) == set("abcd")
+
+
+def test_an_opening_that_is_announced_is_none_yet(spark: SparkSession) -> None:
+    customers = frame(
+        spark,
+        [
+            ("a", "2026-03-10", "2026-02-10", None, None),  # signed in February, a customer from 10 March on
+            ("b", "2026-02-10", "2026-02-10", None, "2026-03-10"),
+            ("c", "2026-03-10", "2026-02-10", None, "2026-02-01"),  # the row is not in effect yet
+        ],
+        OPENED,
+    )
+    assert cohort(open_accounts({"customers": customers}, as_of_frame(spark, [AS_OF]))) == set()
+    assert cohort(open_accounts({"customers": customers}, as_of_frame(spark, [datetime(2026, 3, 11)]))) == set("abc")
+
+
+def test_who_comes_back_is_a_customer_again(spark: SparkSession) -> None:
+    customers = frame(
+        spark,
+        [
+            *(
+                (who, "2020-01-01", "2020-01-01", None, "2020-01-01")
+                for who in ("back", "state", "late", "day", "wrong")
+            ),
+            ("back", "2025-06-01", "2025-06-01", None, "2025-06-01"),
+            ("state", "2025-06-01", "2025-06-01", None, "2020-01-01"),  # a new address for the last bill
+            ("late", "2025-06-01", "2026-03-02", None, "2025-06-01"),  # nobody knows it yet
+            ("day", "2025-01-01", "2025-01-01", None, "2025-01-01"),  # closed and opened on the same day
+            ("once", "2025-01-01", "2025-01-01", None, "2025-01-01"),  # opened and closed on the same day
+            ("wrong", "2025-06-01", "2025-06-01", "2025-07-01", "2025-06-01"),  # an opening that was corrected
+            ("wrong", "2025-06-01", "2025-07-01", None, "2020-01-01"),
+            *(("again", day, day, None, day) for day in ("2020-01-01", "2025-06-01")),
+        ],
+        OPENED,
+    )
+    everybody = ("back", "state", "late", "day", "once", "wrong", "again")
+    closures = frame(
+        spark,
+        [
+            *((who, "2025-01-01", "2025-01-01", None, None) for who in everybody),
+            ("again", "2026-01-01", "2026-01-01", None, None),
+        ],
+        CLOSURE,
+    )
+    sources = {"customers": customers, "closures": closures}
+    assert cohort(open_accounts(sources, as_of_frame(spark, [AS_OF]))) == {"back", "day"}
+    assert cohort(open_accounts(sources, as_of_frame(spark, [datetime(2025, 3, 1)]))) == {"day"}
+    assert cohort(open_accounts(sources, as_of_frame(spark, [datetime(2025, 12, 1)]))) == {"back", "day", "again"}
+
+
+def test_without_customers_a_purchase_shows_who_returned(spark: SparkSession) -> None:
+    transactions = frame(
+        spark,
+        [
+            *((who, "2025-01-01", "2025-01-01", None, "purchase", None) for who in ("back", "fee", "declined", "gone")),
+            ("back", "2026-02-10", "2026-02-10", None, "purchase", None),
+            ("fee", "2026-02-10", "2026-02-10", None, "fee", None),  # the last bill comes late
+            ("declined", "2026-02-10", "2026-02-10", None, "purchase", "declined"),
+        ],
+        f"{TIMES}, kind string, status string",
+    )
+    everybody = ("back", "fee", "declined", "gone")
+    closures = frame(spark, [(who, "2026-02-01", "2026-02-01", None, None) for who in everybody], CLOSURE)
+    sources = {"transactions": transactions, "closures": closures}
+    assert cohort(open_accounts(sources, as_of_frame(spark, [AS_OF]))) == {"back"}
+    of_active = Cohort(kind="active", active_days=500, activity=("purchase",))
+    assert cohort(spine(spark, of_active, sources, [AS_OF])) == {"back"}  # who bought before they left is not active
+    calls = frame(spark, [("fee", "2025-01-01", "2025-01-01", None)], TIMES)
+    assert cohort(open_accounts({"calls": calls, "closures": closures}, as_of_frame(spark, [AS_OF]))) == set()
 
 
 def test_customers_are_derived_from_activity_where_there_is_no_source_of_them(spark: SparkSession) -> None:
@@ -80,6 +170,8 @@ def test_coverage_ends_with_the_day_of_the_last_row(spark: SparkSession) -> None
     assert coverage({"calls": calls}) == datetime(2026, 2, 21)
     assert coverage({"calls": calls}, known_until=datetime(2026, 2, 22)) == datetime(2026, 2, 2)
     assert span({"calls": calls})[0] == datetime(2026, 2, 1, 9)
+    announced = frame(spark, [("a", datetime(2026, 9, 1), datetime(2026, 2, 3), None)], TIMES)
+    assert coverage({"closures": announced}) == datetime(2026, 2, 4)  # not in September
     with pytest.raises(BadInputError, match="known before 2026-01-01"):
         coverage({"calls": calls}, known_until=datetime(2026, 1, 1))
 

@@ -43,6 +43,44 @@ def test_closure_counts_only_what_the_window_and_the_kind_hold(spark: SparkSessi
     assert labels(both) == {"a": 0, "b": 1, "c": 0, "e": 1, "f": 1}
 
 
+def test_closure_is_of_the_present_membership(spark: SparkSession) -> None:
+    spine = frame(spark, [(c, AS_OF) for c in "abc"], "customer_id string, as_of timestamp")
+    closures = frame(
+        spark,
+        [
+            ("a", datetime(2024, 3, 8), "voluntary"),  # came back since
+            ("a", datetime(2026, 3, 20), "voluntary"),
+            ("a", datetime(2026, 3, 25), "involuntary"),  # after the first one from as-of on
+            ("b", datetime(2024, 3, 8), "voluntary"),  # came back to stay
+            ("c", datetime(2026, 3, 20), "retracted"),
+        ],
+        "customer_id string, event_time timestamp, kind string",
+    )
+    assert labels(Closure().compute(spine, {"closures": closures}, WINDOW)) == {"a": 1, "b": 0, "c": 0}
+
+
+def test_who_has_decided_is_neither_1_nor_0(spark: SparkSession) -> None:
+    spine = frame(spark, [(c, AS_OF) for c in "abcdefg"], "customer_id string, as_of timestamp")
+    versions = frame(
+        spark,
+        [
+            ("a", "2026-03-20", "2026-03-01", None, None),  # announced by as-of
+            ("b", "2026-03-20", "2026-03-01 00:00:01", None, None),  # a second later
+            ("c", "2026-03-20", "2026-02-01", "2026-03-05", None),  # announced by as-of, and moved since
+            ("c", "2026-04-20", "2026-03-05", None, None),
+            ("d", "2026-03-20", "2026-02-01", "2026-02-20", None),  # retracted before as-of
+            ("d", "2026-03-20", "2026-02-20", None, "retracted"),
+            ("e", "2026-02-27", "2026-03-02", None, None),  # had left, and nobody knew it
+            ("f", "2024-02-27", "2024-03-02", None, None),  # came back since
+            ("g", "2026-03-01", "2026-02-01", None, None),  # takes effect at as-of itself
+        ],
+        "customer_id string, event_time timestamp, known_time timestamp, superseded_at timestamp, kind string",
+    )
+    undecided = Closure().undecided(spine, {"closures": versions})
+    assert undecided.columns == spine.columns
+    assert {row["customer_id"] for row in undecided.collect()} == {"b", "d", "f"}
+
+
 def test_inactivity_is_no_active_transaction_in_the_window(spark: SparkSession) -> None:
     spine = frame(spark, [(c, AS_OF) for c in "abcdef"], "customer_id string, as_of timestamp")
     transactions = frame(

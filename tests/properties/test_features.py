@@ -1,7 +1,7 @@
 """What no feature may do: see the future, or depend on where and in which order its rows lie.
 
-Over every feature in the catalogue, those of future families too. A case is a customer's rows, changed where an as-of
-cannot see: every case is a customer of its own, so that one call computes them all.
+Over every feature in the catalogue, those of future families too, and over cohorts. A case is a customer's rows,
+changed where an as-of cannot see: every case is a customer of its own, so that one call computes them all.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from churn.dataset.cohort import spine as members_of
 from churn.features import Derived, Feature, Windowed, customer_features, features, transaction_features
 from churn.features.engine.aggregations import MERGEABLE
+from churn.model_spec import Cohort
 from churn.sources import CONTRACTS
 from churn.sources.catalog.fraud_reports import FRAUD_REPORTS
 from churn.sources.catalog.transactions import TRANSACTIONS
@@ -35,6 +37,7 @@ TEXTS = ("cancel", "billing", "complaint", "technical", "password", "web")
 
 A_DAY = timedelta(days=1)
 SHARED = ("merchant_id", "device_id")
+SOURCES = {name: contract for name, contract in CONTRACTS.items() if contract.of_customers}
 
 Row = dict[str, Any]
 History = dict[str, list[Row]]
@@ -74,9 +77,10 @@ def _time(draw: random.Random) -> datetime:
 
 
 def _fields(contract: Contract) -> list[Field]:
-    """A source's columns but for the times; the engine is given reports with the transactions they are about."""
+    """A source's columns but for the times and those that have a default; the engine is given reports with the
+    transactions they are about."""
     also = TRANSACTIONS.columns if contract is FRAUD_REPORTS else ()
-    named = {field.name: field for field in (*also, *contract.columns)}
+    named = {field.name: field for field in (*also, *contract.columns) if field.default is None}
     return [field for name, field in named.items() if name not in ("customer_id", "event_time", "known_time")]
 
 
@@ -84,19 +88,21 @@ def _row(draw: random.Random, contract: Contract) -> Row:
     row = {field.name: _value(draw, field) for field in _fields(contract)}
     row |= {of: draw.choice(TEXTS[:2]) for of in SHARED if row.get(of)}
     row["event_time"] = _time(draw)
-    row["known_time"] = row["event_time"] + timedelta(hours=draw.choice((0, 0, 1, 24 * draw.randrange(60))))
+    early = 24 * draw.randrange(-60, 0) if contract.announced else 0
+    row["known_time"] = row["event_time"] + timedelta(hours=draw.choice((0, early, 1, 24 * draw.randrange(60))))
     superseded = row["known_time"] + timedelta(hours=1 + draw.randrange(24 * 60))
     row["superseded_at"] = superseded if draw.random() < 0.15 else None
     return row
 
 
 def _history(draw: random.Random) -> History:
-    return {name: [_row(draw, contract) for _ in range(ROWS)] for name, contract in CONTRACTS.items()}
+    return {name: [_row(draw, contract) for _ in range(ROWS)] for name, contract in SOURCES.items()}
 
 
-def _visible(row: Row, as_of: datetime) -> bool:
-    known = row["known_time"] <= as_of < (row["superseded_at"] or NEVER)
-    return known and row["event_time"] < as_of
+def _visible(contract: Contract, row: Row, as_of: datetime) -> bool:
+    """Whether some feature may see a row; of an announced one those of announcements do before it takes effect."""
+    known: bool = row["known_time"] <= as_of < (row["superseded_at"] or NEVER)
+    return known and (row["event_time"] < as_of or contract.announced)
 
 
 # ---------------------------------------------------------------- what an as-of cannot see
@@ -105,33 +111,38 @@ def _visible(row: Row, as_of: datetime) -> bool:
 def _added(draw: random.Random, contract: Contract, rows: list[Row], as_of: datetime) -> list[Row]:
     """More rows from as-of on, known after it, or superseded by it."""
     more = [_row(draw, contract) for _ in range(2 * ROWS)]
-    return rows + [row for row in more if not _visible(row, as_of)]
+    return rows + [row for row in more if not _visible(contract, row, as_of)]
 
 
 def _changed(draw: random.Random, contract: Contract, rows: list[Row], as_of: datetime) -> list[Row]:
     """Other values in the rows that cannot be seen."""
     times = ("event_time", "known_time", "superseded_at")
-    return [row if _visible(row, as_of) else _row(draw, contract) | {name: row[name] for name in times} for row in rows]
+    return [
+        row if _visible(contract, row, as_of) else _row(draw, contract) | {name: row[name] for name in times}
+        for row in rows
+    ]
 
 
 def _deleted(draw: random.Random, contract: Contract, rows: list[Row], as_of: datetime) -> list[Row]:
-    return [row for row in rows if _visible(row, as_of)]
+    return [row for row in rows if _visible(contract, row, as_of)]
 
 
 def _shuffled(draw: random.Random, contract: Contract, rows: list[Row], as_of: datetime) -> list[Row]:
     """The times of rows that cannot be seen permuted among them, and all rows in another order."""
-    hidden = [row for row in rows if not _visible(row, as_of)]
+    hidden = [row for row in rows if not _visible(contract, row, as_of)]
     permuted = draw.sample(hidden, len(hidden))
     times = ("event_time", "known_time", "superseded_at")
     changed = [row | {name: other[name] for name in times} for row, other in zip(hidden, permuted, strict=True)]
-    seen = [row for row in rows if _visible(row, as_of)]
+    seen = [row for row in rows if _visible(contract, row, as_of)]
     return draw.sample(seen + changed, len(rows))
 
 
 def _superseded_later(draw: random.Random, contract: Contract, rows: list[Row], as_of: datetime) -> list[Row]:
     """Rows that are seen are superseded after as-of, and those to be superseded stay."""
     later = as_of + timedelta(seconds=1)
-    return [row | {"superseded_at": draw.choice((later, None))} if _visible(row, as_of) else row for row in rows]
+    return [
+        row | {"superseded_at": draw.choice((later, None))} if _visible(contract, row, as_of) else row for row in rows
+    ]
 
 
 CHANGES = (_added, _changed, _deleted, _shuffled, _superseded_later)
@@ -147,7 +158,7 @@ class Cases:
         draw = random.Random(20261001)
         self.spine: list[tuple[str, datetime]] = []
         self.same: list[tuple[str, str, datetime]] = []
-        by_source: dict[str, list[Row]] = {name: [] for name in CONTRACTS}
+        by_source: dict[str, list[Row]] = {name: [] for name in SOURCES}
         for number in range(CUSTOMERS):
             history, plain = _history(draw), f"customer {number}"
             if number == 0:  # who never called before
@@ -160,11 +171,11 @@ class Cases:
                     self._add(
                         by_source,
                         case,
-                        {name: change(draw, CONTRACTS[name], history[name], as_of) for name in CONTRACTS},
+                        {name: change(draw, SOURCES[name], history[name], as_of) for name in SOURCES},
                     )
                     self.spine.append((case, as_of))
                     self.same.append((plain, case, as_of))
-        self.sources = {name: _frame(spark, CONTRACTS[name], rows) for name, rows in by_source.items()}
+        self.sources = {name: _frame(spark, SOURCES[name], rows) for name, rows in by_source.items()}
 
     @staticmethod
     def _add(by_source: dict[str, list[Row]], customer: str, history: History) -> None:
@@ -245,7 +256,8 @@ def _adds_up(feature: Feature) -> bool:
     if isinstance(feature, Derived):
         return all(_adds_up(read) for of in feature.columns().values() for read, _ in feature.inputs(of).values())
     assert isinstance(feature, Windowed)
-    return feature.agg in MERGEABLE and feature.cause is None and feature.aggregation.result != "same"
+    adds_up = feature.agg in MERGEABLE and feature.cause is None and not feature.announced
+    return adds_up and feature.aggregation.result != "same"
 
 
 def of_engine(engine: str) -> list[str]:
@@ -299,6 +311,24 @@ def test_both_engines_agree_on_the_features_of_both(spark: SparkSession, cases: 
     shared = sorted(set(one.columns) & set(other.columns))
     assert len(shared) > 40
     assert _differing(one[shared], other[shared]) == {}
+
+
+@pytest.mark.parametrize(
+    ("cohort", "sources"),
+    [
+        (Cohort(), ("customers", "closures")),
+        (Cohort(), ("transactions", "closures")),
+        (Cohort(kind="active", active_days=2, activity=("fee",)), ("transactions", "customers", "closures")),
+    ],
+)
+def test_no_cohort_sees_what_is_later_or_known_later(
+    spark: SparkSession, cases: Cases, cohort: Cohort, sources: tuple[str, ...]
+) -> None:
+    rows = members_of(spark, cohort, {name: cases.sources[name] for name in sources}, AS_OFS).collect()
+    members = {(row["customer_id"], row["as_of"]) for row in rows}
+    plain = [(plain, as_of) in members for plain, _, as_of in cases.same]
+    assert plain == [(case, as_of) in members for _, case, as_of in cases.same]
+    assert {True, False} == set(plain)
 
 
 def test_without_the_rule_of_time_every_feature_leaks(

@@ -18,13 +18,15 @@ CLOSURE = "customer_id string, event_time timestamp, known_time timestamp, kind 
 def test_every_contract_is_found_and_has_the_shared_columns() -> None:
     assert {name: contract.key for name, contract in CONTRACTS.items()} == {
         "calls": ("call_id",),
-        "closures": ("customer_id",),
+        "closures": ("customer_id", "closure_id"),
         "customers": ("customer_id", "event_time"),
         "fraud_reports": ("transaction_id",),
+        "rates": ("currency", "event_time"),
         "transactions": ("transaction_id",),
     }
     for contract in CONTRACTS.values():
-        assert {"customer_id", "event_time", "known_time", *contract.key} <= set(contract.schema.names)
+        assert {"event_time", "known_time", *contract.key} <= set(contract.schema.names)
+        assert ("customer_id" in contract.schema.names) == contract.of_customers
 
 
 def test_check_returns_the_frame_in_any_order_of_columns_and_with_the_lakes_own(spark: SparkSession) -> None:

@@ -16,7 +16,7 @@ from churn.sources.ingest import ingest, validate
 from churn.sources.ledger import LedgerRow
 from churn.storage import Lake
 
-CLOSURE = "customer_id string, event_time timestamp, known_time timestamp, kind string"
+CLOSURE = "customer_id string, closure_id string, event_time timestamp, known_time timestamp, kind string"
 AS_OF = datetime(2026, 1, 10)
 
 
@@ -33,11 +33,11 @@ def classified(
     as_of: datetime | None = AS_OF,
 ) -> list[tuple[object, ...]]:
     """Customer, event day, known day, kind, superseded day, status, updated batch of each row."""
-    rows = [(who, day(event), day(known), kind) for who, event, known, kind in incoming]
+    rows = [(who, "1", day(event), day(known), kind) for who, event, known, kind in incoming]
     frame = spark.createDataFrame(rows, CLOSURE).repartition(3)
     before = None
     if existing is not None:
-        versions = [(*row[:1], day(row[1]), day(row[2]), row[3], day(row[4]), row[5]) for row in existing]
+        versions = [(row[0], "1", day(row[1]), day(row[2]), row[3], day(row[4]), row[5]) for row in existing]
         before = spark.createDataFrame(versions, f"{CLOSURE}, superseded_at timestamp, batch string").repartition(2)
     result = classify(frame, before, CLOSURES, has_known_time=has_known_time, as_of=as_of)
     columns = [F.dayofmonth(name) for name in ("event_time", "known_time")]
@@ -178,18 +178,18 @@ def contents(lake: Lake) -> dict[str, list[tuple[object, ...]]]:
 
 FIRST = (
     "id,who,at,known_time,queue\n"
-    "1,ann,2026-01-01,2026-01-01,sales\n"
-    "1,ann,2026-01-01,2026-01-02,sales\n"  # has the same content a day later
-    "2,bob,2026-01-02,2026-01-02,sales\n"
-    "3,test,2026-01-02,2026-01-02,sales\n"  # rejected by its owner
-    "4,cy,2026-01-03,2026-01-02,sales\n"  # known before it happened
-    "5,dan,2026-01-03,2026-01-03,sales\n"  # contradicts the next
-    "5,dan,2026-01-03,2026-01-03,support\n"
+    "1,ann,2026-01-01,2026-01-01 00:00:00,sales\n"
+    "1,ann,2026-01-01,2026-01-02 00:00:00,sales\n"  # has the same content a day later
+    "2,bob,2026-01-02,2026-01-02 00:00:00,sales\n"
+    "3,test,2026-01-02,2026-01-02 00:00:00,sales\n"  # rejected by its owner
+    "4,cy,2026-01-03,2026-01-02 00:00:00,sales\n"  # known before it happened
+    "5,dan,2026-01-03,2026-01-03 00:00:00,sales\n"  # contradicts the next
+    "5,dan,2026-01-03,2026-01-03 00:00:00,support\n"
 )
 SECOND = (
     "id,who,at,known_time,queue\n"
-    "1,ann,2026-01-01,2026-01-05,support\n"  # a correction
-    "6,eve,2026-01-05,2026-01-05,sales\n"
+    "1,ann,2026-01-01,2026-01-05 00:00:00,support\n"  # a correction
+    "6,eve,2026-01-05,2026-01-05 00:00:00,sales\n"
 )
 
 
@@ -223,10 +223,10 @@ def test_a_batch_lands_once_whatever_is_run_again(
             ("2", "bob", day(2), day(2), "sales", None, "first"),
         ],
         "quarantine": [
-            ("calls", "first", ["conflicting_id"], raw("5", "dan", 3, 3, "sales")),
-            ("calls", "first", ["conflicting_id"], raw("5", "dan", 3, 3, "support")),
-            ("calls", "first", ["known_before_event"], raw("4", "cy", 3, 2, "sales")),
-            ("calls", "first", ["test"], raw("3", "test", 2, 2, "sales")),
+            ("calls", "first", ["conflicting_id"], raw(tmp_path, "5", "dan", 3, 3, "sales")),
+            ("calls", "first", ["conflicting_id"], raw(tmp_path, "5", "dan", 3, 3, "support")),
+            ("calls", "first", ["known_before_event"], raw(tmp_path, "4", "cy", 3, 2, "sales")),
+            ("calls", "first", ["test"], raw(tmp_path, "3", "test", 2, 2, "sales")),
         ],
         "ledger": [("calls", "first", 7, 2, 1, 4)],
     }
@@ -257,12 +257,18 @@ def test_a_batch_lands_once_whatever_is_run_again(
     # The first batch again finds itself as it was; a second batch that lost its correction takes it back.
     assert run("first", FIRST) == first
     assert contents(lake) == after_second
-    run("second", "id,who,at,known_time,queue\n6,eve,2026-01-05,2026-01-05,sales\n")
+    run("second", "id,who,at,known_time,queue\n6,eve,2026-01-05,2026-01-05 00:00:00,sales\n")
     assert contents(lake)["calls"] == [*after_first["calls"], ("6", "eve", day(5), day(5), "sales", None, "second")]
 
 
-def raw(call: str, who: str, at: int, known: int, queue: str) -> str:
-    return f'{{"id":"{call}","who":"{who}","at":"2026-01-0{at}","known_time":"2026-01-0{known}","queue":"{queue}"}}'
+def raw(folder: Path, call: str, who: str, at: int, known: int, queue: str) -> str:
+    times = f'"at":"2026-01-0{at}","known_time":"2026-01-0{known} 00:00:00"'
+    return f'{{"id":"{call}","who":"{who}",{times},"queue":"{queue}","_file":"{folder}/calls.csv"}}'
+
+
+def example(folder: Path, at: int, known: int, queue: str, who: str = "xxx") -> str:
+    """A raw row as messages show it: ids by their form."""
+    return raw(folder, "9", who, at, known, queue).replace('":"', '": "').replace('","', '", "')
 
 
 def killed_after(survived: int, commits: list[str], write: Callable[..., None]) -> Callable[..., None]:
@@ -309,8 +315,9 @@ def test_too_many_broken_rows_are_refused_with_examples_unless_their_owner_named
         ingest(spark, lake, config, batch="b")
     assert str(error.value) == (
         "calls: 2 of 3 rows break the contract, more than max_quarantined = 0.5: event_time_unreadable 2 times, such as"
-        ' {"id":"4","who":"ann","at":"1/2/2026"}; nothing was written; fix churn.toml: [sources.calls.columns] or its'
-        " options, name rows to leave out in [sources.calls.reject], or raise max_quarantined"
+        f' {{"id": "9", "who": "xxx", "at": "1/2/2026", "_file": "{tmp_path}/calls.csv"}}; nothing was written; fix'
+        " churn.toml: [sources.calls.columns] or its options, name rows to leave out in [sources.calls.reject], or"
+        " raise max_quarantined"
     )
     assert [(row[2], row[3]) for row in contents(lake)["ledger"]] == [(5, 1)]
 
@@ -322,9 +329,9 @@ def test_validate_writes_nothing_and_shows_examples(
 
     assert (report.row.rows_in, report.row.accepted, report.row.duplicate, report.row.quarantined) == (7, 2, 1, 4)
     assert report.examples == {
-        "conflicting_id": (raw("5", "dan", 3, 3, "sales"), raw("5", "dan", 3, 3, "support")),
-        "known_before_event": (raw("4", "cy", 3, 2, "sales"),),
-        "test": (raw("3", "test", 2, 2, "sales"),),
+        "conflicting_id": (example(tmp_path, 3, 3, "sales"), example(tmp_path, 3, 3, "support")),
+        "known_before_event": (example(tmp_path, 3, 2, "sales", "xx"),),
+        "test": (example(tmp_path, 2, 2, "sales", "xxxx"),),
     }
     assert report.problem is None  # 3 of 7 break the contract; the fourth is rejected by its owner
     assert not (tmp_path / "lake").exists()

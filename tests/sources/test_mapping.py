@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from churn.config import Source
+from churn.config import Column, Source
 from churn.sources.mapping import RULES, map_source
 from churn.storage import Lake
 
@@ -17,7 +17,8 @@ CALL = {"call_id": "id", "customer_id": "who", "event_time": "at"}
 
 
 def calls(path: object, *, columns: Mapping[str, str] = CALL, **settings: object) -> Source:
-    whole = {"format": "csv", "columns": columns, "path": str(path), **settings}
+    expressions = {name: Column(sql=sql) for name, sql in columns.items()}
+    whole = {"format": "csv", "columns": expressions, "path": str(path), **settings}
     return Source(name="calls", file=Path("churn.toml"), **whole)  # type: ignore[arg-type]
 
 
@@ -44,6 +45,30 @@ def mapped(spark: SparkSession, source: Source, *columns: str) -> list[tuple[obj
         ("2024-10-27 01:59:59", datetime(2024, 10, 26, 23, 59, 59), []),
         ("2024-10-27 03:00:00", datetime(2024, 10, 27, 2), []),
         ("15.01.2024", None, ["event_time_unreadable"]),
+        # a plain number, a month and a time of day are no dates, and some years can be read nowhere later
+        ("45505", None, ["event_time_unreadable"]),
+        ("2024", None, ["event_time_unreadable"]),
+        ("2024-01", None, ["event_time_unreadable"]),
+        ("12:30:00", None, ["event_time_unreadable"]),
+        ("T12:30:00", None, ["event_time_unreadable"]),
+        ("20240-01-05", None, ["event_time_unreadable"]),
+        ("+20240-01-05 10:00:00", None, ["event_time_unreadable"]),
+        ("9999-12-31", None, ["event_time_unreadable"]),
+        ("9999-12-31 23:59:59Z", None, ["event_time_unreadable"]),
+        ("0000-00-00 00:00:00", None, ["event_time_unreadable"]),
+        ("0001-01-01T00:00:00Z", None, ["event_time_unreadable"]),
+        ("294247-01-10 04:00:54Z", None, ["event_time_unreadable"]),
+        # the abbreviations that Berlin uses; others may mean several zones, or none
+        ("2024-07-15 12:00:00 CEST", datetime(2024, 7, 15, 10), []),
+        ("2024-07-15 12:00:00 CET", datetime(2024, 7, 15, 11), []),
+        ("2024-07-15 12:00:00 cet", datetime(2024, 7, 15, 11), []),
+        ("2024-07-15 12:00:00 BST", None, ["event_time_unreadable"]),
+        ("2024-07-15 12:00:00 IST", None, ["event_time_unreadable"]),
+        ("2024-07-15 12:00:00 PST", None, ["event_time_unreadable"]),
+        ("2024-07-15 12:00:00 UTC", datetime(2024, 7, 15, 12), []),
+        ("2024-07-15 12:00:00 GMT", datetime(2024, 7, 15, 12), []),
+        ("2024-07-15 12:00:00 America/New_York", datetime(2024, 7, 15, 16), []),
+        ("2024-07-15 12:00 PM", None, ["event_time_unreadable"]),
         ("2024-01-32 12:00:00Z", None, ["event_time_unreadable"]),
         ("", None, ["event_time_missing"]),
     ],
@@ -57,9 +82,9 @@ def zoned(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Mapp
     """Every time of the table above, read as Berlin's in one go."""
     [times] = [mark.args[1] for mark in test_times.pytestmark]  # type: ignore[attr-defined]
     path = tmp_path_factory.mktemp("times") / "calls.csv"
-    path.write_text("id,who,at\n" + "".join(f"{row[0] or 'none'},a,{row[0]}\n" for row in times))
+    path.write_text("id,who,at\n" + "".join(f"{row[0] or 'empty'},a,{row[0]}\n" for row in times))
     rows = mapped(spark, calls(path, zone="Europe/Berlin"), "call_id", "event_time", RULES)
-    return {"" if row[0] == "none" else str(row[0]): row[1:] for row in rows}  # type: ignore[misc]
+    return {"" if row[0] == "empty" else str(row[0]): row[1:] for row in rows}  # type: ignore[misc]
 
 
 def test_a_date_is_its_first_instant_where_the_clock_skips_midnight(spark: SparkSession, tmp_path: Path) -> None:
@@ -135,10 +160,11 @@ def test_json_is_text_too_and_a_broken_line_is_a_row(spark: SparkSession, tmp_pa
     )
     source = calls(tmp_path / "calls.json", format="json", columns={**CALL, "customer_id": "who.name"})
 
+    file = f'"_file":"{tmp_path}/calls.json"'
     assert mapped(spark, source, "call_id", "customer_id", RULES, "_raw") == [
         ("1", "ann", [], None),
-        ("3", None, ["customer_id_missing"], '{"at":"2024-01-02","id":"3","late":"1","who":null}'),
-        (None, None, ["malformed_row"], '{"line":"{\\"id\\": 2, \\"who"}'),
+        ("3", None, ["customer_id_missing"], f'{{"at":"2024-01-02","id":"3","late":"1","who":null,{file}}}'),
+        (None, None, ["malformed_row"], f'{{"line":"{{\\"id\\": 2, \\"who",{file}}}'),
     ]
 
 
@@ -162,12 +188,12 @@ def test_typed_sources_keep_their_types(spark: SparkSession, tmp_path: Path, kin
         path=str(tmp_path / "customers"),
         zone="Europe/Berlin",
         columns={
-            "customer_id": "id",
-            "event_time": "at",  # an instant: the zone does not touch it
-            "known_time": "loaded",  # without a zone: Berlin's
-            "contract_ends_on": "ends",
-            "opened_at": "ends",
-            "monthly_fee": "fee",
+            "customer_id": Column(sql="id"),
+            "event_time": Column(sql="at"),  # an instant: the zone does not touch it
+            "known_time": Column(sql="loaded"),  # without a zone: Berlin's
+            "contract_ends_on": Column(sql="ends"),
+            "opened_at": Column(sql="ends"),
+            "monthly_fee": Column(sql="fee"),
         },
     )
 

@@ -1,4 +1,4 @@
-"""Account: how long a customer has been one, the agreement, and how it changed."""
+"""Account: how long a customer has been one, whether they left before, the agreement, and how it changes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from churn.features.declarations import derived, windowed
+from churn.sources.announcements import is_closing
+from churn.sources.catalog.closures import CLOSURES
 from churn.sources.catalog.customers import CUSTOMERS
 
 
@@ -83,3 +85,57 @@ def _first_fee() -> Column:
 def fee_to_first_fee(monthly_fee: Column, _first_fee: Column) -> Column:
     """The monthly fee over the one first agreed; 1 = the same."""
     return F.try_divide(monthly_fee, _first_fee)
+
+
+# ---------------------------------------------------------------- announced
+
+
+@windowed(CUSTOMERS, agg="min", announced=True, unit="time", fill=None)
+def _announced_change_at() -> Column:
+    """When the next announced state of the agreement takes effect."""
+    return F.col("effective_time")
+
+
+@derived(unit="days", fill=None)
+def days_to_announced_change(_announced_change_at: Column, as_of: Column) -> Column:
+    """Days until the next announced change of the agreement takes effect; null = none is announced."""
+    return _days_between(_announced_change_at, as_of)
+
+
+@windowed(CUSTOMERS, agg="last", announced=True, unit="money", fill=None)
+def _announced_fee() -> Column:
+    """The fee a month that was announced last."""
+    return F.col("monthly_fee")
+
+
+@derived(unit="ratio", fill=1)
+def announced_fee_to_fee(_announced_fee: Column, monthly_fee: Column) -> Column:
+    """The monthly fee announced last over the present one; 1 = none is announced."""
+    return F.try_divide(_announced_fee, monthly_fee)
+
+
+@windowed(CLOSURES, agg="min", announced=True, unit="time", fill=None, after_intent=True)
+def _announced_closure_at() -> Column:
+    """When the account will be closed, as announced."""
+    return F.when(is_closing(), F.col("effective_time"))
+
+
+@derived(unit="days", fill=None)
+def days_to_announced_closure(_announced_closure_at: Column, as_of: Column) -> Column:
+    """Days until the account will be closed, as announced: the customer has decided already; null = not announced."""
+    return _days_between(_announced_closure_at, as_of)
+
+
+# ---------------------------------------------------------------- who came back
+
+
+@windowed(CLOSURES, agg="count", unit="closures", fill=0)
+def times_closed() -> Column:
+    """How often the account was closed before: a customer who came back."""
+    return F.when(is_closing(), F.lit(1))
+
+
+@windowed(CLOSURES, agg="days_since_last", unit="days", fill=None)
+def days_since_closure() -> Column:
+    """Days since the account was last closed; null = never."""
+    return F.when(is_closing(), F.lit(1))

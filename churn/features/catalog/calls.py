@@ -7,12 +7,9 @@ from pyspark.sql import functions as F
 
 from churn.features.declarations import derived, windowed
 from churn.sources.catalog.calls import CALLS
+from churn.sources.local_time import local_time
 
 WINDOWS = (7, 30, 90, 180)
-CANCELLATION = "cancel|terminat|retention|close.?account|port.?out|switch"
-COMPLAINT = "complain|dispute|grievance"
-BILLING = "bill|invoice|payment|fee|price|charge"
-TECHNICAL = "technic|outage|fault|service|network|device"
 
 
 def inbound() -> Column:
@@ -20,9 +17,14 @@ def inbound() -> Column:
     return F.coalesce(F.col("direction"), F.lit("inbound")) == "inbound"
 
 
-def about(pattern: str) -> Column:
-    """True where reason or queue of an inbound call matches the pattern, in any case."""
-    return inbound() & F.concat_ws(" ", "reason", "queue").rlike(f"(?i){pattern}")
+def in_group(group: str) -> Column:
+    """True for a call whose reason or queue belongs to the group, by the company's words."""
+    return F.coalesce(F.array_contains(F.split("reason_groups", " "), group), F.lit(False))
+
+
+def about(group: str) -> Column:
+    """True for a call the customer made whose reason or queue belongs to the group."""
+    return inbound() & in_group(group)
 
 
 def _count(condition: Column) -> Column:
@@ -98,25 +100,31 @@ def days_since_call() -> Column:
 @windowed(CALLS, agg="count", days=WINDOWS, unit="calls", fill=0)
 def complaint_calls() -> Column:
     """Calls to complain."""
-    return _count(about(COMPLAINT))
+    return _count(about("complaint"))
 
 
 @windowed(CALLS, agg="count", days=WINDOWS, unit="calls", fill=0)
 def billing_calls() -> Column:
     """Calls about bills, prices and payments."""
-    return _count(about(BILLING))
+    return _count(about("billing"))
 
 
 @windowed(CALLS, agg="count", days=WINDOWS, unit="calls", fill=0)
 def technical_calls() -> Column:
     """Calls about something that does not work."""
-    return _count(about(TECHNICAL))
+    return _count(about("technical"))
+
+
+@windowed(CALLS, agg="count", days=WINDOWS, unit="calls", fill=0)
+def calls_about_access() -> Column:
+    """Calls about access to the account: a password, a PIN, a locked login, an address, a device."""
+    return _count(about("access"))
 
 
 @windowed(CALLS, agg="count", days=(30, 90), unit="calls", fill=0, after_intent=True)
 def cancellation_calls() -> Column:
     """Calls about cancelling, or through the retention queue: the customer has decided already."""
-    return _count(about(CANCELLATION))
+    return _count(about("leaving"))
 
 
 @windowed(CALLS, agg="entropy", days=(90, 180), unit="bits", fill=0)
@@ -145,9 +153,15 @@ def satisfaction_slope() -> Column:
 
 @windowed(CALLS, agg="count", days=(90,), unit="calls", fill=0)
 def calls_out_of_hours() -> Column:
-    """Calls made before 8 or from 20 o'clock on, in UTC."""
-    hour = F.hour("event_time")
+    """Calls made before 8 or from 20 o'clock on, local time."""
+    hour = F.hour(local_time(F.col("event_time"), F.col("utc_offset")))
     return _count(inbound() & ((hour < 8) | (hour >= 20)))
+
+
+@windowed(CALLS, agg="count", days=(90,), unit="calls", fill=0)
+def calls_on_days_off() -> Column:
+    """Calls made on a weekend or a holiday."""
+    return _count(inbound() & F.col("is_day_off"))
 
 
 @derived(unit="ratio", fill=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from churn.features.catalog.calls import COMPLAINT, about, inbound
+from churn.features.catalog.calls import about, inbound
 from churn.features.declarations import derived, followed
 from churn.sources.catalog.calls import CALLS
 from churn.sources.catalog.transactions import TRANSACTIONS
@@ -23,13 +23,13 @@ def calls_after_charge() -> tuple[Column, Column]:
 @followed(CALLS, TRANSACTIONS, within_days=14, agg="sum", days=(90, 180), unit="money", fill=0)
 def spend_after_complaint() -> tuple[Column, Column]:
     """Money spent within 14 days after a call to complain."""
-    return F.when(about(COMPLAINT), F.lit(1)), F.when(F.col("kind") == "purchase", F.col("amount"))
+    return F.when(about("complaint"), F.lit(1)), F.when(F.col("kind") == "purchase", F.col("amount"))
 
 
 @followed(CALLS, TRANSACTIONS, within_days=3, days=(30, 90), unit="transactions", fill=0)
 def transfers_after_access_call() -> tuple[Column, Column]:
-    """Transfers within 3 days after a call about a password, PIN or address: how an account is taken over."""
-    return F.when(about("password|\\bpin\\b|address|login"), F.lit(1)), F.when(F.col("kind") == "transfer", F.lit(1))
+    """Transfers within 3 days after a call about access to the account: how an account is taken over."""
+    return F.when(about("access"), F.lit(1)), F.when(F.col("kind") == "transfer", F.lit(1))
 
 
 @derived(days=WINDOWS, unit="calls per purchase", fill=0)

@@ -8,10 +8,12 @@ from __future__ import annotations
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
+from churn.features.catalog.calls import in_group
 from churn.features.declarations import HOUR, MINUTE, derived, windowed
 from churn.sources.catalog.calls import CALLS
 from churn.sources.catalog.fraud_reports import FRAUD_REPORTS
 from churn.sources.catalog.transactions import TRANSACTIONS
+from churn.sources.local_time import local_time
 
 SHORT_WINDOWS = (15 * MINUTE, HOUR, 6 * HOUR, 1, 7, 30)
 LONG_WINDOWS = (1, 7, 30)
@@ -209,7 +211,7 @@ def customer_calls() -> Column:
 @windowed(CALLS, agg="count", days=(HOUR, 1, 7), unit="calls", fill=0)
 def access_calls() -> Column:
     """Calls about access to the account: a password, a PIN, an address, a telephone number, a device."""
-    return F.when(F.lower("reason").rlike("passw|pin\\b|login|access|address|phone|device|security"), F.lit(1))
+    return F.when(in_group("access"), F.lit(1))
 
 
 @derived(unit="yes/no", fill=0)
@@ -228,21 +230,21 @@ def transaction_amount(amount: Column) -> Column:
 
 
 @derived(unit="hour", fill=None)
-def hour_of_day(event_time: Column) -> Column:
-    """The hour of the day, UTC, from 0 to 23."""
-    return F.hour(event_time)
+def hour_of_day(event_time: Column, utc_offset: Column) -> Column:
+    """The hour of the day, local time, from 0 to 23."""
+    return F.hour(local_time(event_time, utc_offset))
 
 
 @derived(unit="yes/no", fill=None)
-def is_night(event_time: Column) -> Column:
-    """1 = from midnight to 6, UTC."""
-    return (F.hour(event_time) < 6).cast("int")
+def is_night(event_time: Column, utc_offset: Column) -> Column:
+    """1 = from midnight to 6, local time."""
+    return (F.hour(local_time(event_time, utc_offset)) < 6).cast("int")
 
 
 @derived(unit="yes/no", fill=None)
-def is_weekend(event_time: Column) -> Column:
-    """1 = on a Saturday or a Sunday, UTC."""
-    return F.dayofweek(event_time).isin(1, 7).cast("int")
+def is_weekend(is_day_off: Column) -> Column:
+    """1 = on a weekend or a holiday, local time."""
+    return is_day_off.cast("int")
 
 
 @derived(unit="kind", fill="unknown")

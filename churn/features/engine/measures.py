@@ -14,6 +14,8 @@ from pyspark.sql import types as T
 from churn.errors import BadInputError
 from churn.features.declarations import Derived, Feature, Variant, Windowed, column_name
 from churn.features.engine.plan import Kind, Measure, Request
+from churn.sources import CONTRACTS
+from churn.sources.announcements import ANNOUNCED, announcements
 
 _MOST_DECIMALS: Final = 6
 """Decimals with more become doubles: whole numbers of their last place would not fit."""
@@ -23,6 +25,11 @@ def micros(time: datetime) -> int:
     """Microseconds since 1970; a time without a zone is in UTC."""
     aware = time if time.tzinfo else time.replace(tzinfo=UTC)
     return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def with_defaults(name: str, rows: DataFrame) -> DataFrame:
+    """The rows of a source with the columns that its contract has a default for."""
+    return CONTRACTS[name].with_defaults(rows) if name in CONTRACTS else rows
 
 
 def windowed_columns(columns: Iterable[tuple[Feature, Variant]]) -> dict[str, tuple[Windowed, Variant]]:
@@ -48,11 +55,15 @@ class MeasuredSource:
     """A source and the distinct Columns to measure on it."""
 
     def __init__(self, name: str, sources: Mapping[str, DataFrame]) -> None:
-        if name not in sources:
-            raise BadInputError(f"no source named {name!r} was given; pass it in `sources`, or leave out its features")
-        self._name, self._rows = name, sources[name]
-        if missing := sorted({"customer_id", "event_time", "known_time"} - set(self._rows.columns)):
-            raise BadInputError(f"{name}: {', '.join(missing)} is missing; see its contract")
+        source = name.removesuffix(ANNOUNCED)
+        if source not in sources:
+            raise BadInputError(
+                f"no source named {source!r} was given; pass it in `sources`, or leave out its features"
+            )
+        if missing := sorted({"customer_id", "event_time", "known_time"} - set(sources[source].columns)):
+            raise BadInputError(f"{source}: {', '.join(missing)} is missing; see its contract")
+        rows = with_defaults(source, sources[source])
+        self._name, self._rows = name, rows if name == source else announcements(rows)
         self._columns: list[Column] = []
         self._evaluated: list[DataFrame] = []
         self._by_hash: dict[int, list[int]] = {}
@@ -186,7 +197,7 @@ def build_requests(
         window_delay = delay if feature.delayed else 0
         requests[column] = Request(
             column,
-            feature.source.name,
+            feature.frame,
             number,
             feature.agg,
             variant.parameters,
@@ -205,4 +216,4 @@ def _measure_numbers(feature: Windowed, sources: Mapping[str, MeasuredSource]) -
     if feature.cause:
         caused_by, effect = effect
         cause = (feature.cause.name, sources[feature.cause.name].number(caused_by, feature, "row"))
-    return cause, sources[feature.source.name].number(effect, feature, feature.aggregation.accepts)
+    return cause, sources[feature.frame].number(effect, feature, feature.aggregation.accepts)

@@ -6,13 +6,18 @@ from churn.sources.contract import Contract, Field
 
 CUSTOMERS = Contract(
     name="customers",
-    doc="What was agreed with a customer, from when on.",
+    doc="What was agreed with a customer, from when on. What is announced counts from its event time on.",
     grain="one customer and change",
     key=("customer_id", "event_time"),
-    event="When this state of the customer took effect.",
+    event="When this state of the customer took effect, or will.",
     known="When our systems first had it.",
+    announced=True,
     fields=(
-        Field("opened_at", "timestamp", "When the account was opened; null = not known."),
+        Field(
+            "opened_at",
+            "timestamp",
+            "When the account was opened, the newest one of a customer who came back; null = not known.",
+        ),
         Field("region", "string", "Where the customer lives, in the company's own words."),
         Field("segment", "string", "The company's own grouping of its customers."),
         Field("plan", "string", "The product or tariff agreed."),

@@ -1,0 +1,36 @@
+"""The raw rows of an input: its files found, their headers and types read, text kept as text. A module a format."""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame, SparkSession
+
+from churn.config import RawInput
+from churn.errors import BadInputError, ChurnError
+from churn.sources.readers.csv_files import read_csv
+from churn.sources.readers.files import existing_files
+from churn.sources.readers.json_files import read_json
+from churn.sources.readers.parquet_files import read_parquet
+from churn.sources.spark_errors import first_line
+
+_FILES = {"csv": read_csv, "json": read_json, "parquet": read_parquet}
+
+
+def read(spark: SparkSession, source: RawInput) -> DataFrame:
+    """The raw rows: text as text, with `UNPARSED` where a line of csv or json does not fit its header or syntax, and
+    `FILE` where they come from files.
+
+    Raises BadInputError, or HoldError where rows are expected, for an input that is not there or cannot be read.
+    """
+    try:
+        if source.format in _FILES:
+            return _FILES[source.format](spark, source)
+        reader = spark.read.format(source.format).options(**source.options)
+        if source.format == "jdbc":
+            # A column without a zone is local time, as in a file; the driver would call it an instant.
+            return reader.option("preferTimestampNTZ", source.options.get("preferTimestampNTZ", "true")).load()
+        existing_files(spark, source)
+        return reader.load(source.path)
+    except ChurnError:
+        raise
+    except Exception as error:  # Spark wraps what a driver or a codec throws in many types.
+        raise BadInputError(f"{source.section()} cannot be read as {source.format}: {first_line(error)}") from error

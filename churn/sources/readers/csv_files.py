@@ -1,0 +1,366 @@
+"""Read files of separated text: every cell as text, by RFC 4180 unless the options of Spark's reader say otherwise."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Final
+
+from pyspark.sql import DataFrame, SparkSession
+
+from churn.config import RawInput
+from churn.errors import BadInputError
+from churn.sources.readers.files import (
+    BLANKS,
+    UNPARSED,
+    File,
+    absent,
+    binary_kind,
+    file_reader,
+    read_heads,
+    read_tail,
+)
+from churn.sources.readers.partitions import with_file_columns
+from churn.storage import literal, quoted
+
+_FIXED: Final = {
+    "mode": "PERMISSIVE",
+    "columnNameOfCorruptRecord": UNPARSED,
+    "columnPruning": "false",
+    "enforceSchema": "true",
+}
+_BYTE_ORDER_MARKS: Final = {codecs.BOM_UTF8: "UTF-8", codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
+_SAMPLE: Final = 50
+_LINES, _EXTRA, _BLOCK = "value", "_extra", "_block"
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What the lines of a file are: the names of its columns, its encoding, and the lines that hold no row."""
+
+    names: tuple[str, ...]
+    encoding: str
+    above: tuple[str, ...]
+    """The lines above the header, each as its cells, joined."""
+    header: tuple[str, ...]
+    """The line of the header, joined; empty = there is none."""
+    below: tuple[str, ...]
+    """The lines that are left out at the end."""
+
+
+def read_csv(spark: SparkSession, source: RawInput) -> DataFrame:
+    """Every cell as text, with `UNPARSED` for a line that has more cells than the header, or opens a quote that it does
+    not close. Cells that are missing at the end of a line are null.
+
+    Files are grouped by their header, so that columns in another order cannot fill the wrong places. A name that occurs
+    twice gets a number: `agent (1)`, `agent (2)`. Raises BadInputError for what is no text, has no such header, or has
+    cells with line breaks without `multiLine`.
+    """
+    options = dialect(source)
+    files = [file for file in read_heads(spark, source) if file.head.strip(b"\0\xff\xfe\xef\xbb\xbf \t\r\n")]
+    if not files:
+        raise absent(source, "is empty: no rows and no header")
+    groups: dict[tuple[tuple[str, ...], str], list[tuple[File, _Layout]]] = {}
+    for file in files:
+        layout = _layout(spark, source, file, options)
+        groups.setdefault((layout.names, layout.encoding), []).append((file, layout))
+    frames = [_read_group(spark, source, options, group) for group in groups.values()]
+    return reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), frames)
+
+
+def dialect(source: RawInput) -> dict[str, str]:
+    """The options of Spark's reader: RFC 4180, with what the source says."""
+    quote = source.options.get("quote", '"')
+    separator = source.options.get("delimiter", ",")
+    return {"header": "true", "sep": separator, "quote": quote, "escape": quote, **source.options}
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def _read_group(
+    spark: SparkSession, source: RawInput, options: Mapping[str, str], group: Sequence[tuple[File, _Layout]]
+) -> DataFrame:
+    """The rows of files with one header."""
+    files, layout = [file for file, _ in group], group[0][1]
+    above, header, below = (
+        sorted({line for _, one in group for line in getattr(one, part)}) for part in ("above", "header", "below")
+    )
+    names = [file.name for file in files]
+    is_wide = layout.encoding.upper().startswith(("UTF-16", "UTF-32"))
+    options = {**options, **_FIXED, "encoding": layout.encoding}
+    if is_wide or _is_true(options.get("multiLine")):
+        options |= {"multiLine": "true"}
+    if above:
+        options |= {"header": "false"}
+    schema = _ddl([*layout.names, UNPARSED])
+    in_lines = options.get("multiLine") != "true"
+    if in_lines and _has_open_quotes(spark, source, options, layout.encoding, files):
+        lines = file_reader(spark, names).options(**_text_options(source)).text(names)
+        above = above or header
+        line = _decoded(layout.encoding)
+        read = f"from_csv({line}, {literal(schema)}, {_sql_map(options)})"
+        is_open = _opens_quote(options, _LINES)
+        parsed = lines.selectExpr(f"{read} AS row", f"{line} AS {_LINES}").where(f"btrim({_LINES}) != ''")
+        frame = parsed.selectExpr(
+            *(f"row.{quoted(name)}" for name in layout.names),
+            f"if({is_open}, {_LINES}, row.{UNPARSED}) AS {UNPARSED}",
+        )
+    else:
+        frame = file_reader(spark, names).options(**options).schema(schema).csv(names)
+    filled = ", ".join(f"coalesce({quoted(name)}, '')" for name in layout.names)
+    cells = f"concat_ws('\x01', {filled})"
+    if above:
+        listed = ", ".join(map(literal, [*above, *header]))
+        frame = frame.where(f"NOT (_metadata.file_block_start = 0 AND {cells} IN ({listed}))")
+    if below:
+        frame = frame.where(f"{cells} NOT IN ({', '.join(map(literal, below))})")
+    if source.footer is not None:
+        line = f"coalesce({UNPARSED}, concat_ws({literal(options['sep'])}, {', '.join(map(quoted, layout.names))}))"
+        frame = frame.where(f"NOT rlike({line}, {literal(source.footer)})")
+    frame = with_file_columns(frame, names, source.path or "")
+    file_columns = [name for name in frame.columns if name not in (*layout.names, UNPARSED)]
+    rows = frame.selectExpr(
+        *map(quoted, layout.names), f"{_more_cells(layout.names, options)} AS {UNPARSED}", *map(quoted, file_columns)
+    )
+    values = ", ".join(f"nullif({quoted(name)}, '')" for name in (*layout.names, UNPARSED))
+    return rows.where(f"coalesce({values}) IS NOT NULL")  # a line of separators alone is a blank one
+
+
+def _more_cells(names: Sequence[str], options: Mapping[str, str]) -> str:
+    """The line where it has more cells than the header, blank ones at its end not counted, or opens a quote; else null.
+
+    Spark keeps a line of any other number of cells than the header's.
+    """
+    end = f"[{re.escape(options['sep'])}{re.escape(BLANKS)}]+$"
+    row = f"from_csv(regexp_replace({UNPARSED}, {literal(end)}, ''), {literal(_ddl([*names, _EXTRA]))}, "
+    is_open = f" OR {_opens_quote(options, UNPARSED)}" if options.get("multiLine") != "true" else ""
+    has_more = f"{row}{_sql_map(options)}).{_EXTRA} IS NOT NULL{is_open}"
+    return f"CASE WHEN {UNPARSED} IS NULL THEN null WHEN {has_more} THEN {UNPARSED} END"
+
+
+def _has_open_quotes(
+    spark: SparkSession,
+    source: RawInput,
+    options: Mapping[str, str],
+    encoding: str,
+    files: Sequence[File],
+) -> bool:
+    """Whether a line opens a quote that it does not close, which Spark's reader takes for a cell without quotes.
+
+    Raises BadInputError where other lines close one: cells have line breaks, and parts of them would become rows.
+    """
+    quote = options["quote"]
+    if not quote or all(file.is_whole and quote.encode() not in file.head for file in files):
+        return False
+    names = [file.name for file in files]
+    lines = (
+        file_reader(spark, names)
+        .options(**_text_options(source))
+        .text(names)
+        .selectExpr(f"{_decoded(encoding)} AS {_LINES}")
+    )
+    closes = f"{_is_odd(options, _LINES)} AND rlike({_LINES}, {literal(re.escape(quote) + _end_of_cell(options))})"
+    row = (
+        lines.where(f"contains({_LINES}, {literal(quote)})")
+        .selectExpr(
+            f"count_if({_opens_quote(options, _LINES)}) AS opened",
+            f"count_if({closes} AND NOT {_opens_quote(options, _LINES)}) AS closed",
+        )
+        .collect()[0]
+    )
+    if row["opened"] and row["closed"] and "multiLine" not in options:
+        raise BadInputError(
+            f"{source.section()} has cells with line breaks: {row['opened']} lines open a quote that ends on another"
+            f" line; set multiLine = true under [{source.kind}.{source.name}.options], or multiLine = false if these"
+            " quotes are mistakes, whose lines are then quarantined"
+        )
+    return bool(row["opened"])
+
+
+def _is_odd(options: Mapping[str, str], line: str) -> str:
+    """SQL: whether a line has an odd number of quotes."""
+    quote, escape = options["quote"], options["escape"]
+    text = line if escape in ("", quote) else f"replace({line}, {literal(escape + quote)}, '')"
+    return f"(length({text}) - length(replace({text}, {literal(quote)}, ''))) % 2 = 1"
+
+
+def _opens_quote(options: Mapping[str, str], line: str) -> str:
+    """SQL: whether a line ends inside a quoted cell."""
+    quote = options["quote"]
+    if not quote:
+        return "false"
+    last = f"(^|{re.escape(options['sep'])})\\s*{re.escape(quote)}([^{re.escape(quote)}]|{re.escape(quote) * 2})*$"
+    return f"({_is_odd(options, line)} AND rlike({line}, {literal(last)}))"
+
+
+def _end_of_cell(options: Mapping[str, str]) -> str:
+    return f"\\s*({re.escape(options['sep'])}|$)"
+
+
+# --- the lines above, and the header ----------------------------------------------------------------------------------
+
+
+def _layout(spark: SparkSession, source: RawInput, file: File, options: Mapping[str, str]) -> _Layout:
+    """What the lines of a file are, by its first ones."""
+    place = f"{source.section()} {file.name}"
+    if kind := binary_kind(file):
+        raise BadInputError(f"{place} is {kind}, want text; unpack it or export it as csv, or set format")
+    encoding = _encoding(place, file.head, options)
+    text = _decode(file.head, encoding)
+    records = list(_records(text, options, is_whole=file.is_whole))
+    if not records:
+        raise absent(source, "is empty: no rows and no header")
+    has_header = _is_true(options["header"])
+    header = _header_index(place, source, records, options) if has_header or source.header_line else -1
+    if header < 0:
+        names: tuple[str, ...] = tuple(f"_c{number}" for number in range(max(_width(row) for _, row in records)))
+    else:
+        names = _names(place, source, records[header][1], options)
+    lines = [_joined(row, len(names)) for _, row in records[: header + 1]]
+    last = _last_lines(read_tail(spark, file), encoding, source.footer_lines) if source.footer_lines else []
+    below = (_joined(row, len(names)) for line in last for _, row in _records(line, options))
+    return _Layout(names, encoding, tuple(lines[:-1]), tuple(lines[-1:]), tuple(below))
+
+
+def _encoding(place: str, head: bytes, options: Mapping[str, str]) -> str:
+    """The encoding that the options name, or a byte-order mark, else UTF-8."""
+    if named := options.get("encoding", options.get("charset")):
+        try:
+            codecs.lookup(named)
+        except LookupError:
+            raise BadInputError(f'{place}: unknown encoding {named!r}; want one such as "windows-1252"') from None
+        return named
+    marked = [name for mark, name in _BYTE_ORDER_MARKS.items() if head.startswith(mark)]
+    if not marked and (zeros := head.count(0)) > len(head) // 4:
+        order = "LE" if head[1::2].count(0) > zeros // 2 else "BE"
+        raise BadInputError(f'{place} looks like UTF-16; set encoding = "UTF-16{order}" under options')
+    return marked[0] if marked else "UTF-8"
+
+
+def _decode(data: bytes, encoding: str) -> str:
+    """The text of the first bytes of a file, which may end within a character."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig" if encoding.upper() in ("UTF-8", "UTF8") else encoding)
+    return decoder(errors="replace").decode(data)
+
+
+def _records(text: str, options: Mapping[str, str], *, is_whole: bool = True) -> Iterable[tuple[int, list[str]]]:
+    """The records that are not blank, each with the number of its first line; the last one may be cut off."""
+    sep, quote, escape = options["sep"], options["quote"], options["escape"]
+    comment = options.get("comment")
+    if len(sep) == 1:
+        rows = csv.reader(
+            io.StringIO(text, newline=""),
+            delimiter=sep,
+            quotechar=quote or None,
+            quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
+            doublequote=escape in ("", quote),
+            escapechar=None if escape in ("", quote) else escape,
+        )
+        numbered = []
+        first = 1
+        for row in rows:
+            numbered.append((first, row))
+            first = rows.line_num + 1
+    else:
+        numbered = [(number, line.split(sep)) for number, line in enumerate(text.splitlines(), 1)]
+    complete = numbered if is_whole or len(numbered) < 2 else numbered[:-1]
+    for number, row in complete:
+        if any(cell.strip(BLANKS) for cell in row) and not (comment and row[0].startswith(comment)):
+            yield number, row
+
+
+def _width(row: Sequence[str]) -> int:
+    """How many cells a line has, blank ones at its end not counted."""
+    return max((number for number, cell in enumerate(row, 1) if cell.strip(BLANKS)), default=0)
+
+
+def _header_index(
+    place: str, source: RawInput, records: Sequence[tuple[int, list[str]]], options: Mapping[str, str]
+) -> int:
+    """Which record is the header: the one on `header_line`, else the first, unless most lines have more cells and one
+    of the lines below looks like their header."""
+    if source.header_line is not None:
+        at = [number for number, (line, _) in enumerate(records) if line == source.header_line]
+        if not at:
+            seen = "; ".join(f"line {line}: {options['sep'].join(row)[:60]!r}" for line, row in records[:5])
+            raise BadInputError(f"{place} has no header on line {source.header_line}; it has {seen}")
+        return at[0]
+    widths = [_width(row) for _, row in records[:_SAMPLE]]
+    typical = Counter(widths[1:]).most_common(1)[0][0] if len(widths) > 1 else 0
+    if len(records[0][1]) >= typical:
+        return 0
+    for number, (_, row) in enumerate(records[:_SAMPLE]):
+        if _width(row) >= typical:
+            cells = [cell.strip(BLANKS) for cell in row[: _width(row)]]
+            is_header = all(cells) and len(set(cells)) == len(cells) and not any(map(_is_mostly_digits, cells))
+            return number if is_header else 0
+    return 0
+
+
+def _is_mostly_digits(cell: str) -> bool:
+    return sum(character.isdigit() for character in cell) > len(cell) // 2
+
+
+def _names(place: str, source: RawInput, row: Sequence[str], options: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of the columns; a line break in one is a blank."""
+    if any("\ufffd" in cell for cell in row):
+        raise BadInputError(
+            f"{place} has a header that is not {options.get('encoding', 'UTF-8')}: {options['sep'].join(row)!r}; set"
+            f' encoding, such as "windows-1252", under [{source.kind}.{source.name}.options]'
+        )
+    if any("\n" in cell or "\r" in cell for cell in row) and not _is_true(options.get("multiLine")):
+        raise BadInputError(
+            f"{place} has a line break in its header; set multiLine = true under [{source.kind}.{source.name}.options]"
+        )
+    names = [re.sub(r"\s*[\r\n]+\s*", " ", cell.strip(BLANKS)) or f"_c{number}" for number, cell in enumerate(row)]
+    times = Counter(name.lower() for name in names)
+    seen: Counter[str] = Counter()
+    for number, name in enumerate(names):
+        seen[name.lower()] += 1
+        if times[name.lower()] > 1:
+            names[number] = f"{name} ({seen[name.lower()]})"
+    return tuple(names)
+
+
+def _last_lines(tail: bytes, encoding: str, number: int) -> list[str]:
+    lines = [line for line in _decode(tail, encoding).splitlines() if line.strip(BLANKS)]
+    return lines[-number:]
+
+
+def _joined(row: Sequence[str], width: int) -> str:
+    """The cells of a line as one text, as many as the header has."""
+    return "\x01".join([*row, *[""] * width][:width])
+
+
+# --- options ----------------------------------------------------------------------------------------------------------
+
+
+def _is_true(value: str | None) -> bool:
+    return (value or "").lower() == "true"
+
+
+def _text_options(source: RawInput) -> dict[str, str]:
+    return {name: source.options[name] for name in ("lineSep",) if name in source.options}
+
+
+def _decoded(encoding: str) -> str:
+    """SQL: a line of the text reader, which takes all bytes for UTF-8."""
+    is_utf8 = encoding.upper() in ("UTF-8", "UTF8")
+    return _LINES if is_utf8 else f"decode(cast({_LINES} AS binary), {literal(encoding)})"
+
+
+def _ddl(names: Iterable[str]) -> str:
+    return ", ".join(f"{quoted(name)} string" for name in names)
+
+
+def _sql_map(options: Mapping[str, str]) -> str:
+    """Options as SQL, without those that mean files, not lines."""
+    meant = {name: value for name, value in options.items() if name not in ("header", "encoding", "charset", "lineSep")}
+    return f"map({', '.join(literal(text) for item in meant.items() for text in item)})"
