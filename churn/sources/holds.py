@@ -13,7 +13,7 @@ from churn.sources.catalog.calls import CALLS
 from churn.sources.classification import Batch
 from churn.sources.ledger import LedgerRow
 from churn.sources.mapping import RAW, RULES
-from churn.sources.privacy import shown
+from churn.sources.privacy import form, is_personal, shown
 from churn.sources.reasons import ungrouped_reasons
 
 _EXAMPLES = 3
@@ -81,8 +81,11 @@ def refuse(batch: Batch) -> None:
 def _notes(batch: Batch) -> Iterator[str]:
     yield from batch.notes
     accepted = batch.rows.where("_status = 'accepted'")
-    if batch.mapped.contract is CALLS and (note := ungrouped_reasons(accepted)):
-        yield note
+    contract, source = batch.mapped.contract, batch.mapped.source
+    if contract is CALLS:
+        hidden = any(is_personal(column, source, contract) for column in ("reason", "queue"))
+        if note := ungrouped_reasons(accepted, form if hidden else str):
+            yield note
 
 
 def _problem(batch: Batch) -> str | None:

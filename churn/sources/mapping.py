@@ -126,7 +126,7 @@ def map_source(spark: SparkSession, source: Source, *, as_of: datetime | None = 
     columns, BadInputError for a source that cannot be read, HoldError if rows are expected of it.
     """
     now, latest = (None, None) if as_of is None else (literal(utc(as_of)), literal(utc(as_of) + _LATEST))
-    rates, source = _rates(spark, source, as_of), of_batch(spark, source, as_of)
+    rates, source = rates_of(spark, source, as_of), of_batch(spark, source, as_of)
     staged = None if source.query is None else stage(spark, source)
     rows = read(spark, source) if staged is None else staged.rows
     found = mapped(rows, source, now=now, latest=latest, raw=raw, rates=rates)
@@ -142,7 +142,7 @@ def _with_left_out(found: Mapped, staged: Staged) -> Mapped:
     return replace(found, staged=staged, rows=found.rows.unionByName(left_out, allowMissingColumns=True))
 
 
-def _rates(spark: SparkSession, source: Source, as_of: datetime | None) -> DataFrame | None:
+def rates_of(spark: SparkSession, source: Source, as_of: datetime | None = None) -> DataFrame | None:
     """The sound rows of the rates that convert the amounts of a source; None where there are none."""
     names = [field.name for field in CONTRACTS[source.name].columns]
     if source.currency is None or "currency" not in names or not isinstance(source.rates, Source):
@@ -168,7 +168,7 @@ def mapped(
     selections are SQL text, one call into the JVM for a list; as columns they would be thousands of calls.
     """
     contract = CONTRACTS[source.name]
-    expressions = _expressions(contract, source, [name for name in frame.columns if name != UNPARSED])
+    expressions = _expressions(contract, source, frame)
     values, kinds = _values(frame, source, contract, expressions)
     readings = {field.name: _reading(field, source, kinds) for field in contract.columns}
     has_known_time = "known_time" in expressions
@@ -255,8 +255,15 @@ def _values(
 # --- expressions ------------------------------------------------------------------------------------------------------
 
 
-def _expressions(contract: Contract, source: Source, names: list[str]) -> dict[str, str]:
+def _expressions(contract: Contract, source: Source, frame: DataFrame) -> dict[str, str]:
     """The expression of each column: the one configured, else the raw column of that name, if there is one."""
+    names = [name for name in frame.columns if name != UNPARSED]
+    for name, reason in unreadable_columns(frame).items():
+        if name in contract.schema.names and name not in source.columns:
+            raise ConfigError(
+                f"{source.section('columns')} {name} would be the column of that name, which Spark cannot read:"
+                f' {reason}. Write {name} = "an expression over other columns", or {name} = "null" to do without it'
+            )
     same_name = {field.name: f"`{field.name}`" for field in contract.columns if field.name in names}
     chosen = {**same_name, **{name: column.sql for name, column in source.columns.items()}}
     filled = {"known_time", *contract.defaults}

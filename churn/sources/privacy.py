@@ -45,6 +45,13 @@ def shown(raw: str, source: Source, contract: Contract) -> str:
     return json.dumps(shown_row, ensure_ascii=False, default=str)
 
 
+def is_personal(column: str, source: Source, contract: Contract) -> bool:
+    """Whether a column of the contract, or a raw column that its expression names, is personal."""
+    hidden = _personal(source, contract)
+    expression = source.columns[column].sql if column in source.columns else column
+    return column in hidden or any(_names(name, [expression]) for name in hidden)
+
+
 def _form_of(value: object) -> str | None:
     return None if value is None else form(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 

@@ -21,6 +21,7 @@ from churn.sources.functions import expanded
 from churn.sources.privacy import form
 from churn.sources.readers import read
 from churn.sources.readers.files import BLANKS, FILE, UNPARSED, find_files
+from churn.sources.readers.parquet_files import unreadable_columns
 from churn.sources.spark_errors import first_line, unlogged
 from churn.storage import literal, quoted
 
@@ -74,13 +75,19 @@ def without_rows(spark: SparkSession, one: ReadInput) -> DataFrame:
     return spark.createDataFrame([], StructType(one.table.schema.fields))
 
 
-def reason(error: PySparkException | Py4JJavaError, columns: Mapping[str, Iterable[str]]) -> str:
-    """Why SQL over these tables, each with its columns, cannot run, as a clause."""
+def reason(
+    error: PySparkException | Py4JJavaError, columns: Mapping[str, Iterable[str]], frames: Iterable[DataFrame]
+) -> str:
+    """Why SQL over these tables, each with its columns, cannot run, as a clause; `frames` are their raw rows."""
     is_explained = isinstance(error, PySparkException)
     condition, details = (error.getCondition() or "", error.getMessageParameters() or {}) if is_explained else ("", {})
     if condition.startswith("UNRESOLVED_COLUMN"):
+        named = details.get("objectName", "").replace("`", "")
+        unreadable = {name.lower(): why for frame in frames for name, why in unreadable_columns(frame).items()}
+        if why := unreadable.get(named.lower(), unreadable.get(named.lower().rpartition(".")[2])):
+            return f"names {named!r}, which Spark cannot read: {why}"
         listed = "; ".join(f"{name} has {', '.join(names)}" for name, names in columns.items())
-        return f"names {details.get('objectName', '').replace('`', '')!r}, which is no column: {listed}"
+        return f"names {named!r}, which is no column: {listed}"
     return f"cannot run: {first_line(error).split('] ', 1)[-1].split(' SQLSTATE')[0]}"
 
 
@@ -107,7 +114,7 @@ def _rule(spark: SparkSession, raw: DataFrame, setting: QueryInput, name: str, c
         with unlogged():
             kind = raw.select(F.expr(sql)).schema[0].dataType
     except (PySparkException, Py4JJavaError) as error:
-        raise ConfigError(f"{place} {reason(error, {setting.name: columns})}") from None
+        raise ConfigError(f"{place} {reason(error, {setting.name: columns}, [raw])}") from None
     if not isinstance(kind, BooleanType):
         raise ConfigError(f"{place} is {kind.simpleString()}, want boolean: a condition such as \"kind = 'TEST'\"")
     return sql

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Final
 from unicodedata import category, decomposition, normalize
@@ -47,10 +47,10 @@ def reason_groups(source: Source) -> str:
     return f"nullif(concat_ws({', '.join([literal(' '), *named])}), '')"
 
 
-def ungrouped_reasons(calls: DataFrame) -> str | None:
+def ungrouped_reasons(calls: DataFrame, shown: Callable[[str], str] = str) -> str | None:
     """Which share of calls with a reason is in no group, and the most frequent such reasons; None = no call has one.
 
-    Where a call has no reason, its queue counts.
+    Where a call has no reason, its queue counts. `shown` is what a message has for a reason.
     """
     by_reason = (
         calls.selectExpr("coalesce(reason, queue) AS reason", "reason_groups IS NULL AS is_alone")
@@ -65,9 +65,10 @@ def ungrouped_reasons(calls: DataFrame) -> str | None:
     if not alone:
         return share
     top = by_reason.where("alone > 0").orderBy(F.desc("alone"), "reason").limit(_MOST_FREQUENT).collect()
-    shown = ", ".join(f"{row['reason'][:_SHOWN]!r} ({row['alone']:,})" for row in top)
+    frequent = ", ".join(f"{shown(row['reason'])[:_SHOWN]!r} ({row['alone']:,})" for row in top)
     return (
-        f"{share}; the most frequent reasons there are {shown}; add their words to [reasons] where they belong to one"
+        f"{share}; the most frequent reasons there are {frequent};"
+        " add their words to [reasons] where they belong to one"
     )
 
 

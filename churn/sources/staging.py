@@ -182,7 +182,8 @@ def _check(spark: SparkSession, source: Source, query: Sequence[Step], inputs: S
         with unlogged():
             rows = run(spark, query, {one.setting.name: without_rows(spark, one) for one in inputs})
     except (PySparkException, Py4JJavaError) as error:
-        raise ConfigError(f"{place} {reason(error, {one.setting.name: one.cells for one in inputs})}") from None
+        columns = {one.setting.name: one.cells for one in inputs}
+        raise ConfigError(f"{place} {reason(error, columns, [one.raw for one in inputs])}") from None
     if reasons := check_frame(rows):
         raise ConfigError(f"{place} {'; '.join(reasons)}")
     plan = rows._jdf.queryExecution().analyzed()

@@ -13,7 +13,7 @@ from pyspark.sql.types import BooleanType, StringType, StructField, StructType
 from churn.config import Config, Source
 from churn.errors import ConfigError
 from churn.sources.daily_files import of_batch
-from churn.sources.mapping import Mapped, bound, mapped
+from churn.sources.mapping import Mapped, bound, mapped, rates_of
 from churn.sources.readers import read
 from churn.sources.readers.csv_files import dialect
 from churn.sources.readers.files import FILE, UNPARSED
@@ -32,6 +32,7 @@ def read_stream(spark: SparkSession, config: Config, name: str, place: StreamPla
 
     Its raw columns are those of the source's other files, at its own `path`. A row that is more than a day ahead of its
     micro-batch breaks the rule in_future: the time of a micro-batch is in the checkpoint, so a rerun gives the same.
+    The rates that convert amounts are those that were there when the stream started.
     Raises ConfigError where the place cannot be read as a stream.
     """
     if name not in bound(config):
@@ -46,7 +47,7 @@ def read_stream(spark: SparkSession, config: Config, name: str, place: StreamPla
         raw = _files(spark, config, source, address, _raw_schema(spark, source))
     else:
         raw = _topic(spark, config, source, address, _raw_schema(spark, source))
-    return mapped(raw, source, latest="current_timestamp() + INTERVAL 1 DAY")
+    return mapped(raw, source, latest="current_timestamp() + INTERVAL 1 DAY", rates=rates_of(spark, source))
 
 
 def _raw_schema(spark: SparkSession, source: Source) -> StructType:

@@ -15,7 +15,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from churn.config import RawInput, load
-from churn.errors import BadInputError
+from churn.errors import BadInputError, ConfigError
 from churn.sources.mapping import RULES, map_source
 from churn.sources.readers.files import FILE
 from churn.sources.readers.parquet_files import read_parquet, unreadable_columns
@@ -482,3 +482,43 @@ def test_durations_from_times_and_from_microseconds(spark: SparkSession, tmp_pat
             ("b", 250, []),
             ("c", None, []),
         ]
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        (
+            f'[sources.calls]\npath = "in"\nformat = "parquet"\n{CALLS}',
+            (
+                r"wait_seconds would be the column of that name, which Spark cannot read: it is"
+                r' int64 \(TIME.*Write wait_seconds = ".*", or wait_seconds = "null" to do without it'
+            ),
+        ),
+        (
+            f'[sources.calls]\npath = "in"\nformat = "parquet"\n{CALLS}wait_seconds = "hour(Wait_seconds)"\n',
+            r"wait_seconds = 'hour\(Wait_seconds\)' names 'wait_seconds', which Spark cannot read: it is int64 \(TIME",
+        ),
+        (
+            (
+                '[inputs.raw]\npath = "in"\nformat = "parquet"\n[sources.calls]\nquery = "select id as call_id,'
+                ' r.wait_seconds from raw r"\n'
+            ),
+            r"query names 'r.wait_seconds', which Spark cannot read: it is int64 \(TIME",
+        ),
+        (
+            (
+                '[inputs.raw]\npath = "in"\nformat = "parquet"\nreject = { x = "wait_seconds > 1" }\n[sources.calls]\n'
+                'query = "select id as call_id from raw"\n'
+            ),
+            r"x = 'wait_seconds > 1' names 'wait_seconds', which Spark cannot read: it is int64 \(TIME",
+        ),
+    ],
+)
+def test_a_column_that_is_needed_and_cannot_be_read(
+    spark: SparkSession, tmp_path: Path, toml: str, message: str
+) -> None:
+    columns = {"id": ["1"], "cust": ["a"], "at": ["2024-06-01"], "wait_seconds": pa.array([time(0, 1)])}
+    write(tmp_path / "in" / "1.parquet", {name: pa.array(column) for name, column in columns.items()})
+    (tmp_path / "churn.toml").write_text(toml)
+    with pytest.raises(ConfigError, match=message):
+        map_source(spark, load(tmp_path / "churn.toml").sources["calls"])

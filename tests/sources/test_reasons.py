@@ -99,6 +99,10 @@ def test_validate_names_the_reasons_in_no_group(spark: SparkSession, tmp_path: P
         " 'Vertrag' (4), 'Umzug' (2); add their words to [reasons] where they belong to one"
     )
     assert expected in report.notes
+    with (tmp_path / "churn.toml").open("a") as file:
+        file.write("personal = ['reason']\n")
+    (report,) = validate(spark, load(tmp_path / "churn.toml"))
+    assert any("reasons there are 'Xxxxxxx' (4), 'Xxxxx' (2);" in note for note in report.notes)
 
 
 def test_without_reasons_there_is_no_note(spark: SparkSession) -> None:
