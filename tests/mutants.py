@@ -171,8 +171,8 @@ MUTANTS = (
     Mutant(
         "labels use reports that are known later",
         "churn/dataset/examples.py",
-        "else known_by(F.lit(known_until))",
-        "else F.lit(True)",
+        'F.col("known_time") <= F.lit(known_until), known_by(F.lit(known_until))',
+        "F.lit(True), F.lit(True)",
         "tests/dataset/test_examples.py",
     ),
     Mutant(

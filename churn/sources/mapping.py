@@ -346,7 +346,7 @@ def _problem(frame: DataFrame, names: list[str], place: str, expression: str, is
         unreadable = {
             name: reason
             for name, reason in unreadable_columns(frame).items()
-            if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", expression)
+            if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", expression, re.IGNORECASE)
         }
         named = "; ".join(f"names {name!r}, which Spark cannot read: {reason}" for name, reason in unreadable.items())
         return f"{setting} {named or _reason(error, names)}"
