@@ -60,8 +60,8 @@ PRETTY_ONE, PRETTY_TWO = (text.replace(", ", ",\n  ").replace("{", "{\n  ", 1) f
         ("commas.json", f"{ONE},\n{TWO},\n".encode(), {}),
         ("a_list_a_line.json", f"[{ONE}]\n[{TWO}]\n".encode(), {}),
         ("lists_in_a_list.json", f"[[{ONE}],[],[{TWO}]]".encode(), {}),
-        ("lines.json.gz", gzip.compress(f"{ONE}\n{TWO}\n".encode()), {}),
-        ("list.json.gz", gzip.compress(f"[{ONE},{TWO}]".encode()), {}),
+        ("lines.json.gz", gzip.compress(f"{ONE}\n{TWO}\n".encode(), mtime=0), {}),
+        ("list.json.gz", gzip.compress(f"[{ONE},{TWO}]".encode(), mtime=0), {}),
         ("utf16.json", f"{ONE}\r\n{TWO}\r\n".encode("utf-16"), {}),
         ("utf16_without_mark.json", f"[{ONE},{TWO}]".encode("utf-16-be"), {}),
         ("windows.json", f"{ONE}\n{TWO}\n".encode("cp1252"), {"encoding": "windows-1252"}),
@@ -297,7 +297,7 @@ def test_values_are_the_text_that_was_written(spark: SparkSession, tmp_path: Pat
     records = [f'{{"id": {number}, "v": {value}, "in": [{value}]}}' for number, value in enumerate(VALUES, 10)]
     text = "\n".join(records) if form == "lines" else f"[{','.join(records)}]"
     if form == "compressed list":
-        (tmp_path / "calls.json.gz").write_bytes(gzip.compress(text.encode()))
+        (tmp_path / "calls.json.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
     else:
         (tmp_path / "calls.json").write_text(text, encoding="utf-8")
     assert table(read(spark, source(tmp_path))) == {
@@ -436,7 +436,7 @@ def test_options_of_the_parser(spark: SparkSession, tmp_path: Path) -> None:
         (b"id,who\n1,ann\n", {}, 'calls.json holds no JSON objects, but separated text: set format = "csv"; want an'),
         (b"nothing\n", {}, "calls.json holds no JSON objects, but other text; want an object a line, or a list of"),
         (b"<html>\n{\n</html>", {}, "calls.json is no JSON, but a page of HTML or XML, such as a server's error"),
-        (gzip.compress(b"{}"), {}, "calls.json is a gzip file without .gz at the end of its name, want JSON"),
+        (gzip.compress(b"{}", mtime=0), {}, "calls.json is a gzip file without .gz at the end of its name, want JSON"),
         (b"PAR1\0\0\0\0", {}, "calls.json is a parquet file, want JSON; unpack it or export it as JSON, or set format"),
         (
             b"{id: 1}\n{id: 2}\n",

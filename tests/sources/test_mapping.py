@@ -102,7 +102,7 @@ def test_files_with_other_headers_fill_the_right_columns(spark: SparkSession, tm
     """In one folder: another order, a column less, a BOM, an odd name, a compressed, an empty and a hidden file."""
     (tmp_path / "1.csv").write_text("id,who,at,wait_seconds\n1,ann,2024-01-01,5\n")
     (tmp_path / "2.csv").write_text("\ufeffwait_seconds,at,who,id\n6,2024-01-02,bob,2\n", encoding="utf-8")
-    (tmp_path / "3 [new] {x}.csv.gz").write_bytes(gzip.compress(b"at,id,who\n2024-01-03,3,cy\n"))
+    (tmp_path / "3 [new] {x}.csv.gz").write_bytes(gzip.compress(b"at,id,who\n2024-01-03,3,cy\n", mtime=0))
     (tmp_path / "4.csv").touch()
     (tmp_path / "_SUCCESS").touch()
 
