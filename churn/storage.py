@@ -9,6 +9,7 @@ from typing import Any
 from delta.tables import DeltaTable
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, DataType, MapType, StructType
 
 from churn.errors import BadInputError
 
@@ -137,6 +138,17 @@ def _is_in(column: str, values: object) -> str:
 def quoted(name: str) -> str:
     """A column's name as SQL."""
     return f"`{name.replace('`', '``')}`"
+
+
+def sql_type(kind: DataType) -> str:
+    """A type as SQL, whatever the names of its fields."""
+    if isinstance(kind, StructType):
+        return f"struct<{', '.join(f'{quoted(field.name)}: {sql_type(field.dataType)}' for field in kind)}>"
+    if isinstance(kind, ArrayType):
+        return f"array<{sql_type(kind.elementType)}>"
+    if isinstance(kind, MapType):
+        return f"map<{sql_type(kind.keyType)}, {sql_type(kind.valueType)}>"
+    return kind.simpleString()
 
 
 def literal(value: object) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -42,7 +41,7 @@ from churn.sources.functions import expanded
 from churn.sources.readers import read
 from churn.sources.readers.files import BLANKS, FILE, UNPARSED
 from churn.sources.readers.parquet_files import unreadable_columns
-from churn.sources.spark_errors import first_line, unlogged
+from churn.sources.spark_errors import SPARK_ERRORS, first_line, unlogged
 from churn.sources.staging import PARTIAL, Staged, check_inputs, stage
 from churn.sources.versions import CONFLICT
 from churn.sources.zones import LOCAL, Reading, date_reading, time_reading, utc, with_times
@@ -65,7 +64,6 @@ _UNDECODED = "\ufffd"
 _LATEST = timedelta(days=366)
 _ANNOUNCED_BEFORE = "INTERVAL 1461 DAYS"
 _DELIMITERS = (";", "\t", "|", ",")
-_SPARK_ERRORS = (PySparkException, Py4JJavaError)
 _SHOWN = 300
 _SCIENTIFIC = r"^[+-]?\d(\.\d+[eE][+-]?\d{1,3}|[eE]\+\d{2,3})$"
 _DOUBTS = ("undecodable", "in_scientific_notation", "is_json")
@@ -145,11 +143,10 @@ def _with_left_out(found: Mapped, staged: Staged) -> Mapped:
 def rates_of(spark: SparkSession, source: Source, as_of: datetime | None = None) -> DataFrame | None:
     """The sound rows of the rates that convert the amounts of a source; None where there are none."""
     names = [field.name for field in CONTRACTS[source.name].columns]
-    if source.currency is None or "currency" not in names or not isinstance(source.rates, Source):
+    is_converted = source.name != "rates" and source.currency is not None and "currency" in names
+    if not is_converted or not isinstance(source.rates, Source):
         return None
-    return (
-        None if source.name == "rates" else map_source(spark, source.rates, as_of=as_of).rows.where(F.size(RULES) == 0)
-    )
+    return map_source(spark, source.rates, as_of=as_of).rows.where(F.size(RULES) == 0)
 
 
 def mapped(
@@ -299,7 +296,7 @@ def _select_expressions(
             is_sound = _is_row_by_row(selected, frame) and all(
                 isinstance(kind, BooleanType) for kind in kinds[len(expressions) : -2]
             )
-    except _SPARK_ERRORS as error:
+    except SPARK_ERRORS as error:
         _check_expressions(frame, source, expressions, names)
         raise error
     if not is_sound or check_frame(selected):
@@ -342,7 +339,7 @@ def _problem(frame: DataFrame, names: list[str], place: str, expression: str, is
         selected = frame.select("*", F.expr(expanded(expression)).alias("_value"))
         kind = selected.schema["_value"].dataType
         is_row_by_row = _is_row_by_row(selected, frame)
-    except _SPARK_ERRORS as error:
+    except SPARK_ERRORS as error:
         unreadable = {
             name: reason
             for name, reason in unreadable_columns(frame).items()

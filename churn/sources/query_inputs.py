@@ -22,7 +22,7 @@ from churn.sources.privacy import form
 from churn.sources.readers import read
 from churn.sources.readers.files import BLANKS, FILE, UNPARSED, find_files
 from churn.sources.readers.parquet_files import unreadable_columns
-from churn.sources.spark_errors import first_line, unlogged
+from churn.sources.spark_errors import SPARK_ERRORS, first_line, unlogged
 from churn.storage import literal, quoted
 
 _TRIMMED: Final = ("csv", "json")
@@ -113,7 +113,7 @@ def _rule(spark: SparkSession, raw: DataFrame, setting: QueryInput, name: str, c
     try:
         with unlogged():
             kind = raw.select(F.expr(sql)).schema[0].dataType
-    except (PySparkException, Py4JJavaError) as error:
+    except SPARK_ERRORS as error:
         raise ConfigError(f"{place} {reason(error, {setting.name: columns}, [raw])}") from None
     if not isinstance(kind, BooleanType):
         raise ConfigError(f"{place} is {kind.simpleString()}, want boolean: a condition such as \"kind = 'TEST'\"")

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.logger import PySparkLogger
+
+SPARK_ERRORS: Final = (PySparkException, Py4JJavaError)
+"""What a query that Spark cannot analyse or run raises."""
 
 
 @contextmanager

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Row, SparkSession
 
 from churn.config import Config, QueryInput, Source
@@ -28,7 +26,7 @@ from churn.sources.query_inputs import (
     without_rows,
 )
 from churn.sources.readers.files import FILE
-from churn.sources.spark_errors import first_line, unlogged
+from churn.sources.spark_errors import SPARK_ERRORS, first_line, unlogged
 from churn.sources.union_by_name import Step, run, steps, without_by_name
 
 PARTIAL: Final = "began_before_batch"
@@ -163,7 +161,7 @@ def _read_inputs(spark: SparkSession, source: Source) -> tuple[list[Step], tuple
     try:
         with unlogged():
             parsed = spark._jsparkSession.sessionState().sqlParser().parsePlan(without_by_name(text)).toString()
-    except (PySparkException, Py4JJavaError) as error:
+    except SPARK_ERRORS as error:
         found = re.search(r"\(line (\d+), pos (\d+)\)", str(error))
         place = f" on line {found[1]}, at character {int(found[2]) + 1}" if found else ""
         problem = first_line(error).split("] ", 1)[-1].split(" SQLSTATE")[0].rstrip(".")
@@ -181,7 +179,7 @@ def _check(spark: SparkSession, source: Source, query: Sequence[Step], inputs: S
     try:
         with unlogged():
             rows = run(spark, query, {one.setting.name: without_rows(spark, one) for one in inputs})
-    except (PySparkException, Py4JJavaError) as error:
+    except SPARK_ERRORS as error:
         columns = {one.setting.name: one.cells for one in inputs}
         raise ConfigError(f"{place} {reason(error, columns, [one.raw for one in inputs])}") from None
     if reasons := check_frame(rows):

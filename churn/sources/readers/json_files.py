@@ -43,7 +43,7 @@ from churn.sources.readers.json_documents import (
 )
 from churn.sources.readers.partitions import with_file_columns
 from churn.sources.spark_errors import unlogged
-from churn.storage import java_class, literal, quoted
+from churn.storage import java_class, literal, quoted, sql_type
 from churn.validation import close_to
 
 _STRING: Final = r""""[^"\\]*+(?:\\.[^"\\]*+)*+"|'[^'\\]*+(?:\\.[^'\\]*+)*+'"""
@@ -383,7 +383,7 @@ def _value(column: _Column, folder: str | None) -> str:
     else:
         value = _one_spelling(_first(_fields(_row(_PARSED), column.spellings)), column.kind)
     if column.is_declared:
-        value = f"try_cast({value} AS {_sql_type(column.kind)})"
+        value = f"try_cast({value} AS {sql_type(column.kind)})"
     elif folder is not None and isinstance(column.kind, BooleanType | StringType):
         value = f"coalesce({value}, {folder})"
     return f"if({_IS_SOUND}, {value}, null)"
@@ -448,14 +448,6 @@ def _as_text(kind: DataType) -> DataType:
     if isinstance(kind, ArrayType):
         return ArrayType(_as_text(kind.elementType))
     return MapType(StringType(), _as_text(kind.valueType)) if isinstance(kind, MapType) else StringType()
-
-
-def _sql_type(kind: DataType) -> str:
-    if isinstance(kind, StructType):
-        return f"struct<{', '.join(f'{quoted(field.name)}: {_sql_type(field.dataType)}' for field in kind)}>"
-    if isinstance(kind, ArrayType):
-        return f"array<{_sql_type(kind.elementType)}>"
-    return f"map<string, {_sql_type(kind.valueType)}>" if isinstance(kind, MapType) else kind.simpleString()
 
 
 def _is_lenient(source: RawInput) -> bool:

@@ -50,7 +50,7 @@ from churn.sources.readers.files import (
 )
 from churn.sources.readers.partitions import with_file_columns
 from churn.sources.spark_errors import first_line
-from churn.storage import java_class, literal, quoted
+from churn.storage import java_class, literal, quoted, sql_type
 
 _NANOSECONDS: Final = "nanoseconds"
 """In the metadata of a field of whole numbers: the type of the timestamps that they are."""
@@ -119,7 +119,7 @@ def _read(
     values = (
         _converted(quoted(wanted[key].name), wanted[key], field.dataType)
         if key in wanted
-        else f"cast(null AS {_sql_type(field.dataType)})"
+        else f"cast(null AS {sql_type(field.dataType)})"
         for key, field in columns.items()
     )
     named = (f"{value} AS {quoted(field.name)}" for value, field in zip(values, columns.values(), strict=True))
@@ -381,7 +381,7 @@ def _converted(value: str, field: StructField, target: DataType, depth: int = 0)
         values = (
             _converted(f"{value}.{quoted(own[key].name)}", own[key], inner.dataType, depth)
             if (key := inner.name.lower()) in own
-            else f"cast(null AS {_sql_type(inner.dataType)})"
+            else f"cast(null AS {sql_type(inner.dataType)})"
             for inner in target
         )
         named = ", ".join(f"{literal(inner.name)}, {one}" for inner, one in zip(target, values, strict=True))
@@ -411,13 +411,3 @@ def _text(value: str, kind: DataType) -> str:
 
 def _without_zeros(decimal: str) -> str:
     return f"trim(TRAILING '.' FROM trim(TRAILING '0' FROM cast({decimal} AS string)))"
-
-
-def _sql_type(kind: DataType) -> str:
-    if isinstance(kind, StructType):
-        return f"struct<{', '.join(f'{quoted(field.name)}: {_sql_type(field.dataType)}' for field in kind)}>"
-    if isinstance(kind, ArrayType):
-        return f"array<{_sql_type(kind.elementType)}>"
-    if isinstance(kind, MapType):
-        return f"map<{_sql_type(kind.keyType)}, {_sql_type(kind.valueType)}>"
-    return kind.simpleString()
