@@ -35,7 +35,7 @@ SMALL_BYTES: Final = 16 << 20
 
 _WITHOUT_PATH: Final = ("jdbc", "query")
 _OF_FILES: Final = ("format", "options", "header_line", "footer_lines", "footer", "rows", "types", "look_back")
-_HAS_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
+_HAS_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:/")
 _SQLITE = "sqlite:///"
 
 

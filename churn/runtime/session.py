@@ -17,6 +17,7 @@ from typing import Any
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
+from churn.runtime.files import replacing
 from churn.runtime.jars import SPARK_HOME, jars, jars_folder
 from churn.runtime.java import SHARE, java_home
 
@@ -266,7 +267,8 @@ def _library_zip(folder: Path) -> Path:
     package = Path(__file__).parents[1]
     file = folder / "churn.zip"
     folder.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as library:
+    # A job that was submitted before may be reading the one that is there.
+    with replacing(file) as new, zipfile.ZipFile(new, "w", zipfile.ZIP_DEFLATED) as library:
         for member in sorted(package.rglob("*")):
             if member.is_file() and "__pycache__" not in member.parts:
                 library.write(member, member.relative_to(package.parent))
