@@ -120,7 +120,10 @@ def test_spark_has_no_second_copy_of_a_jar() -> None:
 
 
 def test_the_session_is_the_running_one(spark: SparkSession) -> None:
-    assert sessions.session("another") is spark
+    # pyspark may wrap the JVM's session anew, for example after a stream's micro-batch ran in this process.
+    SparkSession(spark.sparkContext, spark._jsparkSession)
+    assert sessions.session("another")._jsparkSession.equals(spark._jsparkSession)
+    assert not spark.newSession()._jsparkSession.equals(spark._jsparkSession)
 
 
 def test_the_session_has_delta_and_utc(spark: SparkSession, tmp_path: Path) -> None:
