@@ -229,6 +229,8 @@ class Training(Frozen):
     some eight times as much memory; beyond, by MLlib on all executors."""
     refit: bool = True
     """Fit the chosen candidate again on every matured as-of. Candidates are chosen with a gap in time either way."""
+    select_by: Literal["log_loss", "empc"] = "log_loss"
+    """What chooses between candidates; `empc` needs the part `campaign`."""
     seed: int = 17
 
 
@@ -252,6 +254,35 @@ class Alerts(Frozen):
     """How many more a day are drawn at random, so that labels do not come from alerts alone."""
     threshold_days: Positive = 7
     """In a stream: from how many scored days before it takes the score above which the budget is used up."""
+
+
+class Campaign(Frozen):
+    """A retention campaign, by which the profit of a model is measured (churn.evaluation.profit). Money is in the
+    company's currency.
+
+    The defaults are those of Verbraken, Verbeke & Baesens 2013, section 6; a company sets its own.
+    """
+
+    clv: Annotated[float, Field(gt=0)] = 200.0
+    """The value of a customer who is retained."""
+    offer_cost: Annotated[float, Field(ge=0)] = 10.0
+    """Of the incentive, for each customer who accepts it: every one contacted who would have stayed anyway."""
+    contact_cost: Annotated[float, Field(ge=0)] = 1.0
+    """Of each customer contacted."""
+    alpha: Annotated[float, Field(gt=0)] = 6.0
+    """The share of leavers who accept and stay has the distribution Beta(alpha, beta)."""
+    beta: Annotated[float, Field(gt=0)] = 14.0
+
+    @model_validator(mode="after")
+    def _offer_is_worth_it(self) -> Campaign:
+        if self.offer_cost >= self.clv:
+            raise ValueError(f"has offer_cost {self.offer_cost:g}, want less than clv, which is {self.clv:g}")
+        return self
+
+    @property
+    def mean_acceptance(self) -> float:
+        """The expected share of leavers who accept."""
+        return self.alpha / (self.alpha + self.beta)
 
 
 class Monitoring(Frozen):
@@ -282,6 +313,8 @@ class ModelSpec(Frozen):
     evaluation: EvaluationSettings = EvaluationSettings()
     alerts: Alerts | None = None
     """None = no alerts; rows are scored and ranked only."""
+    campaign: Campaign | None = None
+    """None = the model's profit is not measured."""
     monitoring: Monitoring = Monitoring()
     gates: tuple[Gate, ...] = ()
     """What a challenger must show to become champion; empty = churn.evaluation.gates.GATES."""
@@ -297,6 +330,19 @@ class ModelSpec(Frozen):
                     f"model {self.name}: candidate {name} blends {unknown[0]!r}, which is no candidate by itself"
                     f"{nearest(unknown[0], singles)}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _profit_has_its_campaign(self) -> ModelSpec:
+        return self.check_campaign()
+
+    def check_campaign(self) -> ModelSpec:
+        """This model. Raises ConfigError where candidates are selected by a profit that has no settings."""
+        if self.training.select_by == "empc" and self.campaign is None:
+            raise ConfigError(
+                f"model {self.name}: select_by is 'empc' in [model.{self.name}.training], but there is no campaign to "
+                f"measure it by; add [model.{self.name}.campaign] with clv, offer_cost and contact_cost"
+            )
         return self
 
     @property
@@ -318,6 +364,7 @@ class ModelSpec(Frozen):
             "baseline": self.baseline,
             **{part: getattr(self, part).model_dump() for part in parts},
             "alerts": self.alerts.model_dump() if self.alerts else None,
+            "campaign": self.campaign.model_dump() if self.campaign else None,
             "candidates": {name: candidate.settings for name, candidate in self.candidates.items()},
             "gates": [str(gate) for gate in self.gates],
             "limits": [str(limit) for limit in self.limits],
