@@ -94,6 +94,8 @@ class Label(Frozen, ABC):
     sources: ClassVar[tuple[str, ...]]
     complete_by: ClassVar[tuple[str, ...]] = ()
     vocabulary: ClassVar[Vocabulary]
+    prevented_by_contacts: ClassVar[bool] = False
+    """Whether contacts are made to prevent a 1, so that a 0 of a treated customer says little (`Training.treated`)."""
 
     @property
     @abstractmethod
@@ -227,6 +229,9 @@ class Training(Frozen):
     one_task_mib: NotNegative = 1024
     """Up to so many MiB of feature values, 4 bytes each, a candidate is fitted by scikit-learn in one task, which takes
     some eight times as much memory; beyond, by MLlib on all executors."""
+    treated: Literal["left_out", "included"] = "left_out"
+    """What becomes of customers whom a contact treated between as-of and the end of the label window, where the label
+    is one that contacts prevent: one who was saved is not a loyal one."""
     refit: bool = True
     """Fit the chosen candidate again on every matured as-of. Candidates are chosen with a gap in time either way."""
     select_by: Literal["log_loss", "empc"] = "log_loss"

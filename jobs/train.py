@@ -28,11 +28,20 @@ def step(config: ConfigFile, model: ModelFile, as_of: AsOf, summary: SummaryFile
             fitted = fit(spec, labelled, slices, feature_columns(spec, chosen), scratch=job.lake.scratch)
             for name, trial in fitted.trials.items():
                 run.metrics(f"trial/{name}", trial.figures)
-            more = {"left_out": [feature.name for feature in left_out], "windows": list(spec.features.windows)}
+            treated = examples(spec).count_treated(job.sources, rows, known_until=dates.test[0])
+            more = {
+                "left_out": [feature.name for feature in left_out],
+                "windows": list(spec.features.windows),
+                "treated": treated,
+            }
             run.json(fitted.summary | more, "fit.json")
             inputs = rows.select(*fitted.preparation.columns)
             run.model(fitted.model, inputs=inputs, outputs=fitted.model.transform(inputs).select("probability"))
             version = run.register(spec.name)
+        if treated:
+            progress(
+                f"{treated['treated']:,} of {treated['rows']:,} rows were treated by a contact: {spec.training.treated}"
+            )
         later = len(slices.calibrate)
         for name, trial in fitted.trials.items():
             progress(f"{name}: log loss {trial.log_loss:.4f}, AUC {trial.auc:.3f} on {later} later as-ofs")

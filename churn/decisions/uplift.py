@@ -22,7 +22,7 @@ from pyspark.sql import functions as F
 from churn.config import Uplift
 from churn.dataset.column_summary import Summary
 from churn.decisions.uplift_curve import CURVE, Ranking, difference, over_halves
-from churn.decisions.uplift_learners import Effect, Flags, Floats, Learner, TLearner, XLearner
+from churn.decisions.uplift_learners import Effect, Flags, Floats, Learner, MeanLearner, TLearner, XLearner
 from churn.decisions.uplift_rows import CUSTOMER, KEY, UpliftRows
 from churn.errors import BadInputError
 from churn.training.algorithms import Boosting, Logistic
@@ -30,18 +30,20 @@ from churn.training.preparation import DRAW, ORDER, PACKED, Preparation, Rows, p
 
 _ADDITIVE: Final = Boosting(max_trees=60, learning_rate=0.05, max_depth=1, min_rows_per_leaf=200, slots_per_split=0.5)
 _SHALLOW: Final = _ADDITIVE.model_copy(update={"max_depth": 3})
+_LOGISTIC: Final = Logistic(reg_param_total=100.0)
 LEARNERS: Final[Mapping[str, Learner]] = MappingProxyType(
     {
-        "t_logistic": TLearner(Logistic(reg_param_total=100.0)),
-        "x_logistic": XLearner(Logistic(reg_param_total=100.0)),
-        "x_additive": XLearner(_ADDITIVE, effect_trees=80),
-        "x_boosting": XLearner(_SHALLOW, effect_trees=20),
+        "boosting": MeanLearner((TLearner(_ADDITIVE), XLearner(_ADDITIVE, 40), XLearner(_SHALLOW, 10))),
+        "logistic": MeanLearner((TLearner(_LOGISTIC), XLearner(_LOGISTIC))),
+        "interactions": XLearner(_SHALLOW.model_copy(update={"max_depth": 4, "max_trees": 100}), 60),
     }
 )
-"""What is tried in each half, from the simplest on. Effects are small beside the noise of outcomes, so all are strongly
-regularised, and no data set's own."""
-FOLDS: Final = 3
+"""What is tried in each half. Effects are small beside the noise of outcomes, so the first, which is taken unless
+another is better by more than the noise, is strongly regularised: few splits, mostly of one feature at a time."""
+FOLDS: Final = 4
 """Parts of a training half by which learners are compared inside it."""
+NOISE: Final = 2.0
+"""By how many standard errors another learner must be better than the first to be taken."""
 AT_ONCE: Final = 8
 LEAST: Final = 20
 """Outcomes, and rows without one, that each arm needs: below, nothing can be learnt of it."""
@@ -54,8 +56,7 @@ _ARMS: Final = (datetime(1970, 1, 1), datetime(1970, 1, 2))
 class Half:
     """One random half: what was learnt on it, and how it ranks the rows of the other."""
 
-    used: tuple[str, ...]
-    """The learners whose effects were averaged."""
+    chosen: str
     tried: Mapping[str, float]
     """The Qini of each learner inside the training half."""
     train_rows: int
@@ -72,9 +73,9 @@ def measure_uplift(
 ) -> dict[str, Any]:
     """Uplift at each share and the Qini coefficient per treated row, over random halves, as JSON has it.
 
-    In each half learners are compared by folds of the training rows alone; the effects of those that are as good as the
-    best are averaged, and measured on the other half. The same rows give the same figures, however they are
-    partitioned. Raises BadInputError where an arm is missing or has too few of one outcome.
+    In each half a learner is chosen by folds of the training rows alone, and measured on the other half. The same rows
+    give the same figures, however they are partitioned. Raises BadInputError where an arm is missing or has too few of
+    one outcome.
     """
     with PackedRows(found) as packed:
         campaigns = campaign_effects(found.rows, settings.value)
@@ -100,7 +101,7 @@ def measure_uplift(
         ],
         "learners": {
             name: {
-                "used_in_halves": sum(name in half.used for half in halves),
+                "chosen_in_halves": sum(name == half.chosen for half in halves),
                 "qini_in_training": float(np.mean([half.tried[name] for half in halves])),
             }
             for name in learners
@@ -176,10 +177,9 @@ class PackedRows:
             arm.alias("as_of"),
             F.col("outcome").alias("label"),
             F.col(KEY).alias(ORDER),
-            F.coalesce(CUSTOMER, F.lit(0)).alias(DRAW),
+            F.col(CUSTOMER).alias(DRAW),
             *(F.col(f"`{name.replace('`', '``')}`") for name in self.columns),
         )
-        self._has_customers = dict(found.rows.dtypes).get(CUSTOMER) is not None
         self._packed = rows.mapInArrow(partial(pack, numbers=found.numbers, texts=found.texts), PACKED)
 
     def __enter__(self) -> PackedRows:
@@ -228,13 +228,13 @@ class _HalfTask:
         draw = _draws(customers, (self.settings.seed, self.number))
         train, test = rows.where(draw < 0.5), rows.where(draw >= 0.5)
         rng = np.random.default_rng((self.settings.seed, self.number, 1))
-        used, tried = self._chosen(_sample(train, self.settings.trial_rows, rng), rng)
+        chosen, tried = self._chosen(_sample(train, self.settings.trial_rows, rng), rng)
         fitted = _sample(train, self.settings.train_rows, rng)
         prepared = prepare(fitted, self.columns)
-        effect = Effect.mean([_fit(self.learners[name], fitted, prepared, self.settings.seed) for name in used])
+        effect = _fit(self.learners[chosen], fitted, prepared, self.settings.seed)
         ranking = Ranking.of(effect.of(test.matrix(prepared)), _treated(test), test.label)
         return Half(
-            used=used,
+            chosen=chosen,
             tried=tried,
             train_rows=len(train.label),
             test_rows=len(test.label),
@@ -244,12 +244,8 @@ class _HalfTask:
             effect=ranking.uplift(1.0),
         )
 
-    def _chosen(self, train: Rows, rng: np.random.Generator) -> tuple[tuple[str, ...], dict[str, float]]:
-        """The learners to average, and the Qini of each over folds of the training rows.
-
-        Chosen are those whose Qini is not lower than the best one's by more than a standard error of their difference
-        over the folds: which of these is truly the best, so few rows cannot tell.
-        """
+    def _chosen(self, train: Rows, rng: np.random.Generator) -> tuple[str, dict[str, float]]:
+        """The learner to use, and the Qini of each over folds of the training rows."""
         fold = np.floor(_draws(_customers(train), tuple(rng.integers(1 << 31, size=2))) * FOLDS)
         found: dict[str, list[float]] = {name: [] for name in self.learners}
         for number in range(FOLDS):
@@ -259,14 +255,27 @@ class _HalfTask:
             for name, learner in self.learners.items():
                 effect = _fit(learner, inner, prepared, self.settings.seed)
                 found[name].append(Ranking.of(effect.of(matrix), _treated(later), later.label).qini())
-        tried = {name: float(np.mean(values)) for name, values in found.items()}
-        best = max(tried, key=lambda name: tried[name])
-        return tuple(name for name in self.learners if _is_as_good(found[name], found[best])), tried
+        return choose(found), {name: float(np.mean(values)) for name, values in found.items()}
 
 
-def _is_as_good(one: Sequence[float], best: Sequence[float]) -> bool:
-    behind = np.array(best) - np.array(one)
-    return float(behind.mean()) <= float(behind.std(ddof=1)) / sqrt(len(behind))
+def choose(tried: Mapping[str, Sequence[float]]) -> str:
+    """The learner with the highest mean over folds, if it beats the first by more than the noise; else the first.
+
+    The noise is NOISE standard errors of the difference, fold by fold.
+
+    >>> choose({"first": [1.0, 2.0, 3.0], "noisy": [1.0, 5.0, 0.5], "better": [1.2, 2.3, 3.2]})
+    'better'
+    >>> choose({"first": [1.0, 2.0, 3.0], "noisy": [1.0, 9.0, 0.5]})
+    'first'
+    """
+    first = next(iter(tried))
+    gains = {name: np.array(values) - np.array(tried[first]) for name, values in tried.items()}
+    better = {
+        name: float(gain.mean())
+        for name, gain in gains.items()
+        if gain.mean() > NOISE * gain.std(ddof=1) / sqrt(len(gain))
+    }
+    return max(better, key=lambda name: better[name], default=first)
 
 
 def _fit(learner: Learner, rows: Rows, prepared: Preparation, seed: int) -> Effect:

@@ -8,7 +8,6 @@ this and churn.training.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -52,11 +51,6 @@ class Effect:
         total: Floats = np.sum([weight * part.values(matrix) for weight, part in self.parts], axis=0)
         return total
 
-    @classmethod
-    def mean(cls, effects: Sequence[Effect]) -> Effect:
-        """The mean of several effects."""
-        return cls(tuple((weight / len(effects), part) for effect in effects for weight, part in effect.parts))
-
 
 def _probability(log_odds: Floats) -> Floats:
     values: Floats = 1 / (1 + np.exp(-np.clip(log_odds, -500, 500)))
@@ -88,17 +82,40 @@ def _depth(nodes: npt.NDArray[Any]) -> int:
 
 
 class Learner(ABC):
-    """How the effect of each row is learnt, with an algorithm for its classifiers."""
+    """How the effect of each row is learnt."""
 
-    algorithm: Logistic | Boosting
+    @property
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """The declaration as a reviewer reads it."""
 
     @abstractmethod
     def fit(self, matrix: Matrix, treated: Flags, outcome: Floats, seed: int) -> Effect:
         """The learner fitted on rows of both arms, each with both outcomes."""
 
+
+@dataclass(frozen=True)
+class MeanLearner(Learner):
+    """The mean of the effects of several learners."""
+
+    of: tuple[Learner, ...]
+
     @property
     def settings(self) -> dict[str, Any]:
-        """The declaration as a reviewer reads it."""
+        return {"learner": "mean", "of": [one.settings for one in self.of]}
+
+    def fit(self, matrix: Matrix, treated: Flags, outcome: Floats, seed: int) -> Effect:
+        effects = [one.fit(matrix, treated, outcome, seed) for one in self.of]
+        return Effect(tuple((weight / len(effects), part) for effect in effects for weight, part in effect.parts))
+
+
+class _OfClassifiers(Learner):
+    """A learner with a classifier for each arm."""
+
+    algorithm: Logistic | Boosting
+
+    @property
+    def settings(self) -> dict[str, Any]:
         return {"learner": type(self).__name__, **self.algorithm.settings}
 
     def _outcomes(self, matrix: Matrix, treated: Flags, outcome: Floats, seed: int) -> tuple[Part, Part]:
@@ -116,7 +133,7 @@ def _rounds(algorithm: Logistic | Boosting) -> int | None:
 
 
 @dataclass(frozen=True)
-class TLearner(Learner):
+class TLearner(_OfClassifiers):
     """Two classifiers, of the treated and of those held out; the effect is the difference of their probabilities."""
 
     algorithm: Logistic | Boosting
@@ -127,7 +144,7 @@ class TLearner(Learner):
 
 
 @dataclass(frozen=True)
-class XLearner(Learner):
+class XLearner(_OfClassifiers):
     """Two classifiers as of a T-learner, then in each arm a regression of what the rows' outcomes differ from those
     that the other arm's classifier expects. The effect is the mean of the two regressions: the one on the rows held
     out weighs as much as the share of the treated, which the campaign drew (equation 9 of the paper, with g = e)."""

@@ -18,8 +18,8 @@ from churn.features import customer_features, features
 from churn.labels.closure import Closure
 from churn.labels.inactivity import Inactivity
 from churn.model_spec import LabelWindow, Sources
-from churn.sources.catalog.contacts import TREATED
 from churn.sources.completeness import coverage
+from churn.sources.contacts import is_treated
 from churn.sources.expressions import check_expression, check_frame
 from churn.sources.functions import expanded, tokens
 from churn.sources.query_inputs import read_input
@@ -29,7 +29,7 @@ from churn.storage import literal, quoted
 KEY: Final = "_key"
 """A hash of the row's content: rows are in its order, whatever their partitions were."""
 CUSTOMER: Final = "_customer"
-"""A hash of the customer; null = the row is a customer of its own."""
+"""A hash of the customer; 0 in every row = each row is a customer of its own."""
 FAMILIES: Final = ("calls", "spending", "account", "crossover")
 WINDOWS: Final = (30, 90, 180)
 
@@ -67,7 +67,11 @@ def _of_input(spark: SparkSession, config: Config, name: str) -> UpliftRows:
     chosen = _chosen_columns(uplift, kinds, log)
     numbers = _numbers(log.table, {column: kinds[column] for column in chosen})
     texts = [column for column in chosen if column not in numbers]
-    customer = f"xxhash64({log.expression('customer', uplift.customer)})" if uplift.customer else "cast(null AS long)"
+    by_content = f"xxhash64({', '.join(quoted(column) for column in log.table.columns)})"
+    customer = "0L"
+    if uplift.customer:
+        named = log.expression("customer", uplift.customer)
+        customer = f"if({named} IS NULL, {by_content}, xxhash64(string{named}))"
     sql = {
         "treated": f"boolean({log.expression('treated', uplift.treated)})",
         "outcome": f"int(boolean({log.expression('outcome', uplift.outcome)}))",
@@ -75,9 +79,8 @@ def _of_input(spark: SparkSession, config: Config, name: str) -> UpliftRows:
         "cost": f"try_cast({log.expression('cost', uplift.cost)} AS double)",
         CUSTOMER: customer,
     }
-    all_columns = ", ".join(quoted(column) for column in log.table.columns)
     rows = log.select(
-        f"xxhash64({all_columns}) AS {KEY}",
+        f"{by_content} AS {KEY}",
         *(f"{text} AS {column}" for column, text in sql.items()),
         *(f"{value} AS {quoted(column)}" for column, value in numbers.items()),
         *(f"string({quoted(column)}) AS {quoted(column)}" for column in texts),
@@ -242,7 +245,7 @@ def _of_contacts(uplift: Uplift, sources: Sources) -> UpliftRows:
     rows = joined.select(
         F.xxhash64("customer_id", "contact_id").alias(KEY),
         F.xxhash64("customer_id").alias(CUSTOMER),
-        (F.coalesce("arm", F.lit(TREATED)) == TREATED).alias("treated"),
+        is_treated().alias("treated"),
         "outcome",
         "campaign",
         F.coalesce(F.col("cost").cast("double"), F.lit(0.0)).alias("cost"),

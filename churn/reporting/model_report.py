@@ -83,6 +83,8 @@ class Report:
     """As in `ModelSpec.settings`."""
     segments: Mapping[str, Metrics] | None = None
     left_out: Sequence[str] = ()
+    treated: Mapping[str, int] | None = None
+    """Of the rows to learn from, how many a contact treated before their label was known; None = it made no matter."""
     vocabulary: Vocabulary = CHURN
     champion: str | None = None
     """The version in use when this one was evaluated."""
@@ -131,6 +133,7 @@ def report_of(
         settings=spec.settings | checked,
         segments=evaluation.segments,
         left_out=version.summary["left_out"],
+        treated=version.summary.get("treated"),
         vocabulary=spec.vocabulary,
         champion=evaluation.champion,
         against_champion=evaluation.against_champion,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from churn.sources.contract import Contract, Field
 
-TREATED = "treated"
-HELD_OUT = "held_out"
+_ARMS = ("treated", "held_out")
 
 CONTACTS = Contract(
     name="contacts",
@@ -27,7 +26,7 @@ CONTACTS = Contract(
             "string",
             "Whether the customer was contacted (treated), or chosen and left out at random (held_out);"
             " null = contacted.",
-            values=(TREATED, HELD_OUT),
+            values=_ARMS,
         ),
         Field("channel", "string", "How the customer was contacted: call, mail, ..."),
         Field("offer", "string", "What was offered; null = nothing."),
