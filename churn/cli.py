@@ -310,6 +310,17 @@ def backtest(
         _run("backtest", *arguments, *origins, master=master, conf=settings)
 
 
+@app.command()
+def uplift(config: ConfigFile, out_file: OutFile, master: Master = LOCAL, conf: SparkSettings = None) -> None:
+    """Learn whom past campaigns moved, and measure it: uplift at each share, the Qini coefficient, each effect."""
+    from churn.job_runner import load_company
+
+    company, settings = load_company(config), _spark_settings(conf)
+    arguments = ("--config", str(config), "--out", str(out_file.absolute()))
+    with _session_for_jobs(company, master, settings):
+        _run("uplift", *arguments, master=master, conf=settings)
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def airflow(
     command: typer.Context,

@@ -14,7 +14,15 @@ from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar, get_args
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticKnownError
 
@@ -32,6 +40,9 @@ DAY: Final = "${day}"
 
 SMALL_BYTES: Final = 16 << 20
 """Of all files of a company: below, plans and compilers cost more than rows, see docs/decisions/0008."""
+
+OUTCOMES: Final = ("stayed", "bought", "called", "accepted")
+"""What may come of a contact, in `[uplift]`."""
 
 _WITHOUT_PATH: Final = ("jdbc", "query")
 _OF_FILES: Final = ("format", "options", "header_line", "footer_lines", "footer", "rows", "types", "look_back")
@@ -381,6 +392,52 @@ class Source(RawInput):
 _Place = TypeVar("_Place", bound=RawInput)
 
 
+class Uplift(Frozen):
+    """`[uplift]`: from which contacts it is learnt whom a campaign moves, and by which outcome.
+
+    Without `input` they are the accepted contacts, `outcome` is one of stayed, bought, called (within `days` of the
+    contact) or accepted, and `features` are families or names of the catalogue. With it they are the rows of
+    `[inputs.NAME]`: `treated`, `outcome`, `customer`, `campaign` and `cost` are SQL over its columns, and `features`
+    are names or patterns of those columns, without those of `exclude`. A row whose `treated` is null is left out. Rows
+    of one `customer` are in the same half; by default each row is another customer. `value` is the money that an
+    outcome is worth. Learners are fitted on up to `train_rows` rows of a half, and compared on up to `trial_rows`.
+    """
+
+    input: str | None = None
+    treated: Annotated[str, BeforeValidator(_expression)] | None = None
+    outcome: Annotated[str, BeforeValidator(_expression)] = "stayed"
+    days: Annotated[int, Field(ge=1)] = 60
+    customer: Annotated[str, BeforeValidator(_expression)] | None = None
+    campaign: Annotated[str, BeforeValidator(_expression)] | None = None
+    cost: Annotated[str, BeforeValidator(_expression)] | None = None
+    value: Annotated[float, Field(ge=0)] | None = None
+    features: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.1, 0.2, 0.3, 0.5)
+    halves: Annotated[int, Field(ge=1, le=1000)] = 10
+    train_rows: Annotated[int, Field(ge=100)] = 300_000
+    trial_rows: Annotated[int, Field(ge=100)] = 100_000
+    seed: int = 17
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Uplift:
+        if self.input is None:
+            if beside := [name for name in ("treated", "customer", "campaign", "cost") if getattr(self, name)]:
+                raise ValueError(f"has {beside[0]!r} and no 'input', whose columns it reads; name an [inputs.NAME]")
+            if self.outcome not in OUTCOMES:
+                raise ValueError(
+                    f"has outcome = {self.outcome!r}, which is none of the accepted contacts: {', '.join(OUTCOMES)}; "
+                    "name the 'input' whose columns it reads"
+                )
+        elif not self.treated:
+            raise ValueError("lacks 'treated', the condition that tells the rows of 'input' that were contacted")
+        elif not self.features:
+            raise ValueError(
+                "lacks 'features', the columns of 'input' that were known before, such as [\"age\", \"f*\"]"
+            )
+        return self
+
+
 class _Storage(Frozen):
     root: _Local = "lake"
 
@@ -414,6 +471,7 @@ class Config(Frozen):
     inputs: Table[QueryInput] = _EMPTY
     sources: Table[Annotated[Source, BeforeValidator(_of_query)]] = _EMPTY
     stream: Stream = _EMPTY
+    uplift: Uplift = _EMPTY
     models: Annotated[Table[Table[object]], Field(alias="model")] = _EMPTY
     spark: Table[Annotated[_Text, BeforeValidator(_setting)]] = _EMPTY
 
@@ -441,6 +499,14 @@ class Config(Frozen):
         if "money" in info.data:
             shared |= {"currency": info.data["money"].currency, "rates": sources.get("rates")}
         return MappingProxyType({name: replace(source, **shared) for name, source in sources.items()})
+
+    @field_validator("uplift")
+    @classmethod
+    def _of_an_input(cls, uplift: Uplift, info: ValidationInfo) -> Uplift:
+        inputs = info.data.get("inputs", {})
+        if uplift.input is not None and uplift.input not in inputs:
+            raise ValueError(f"has input = {uplift.input!r}, and there is no [inputs.{uplift.input}]; add it")
+        return uplift
 
     @field_validator("stream", mode="before")
     @classmethod

@@ -106,6 +106,8 @@ class Label(Frozen, ABC):
     sources: ClassVar[tuple[str, ...]]
     complete_by: ClassVar[tuple[str, ...]] = ()
     vocabulary: ClassVar[Vocabulary]
+    prevented_by_contacts: ClassVar[bool] = False
+    """Whether contacts are made to prevent a 1, so that a 0 of a treated customer says little (`Training.treated`)."""
 
     @property
     @abstractmethod
@@ -239,8 +241,13 @@ class Training(Frozen):
     one_task_mib: NotNegative = 1024
     """Up to so many MiB of feature values, 4 bytes each, a candidate is fitted by scikit-learn in one task, which takes
     some eight times as much memory; beyond, by MLlib on all executors."""
+    treated: Literal["left_out", "included"] = "left_out"
+    """What becomes of customers whom a contact treated between as-of and the end of the label window, where the label
+    is one that contacts prevent: one who was saved is not a loyal one."""
     refit: bool = True
     """Fit the chosen candidate again on every matured as-of. Candidates are chosen with a gap in time either way."""
+    select_by: Literal["log_loss", "empc"] = "log_loss"
+    """What chooses between candidates; `empc` needs the part `campaign`."""
     seed: int = 17
 
 
@@ -264,6 +271,35 @@ class Alerts(Frozen):
     """How many more a day are drawn at random, so that labels do not come from alerts alone."""
     threshold_days: Days = 7
     """In a stream: from how many scored days before it takes the score above which the budget is used up."""
+
+
+class Campaign(Frozen):
+    """A retention campaign, by which the profit of a model is measured (churn.evaluation.profit). Money is in the
+    company's currency.
+
+    The defaults are those of Verbraken, Verbeke & Baesens 2013, section 6; a company sets its own.
+    """
+
+    clv: Annotated[float, Field(gt=0)] = 200.0
+    """The value of a customer who is retained."""
+    offer_cost: Annotated[float, Field(ge=0)] = 10.0
+    """Of the incentive, for each customer who accepts it: every one contacted who would have stayed anyway."""
+    contact_cost: Annotated[float, Field(ge=0)] = 1.0
+    """Of each customer contacted."""
+    alpha: Annotated[float, Field(gt=0)] = 6.0
+    """The share of leavers who accept and stay has the distribution Beta(alpha, beta)."""
+    beta: Annotated[float, Field(gt=0)] = 14.0
+
+    @model_validator(mode="after")
+    def _offer_is_worth_it(self) -> Campaign:
+        if self.offer_cost >= self.clv:
+            raise ValueError(f"has offer_cost {self.offer_cost:g}, want less than clv, which is {self.clv:g}")
+        return self
+
+    @property
+    def mean_acceptance(self) -> float:
+        """The expected share of leavers who accept."""
+        return self.alpha / (self.alpha + self.beta)
 
 
 class Monitoring(Frozen):
@@ -294,6 +330,8 @@ class ModelSpec(Frozen):
     evaluation: EvaluationSettings = EvaluationSettings()
     alerts: Alerts | None = None
     """None = no alerts; rows are scored and ranked only."""
+    campaign: Campaign | None = None
+    """None = the model's profit is not measured."""
     monitoring: Monitoring = Monitoring()
     gates: tuple[Gate, ...] = ()
     """What a challenger must show to become champion; empty = churn.evaluation.gates.GATES."""
@@ -309,6 +347,19 @@ class ModelSpec(Frozen):
                     f"model {self.name}: candidate {name} blends {unknown[0]!r}, which is no candidate by itself"
                     f"{nearest(unknown[0], singles)}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _profit_has_its_campaign(self) -> ModelSpec:
+        return self.check_campaign()
+
+    def check_campaign(self) -> ModelSpec:
+        """This model. Raises ConfigError where candidates are selected by a profit that has no settings."""
+        if self.training.select_by == "empc" and self.campaign is None:
+            raise ConfigError(
+                f"model {self.name}: select_by is 'empc' in [model.{self.name}.training], but there is no campaign to "
+                f"measure it by; add [model.{self.name}.campaign] with clv, offer_cost and contact_cost"
+            )
         return self
 
     @property
@@ -330,6 +381,7 @@ class ModelSpec(Frozen):
             "baseline": self.baseline,
             **{part: getattr(self, part).model_dump() for part in parts},
             "alerts": self.alerts.model_dump() if self.alerts else None,
+            "campaign": self.campaign.model_dump() if self.campaign else None,
             "candidates": {name: candidate.settings for name, candidate in self.candidates.items()},
             "gates": [str(gate) for gate in self.gates],
             "limits": [str(limit) for limit in self.limits],

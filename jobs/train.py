@@ -39,7 +39,12 @@ def step(
             fitted = fit(spec, labelled, slices, feature_columns(spec, chosen), scratch=job.lake.scratch)
             for name, trial in fitted.trials.items():
                 run.metrics(f"trial/{name}", trial.figures)
-            more = {"left_out": [feature.name for feature in left_out], "windows": list(spec.features.windows)}
+            treated = examples(spec).count_treated(job.sources, rows, known_until=dates.test[0])
+            more = {
+                "left_out": [feature.name for feature in left_out],
+                "windows": list(spec.features.windows),
+                "treated": treated,
+            }
             run.json(fitted.summary | more, "fit.json")
             # Whole numbers that may be null are doubles in pandas, and so in the signature.
             nullable = set(fitted.preparation.nullable)
@@ -54,6 +59,10 @@ def step(
             until = slices.learnt_until.isoformat()
             run.tag(tracking.LEARNT_UNTIL, until)
             version = run.register(spec.name, digest=fitted.digest, tags={tracking.LEARNT_UNTIL: until})
+        if treated:
+            progress(
+                f"{treated['treated']:,} of {treated['rows']:,} rows were treated by a contact: {spec.training.treated}"
+            )
         later = len(slices.calibrate)
         for name, trial in fitted.trials.items():
             progress(f"{name}: log loss {trial.log_loss:.4f}, AUC {trial.auc:.3f} on {later} later as-ofs")

@@ -410,6 +410,14 @@ MUTANTS = (
         '    if False:\n        raise BadInputError(\n            f"{feature_table(spec)} has no values',
         "tests/dataset/test_examples.py",
     ),
+    # ------------------------------------------------------------ decisions
+    Mutant(
+        "the profit of a leaver ignores how many accept",
+        "churn/training/profit.py",
+        "betaincc(campaign.alpha + 1, campaign.beta, least)",
+        "betaincc(campaign.alpha, campaign.beta, least)",
+        "tests/evaluation/test_profit.py",
+    ),
 )
 
 

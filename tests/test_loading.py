@@ -84,7 +84,7 @@ def test_a_model_without_alerts_may_be_given_some() -> None:
     )
 
 
-PARTS = "alerts, baseline, cohort, evaluation, features, label, monitoring, schedule, training, window"
+PARTS = "alerts, baseline, campaign, cohort, evaluation, features, label, monitoring, schedule, training, window"
 
 
 @pytest.mark.parametrize(

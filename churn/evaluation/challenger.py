@@ -93,7 +93,12 @@ def evaluate_challenger(
             rows["champion"] = scored_rows(spec, opponent.model, test)["score"]
         leaks = _leaks(spec, trainer, dates, fitted)
     test.unpersist()
-    shared: dict[str, Any] = {"seed": spec.training.seed, "key": rows["customer_id"], "date": rows["as_of"]}
+    shared: dict[str, Any] = {
+        "seed": spec.training.seed,
+        "key": rows["customer_id"],
+        "date": rows["as_of"],
+        "campaign": spec.campaign,
+    }
     against = {"baseline": compare(rows["label"], rows["score"], rows[BASELINE], **shared)}
     if opponent:
         against["champion"] = compare(rows["label"], rows["score"], rows["champion"], probability=True, **shared)

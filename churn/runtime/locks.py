@@ -22,7 +22,7 @@ _POLL_SECONDS: Final = 0.05
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:/")
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
@@ -34,7 +34,7 @@ def local_path(place: str) -> Path | None:
 
 
 @contextmanager
-def lock(place: str | Path, name: str, *, waiting: Callable[[str], None] = _say) -> Iterator[None]:
+def lock(place: str | Path, name: str, *, waiting: Callable[[str], None] = _print) -> Iterator[None]:
     """Inside, no other process has the lock `name` of a place, a file or a folder; waits until it is free.
 
     Says so, once, where it has to wait. Does nothing where the place is not on this machine, or cannot be written to:
@@ -51,11 +51,11 @@ def lock(place: str | Path, name: str, *, waiting: Callable[[str], None] = _say)
         yield
         return
     try:
-        said = False
+        announced = False
         while not _locked(descriptor):
-            if not said:
+            if not announced:
                 waiting(f"waiting for another job: {name} of {place}")
-                said = True
+                announced = True
             time.sleep(_POLL_SECONDS)  # not a blocking call, which would hold up SIGTERM
         yield
     finally:

@@ -30,7 +30,7 @@ from churn.dataset.column_summary import Summary, merged
 from churn.dataset.split import Fold, Split
 from churn.errors import BadInputError
 from churn.features.engine.measures import micros
-from churn.model_spec import ModelSpec
+from churn.model_spec import Campaign, ModelSpec
 from churn.sampling import DRAWS, drawn
 from churn.training.algorithms import Linear, MLlib, Single, Trees
 from churn.training.fit_task import MOST_MARGINS, FitResult, Task, on_blocks
@@ -108,7 +108,8 @@ def fit(
         }
         # A blend is tried on a slice later than the one its weights are fitted on.
         offered = [name for name in spec.candidates if name in singles or len(split.folds) > 1]
-        trials = {name: _trial([by_name[part] for part in candidates_of(spec, name)]) for name in offered}
+        campaign = spec.campaign if spec.training.select_by == "empc" else None
+        trials = {name: _trial([by_name[part] for part in candidates_of(spec, name)], campaign) for name in offered}
         chosen = simplest_of_the_best(trials)
         by_part = dict(zip(candidates_of(spec, chosen), trials[chosen].slopes, strict=True))
         slopes = {part: slope for part, slope in by_part.items() if slope} or by_part
@@ -156,13 +157,13 @@ def _median(rounds: Sequence[int | None]) -> int | None:
     return round(float(np.median(known))) if known else None
 
 
-def _trial(parts: Sequence[Sequence[FitResult]]) -> Trial:
+def _trial(parts: Sequence[Sequence[FitResult]], campaign: Campaign | None) -> Trial:
     """Of the parts of a candidate, over all later slices."""
     slices = [
         (of_slice[0].later_label, np.column_stack([one.later_margin for one in of_slice]))
         for of_slice in zip(*parts, strict=True)
     ]
-    return trial(slices, np.array([part[-1].unit_slope for part in parts]))
+    return trial(slices, np.array([part[-1].unit_slope for part in parts]), campaign)
 
 
 def _assembled(

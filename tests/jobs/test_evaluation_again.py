@@ -1,4 +1,4 @@
-"""An evaluation is fair and can be done again: it knows what was known at its as-of, and reads what it says it read."""
+"""An evaluation is fair and can be done again: it knows what was known at its as-of, and reads what it logs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EARLIER, LATER = "2025-12-15", "2026-01-20"
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Path:
-    """A shop, whose source says when it knew a row, after a training and an evaluation at AS_OF."""
+    """A shop, whose source has the known time of a row, after a training and an evaluation at AS_OF."""
     folder = write_shop(tmp_path_factory.mktemp("shop"))
     file = folder / "transactions.csv"
     header, *rows = file.read_text().splitlines()
@@ -57,7 +57,7 @@ def test_a_model_is_not_evaluated_on_labels_that_it_has_learnt_from(
 
 def test_an_evaluation_of_an_as_of_is_the_same_later(shop: Path, spark: SparkSession) -> None:
     """Labels of an evaluation are those known at its as-of; what came later changes neither figures nor verdicts."""
-    before, judged = metrics(shop, f"evaluate churn {AS_OF}"), verdicts(shop)
+    before, given = metrics(shop, f"evaluate churn {AS_OF}"), verdicts(shop)
     assert before
     file = shop / "transactions.csv"
     late = [f"late{number},c{number:03},2025-12-20 08:00:00,purchase,9.50,2026-01-10 00:00:00" for number in range(150)]
@@ -67,11 +67,11 @@ def test_an_evaluation_of_an_as_of_is_the_same_later(shop: Path, spark: SparkSes
     assert step("evaluate", shop, AS_OF) == 0
 
     assert metrics(shop, f"evaluate churn {AS_OF}") == before
-    assert verdicts(shop) == judged
+    assert verdicts(shop) == given
 
 
 @pytest.mark.parametrize("job", ["train", "evaluate"])
-def test_a_run_can_be_done_again_from_what_mlflow_says(
+def test_a_run_can_be_done_again_from_what_mlflow_holds(
     shop: Path, job: str, spark: SparkSession, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`--inputs-of` reads the versions of tables that the run logged, and finds the same figures to the bit."""

@@ -24,7 +24,7 @@ HOLDER = """
 
 def test_a_lock_is_free_once_its_process_was_killed(tmp_path: Path) -> None:
     """A lock is the kernel's: no file that is left behind can hold up the next job."""
-    place, said = tmp_path / "lake", threading.Event()
+    place, waited = tmp_path / "lake", threading.Event()
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(HOLDER), str(place)], stdout=subprocess.PIPE, text=True
     ) as holder:
@@ -35,12 +35,12 @@ def test_a_lock_is_free_once_its_process_was_killed(tmp_path: Path) -> None:
 
         def end(text: str) -> None:
             assert text == f"waiting for another job: commit scores of {place}"
-            said.set()
+            waited.set()
             holder.send_signal(signal.SIGKILL)
 
         with lock(place, "commit scores", waiting=end):
             assert holder.wait(timeout=10) == -signal.SIGKILL
-    assert said.is_set()
+    assert waited.is_set()
     assert [folder.name for folder in tmp_path.iterdir()] == [".lake.locks"]
 
 

@@ -110,7 +110,7 @@ def test_a_properties_file_has_the_settings_of_the_line(tmp_path: Path, master: 
 
 
 @pytest.mark.usefixtures("machine")
-def test_secrets_stand_in_a_private_file_not_on_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_in_a_private_file_not_on_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every user of a machine sees the command lines of all; a file is readable for its owner alone."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     conf = {"spark.hadoop.fs.s3a.secret.key": "hush", "spark.executor.memory": "8g"}
@@ -167,7 +167,10 @@ def test_spark_has_no_second_copy_of_a_jar() -> None:
 
 
 def test_the_session_is_the_running_one(spark: SparkSession) -> None:
-    assert sessions.session("another") is spark
+    # pyspark may wrap the JVM's session anew, for example after a stream's micro-batch ran in this process.
+    SparkSession(spark.sparkContext, spark._jsparkSession)
+    assert sessions.session("another")._jsparkSession.equals(spark._jsparkSession)
+    assert not spark.newSession()._jsparkSession.equals(spark._jsparkSession)
 
 
 def test_the_session_has_delta_and_utc(spark: SparkSession, tmp_path: Path) -> None:
