@@ -22,7 +22,7 @@ from churn.model_spec import ModelSpec, Sources
 from churn.options import exit_code
 from churn.runtime.files import write_whole
 from churn.runtime.session import scoped_session
-from churn.sources.accepted import accepted_snapshots, sources_of
+from churn.sources.accepted import accepted_snapshots, checked_snapshots, sources_of
 from churn.storage import Lake, Snapshot
 
 
@@ -83,6 +83,8 @@ class Job:
     @cached_property
     def snapshots(self) -> Mapping[str, Snapshot]:
         """The accepted tables, each pinned at the version that is logged."""
+        if self.versions is None:
+            return checked_snapshots(self.lake)
         return accepted_snapshots(self.lake, self.versions)
 
     @cached_property

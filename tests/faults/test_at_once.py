@@ -11,6 +11,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from churn.config import load
+from churn.errors import DamageError
+from churn.sources.accepted import checked_snapshots
 from churn.sources.ingest import ingest
 from churn.storage import Lake
 
@@ -81,3 +83,18 @@ def test_first_writes_of_a_table_at_once_both_arrive(spark: SparkSession, tmp_pa
 
     assert sorted(tuple(row) for row in lake.read("scores").collect()) == [(DAYS[0], 1), (DAYS[1], 2)]
     assert lake.version("scores") == 1
+
+
+def test_a_table_with_fewer_rows_than_the_ledger_counts_is_damaged(spark: SparkSession, tmp_path: Path) -> None:
+    """A log that lost its last commits reads as a smaller table; the ledger still has its count."""
+    for name, count in (("one", 1), ("two", 3)):
+        frame = spark.createDataFrame([(f"t{number}",) for number in range(count)], "transaction_id string")
+        Lake(spark, str(tmp_path / name)).replace(frame, "transactions", {})
+    lake = Lake(spark, str(tmp_path / "two"))
+    counts = "source string, rows_in long, accepted long, duplicate long, quarantined long"
+    ledger = spark.createDataFrame([("transactions", 2, 2, 0, 0), ("transactions", 3, 1, 2, 0)], counts)
+    for folder in ("one", "two"):
+        Lake(spark, str(tmp_path / folder)).replace(ledger, "ledger", {"source": "transactions"})
+    assert checked_snapshots(lake)["transactions"].frame.count() == 3
+    with pytest.raises(DamageError, match="one/transactions has 1 rows, and the ledger counts 3 accepted ones"):
+        checked_snapshots(Lake(spark, str(tmp_path / "one")))

@@ -91,7 +91,7 @@ def test_a_run_can_be_done_again_from_what_mlflow_holds(
     assert stored(shop, "select name, version, run_id from model_versions") == registered
 
 
-def test_a_run_that_cannot_be_done_again_says_why(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_cannot_be_done_again_is_bad_input(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An unknown run, and a run of another job, are bad input."""
     assert step("train", shop, AS_OF, "--inputs-of", "none") == 2
     assert "no run 'none' at sqlite:" in capsys.readouterr().err
