@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from churn.model_spec import ModelSpec, Sources
 from churn.options import exit_code
 from churn.runtime.session import scoped_session
 from churn.sources.accepted import accepted
+from churn.sources.ingest import ingest
 from churn.storage import Lake
 
 
@@ -80,9 +82,20 @@ class Job:
     @cached_property
     def sources(self) -> Sources:
         """The accepted tables. Raises BadInputError where the model's label or cohort needs one that is missing."""
-        tables = accepted(self.lake)
+        return self.sources_of(self.lake)
+
+    def sources_of(self, lake: Lake) -> Sources:
+        """The accepted tables of another lake, likewise."""
+        tables = accepted(lake)
         check_sources(self.spec, tables)
         return tables
+
+    @contextmanager
+    def ingested_apart(self, as_of: datetime) -> Iterator[Sources]:
+        """All sources as a first batch would accept them, in a temporary lake: no table of the company's changes."""
+        with self.lake.temporary() as lake:
+            ingest(self.spark, lake, self.config, batch="apart", as_of=as_of)
+            yield self.sources_of(lake)
 
     def summarise(self, **results: object) -> None:
         """Add results to the summary that `churn run` prints at its end."""

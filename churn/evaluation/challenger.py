@@ -75,9 +75,8 @@ def evaluate_challenger(
     rows_of, matured = examples(spec), split_dates(spec, dates).matured
     stored = read_features(lake, spec, (*matured, *dates.test))
     learnt = rows_of.labelled(sources, stored.where(F.col("as_of").isin(*matured)), known_until=dates.test[0])
-    test = rows_of.eligible(
-        sources, rows_of.labelled(sources, stored.where(F.col("as_of").isin(*dates.test)))
-    ).persist()
+    evaluated = rows_of.labelled(sources, stored.where(F.col("as_of").isin(*dates.test)), known_until=as_of)
+    test = rows_of.eligible(sources, evaluated).persist()
     segment = SEGMENT if SEGMENT in test.columns else None
     unmatched = _unmatched(spec, dates, version, champion)
     opponent = champion if champion and not unmatched else None
