@@ -296,9 +296,12 @@ class RawInput:
         """Whether it comes as a file a day, or several."""
         return self.path is not None and DAY in self.path
 
-    def days(self, as_of: datetime) -> list[date]:
-        """The days that a batch must have, of a source that comes daily."""
-        return [as_of.date() - timedelta(days=back) for back in range(self.look_back, 0, -1)]
+    def days(self, as_of: datetime, since: date | None = None) -> list[date]:
+        """The days that a batch must have, of a source that comes daily: the last `look_back`, and those from `since`
+        on."""
+        last = as_of.date()
+        most = self.look_back if since is None else max(self.look_back, (last - since).days)
+        return [last - timedelta(days=back) for back in range(most, 0, -1)]
 
     def place(self, *days: str) -> str:
         """The path of these days, as a Hadoop pattern; of none, that of any day. JDBC has no path."""
