@@ -31,7 +31,7 @@ def sources(spark: SparkSession) -> dict[str, DataFrame]:
         ("c", "2026-04-07", "2026-04-07", None, "treated"),  # after the window
         ("d", "2026-03-10", "2026-03-10", None, "held_out"),
         ("e", "2026-02-28 23:59:59", "2026-03-01", None, "treated"),  # before: a feature, not a treatment
-        ("f", "2026-03-10", "2026-03-10", "2026-03-11", "treated"),  # was withdrawn
+        ("f", "2026-03-10", "2026-03-10", "2026-03-11", "treated"),  # was retracted later
     ]
     times = "customer_id string, event_time timestamp, known_time timestamp, superseded_at timestamp"
     closure = ("z", "2026-03-10", "2026-03-10", None, "voluntary")
@@ -53,7 +53,7 @@ def test_treated_customers_are_left_out_of_labels_that_contacts_prevent(
     }  # fmt: skip
     assert sorted(row["customer_id"] for row in rows_of.labels(sources, rows).collect()) == ["c", "d", "e", "f"]
     assert rows_of.count_treated(sources, rows) == {"rows": 6, "treated": 2}
-    # A contact that is not known yet cannot be seen; the one withdrawn on the 11th still was.
+    # A contact that is not known yet cannot be seen; the one retracted on the 11th still was.
     early = rows_of.with_treated(sources, rows, known_until=datetime(2026, 3, 10, 12))
     assert early is not None
     assert sorted(row["customer_id"] for row in early.where("treated").collect()) == ["a", "f"]

@@ -137,7 +137,7 @@ def sources(spark: SparkSession) -> dict[str, DataFrame]:
         ("a", "2026-03-01 09:00", "2026-03-01", None, "k1", "march", "treated", "4.5", True),
         ("b", "2026-03-01 09:00", "2026-03-01", None, "k1", "march", "held_out", "0", False),
         ("b", "2026-05-01 09:00", "2026-05-01", None, "k2", "may", "treated", None, None),
-        ("c", "2026-03-01 09:00", "2026-03-01", "2026-03-02", "k1", "march", "treated", "9", True),  # withdrawn
+        ("c", "2026-03-01 09:00", "2026-03-01", "2026-03-02", "k1", "march", "treated", "9", True),  # retracted
     ]
     calls = [
         ("a", "2026-02-20", "2026-02-20", None, "inbound"),  # before the contact: a feature
@@ -175,7 +175,7 @@ def test_the_outcome_of_a_contact_is_what_happened_after_it(
     assert rows["treated"]["calls_made_30d"] == 1.0
 
 
-def test_contacts_that_are_missing_or_too_young_are_said_so(spark: SparkSession, sources: dict[str, DataFrame]) -> None:
+def test_contacts_that_are_missing_or_too_young_are_refused(spark: SparkSession, sources: dict[str, DataFrame]) -> None:
     company = Config(path=Path("churn.toml"), uplift=Uplift(days=365))
     with pytest.raises(BadInputError, match="none of 3 contacts has an outcome yet"):
         uplift_rows(spark, company, sources)

@@ -32,7 +32,7 @@ def campaign(treated_share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
         XLearner(Logistic(reg_param_total=10.0)),
         TLearner(_SMALL),
         XLearner(_SMALL),
-        LEARNERS["boosting"],
+        LEARNERS["additive"],
     ],
     ids=["T logistic", "X logistic", "T boosting", "X boosting", "default"],
 )
@@ -58,9 +58,9 @@ def test_the_x_learner_weighs_the_held_out_arm_by_the_share_treated() -> None:
     assert [weight for weight, _ in parts] == pytest.approx([1 - treated.mean(), treated.mean()])
 
 
-def test_a_ridge_without_penalty_is_least_squares() -> None:
+def test_a_ridge_without_l2_is_least_squares() -> None:
     matrix = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0], [3.0, 1.0]], np.float32)
-    fitted = ridge(matrix, matrix @ np.array([2.0, -1.0]) + 0.5, penalty=0.0)
+    fitted = ridge(matrix, matrix @ np.array([2.0, -1.0]) + 0.5, l2=0.0)
     assert isinstance(fitted, Linear)
     assert [*fitted.coefficients, fitted.intercept] == pytest.approx([2.0, -1.0, 0.5], abs=1e-6)
 

@@ -45,7 +45,7 @@ def test_an_upgrade_is_a_change_to_a_larger_plan_inside_the_window(spark: SparkS
 
 
 def test_an_upgrade_that_was_announced_is_decided(spark: SparkSession) -> None:
-    """Only what is known at as-of tells: "b" announces it later, and the version of "c" was withdrawn before."""
+    """Only what is known at as-of tells: "b" announces it later, and the version of "c" was retracted before."""
     states = [(c, BEFORE, BEFORE, None, "basic", "10") for c in "abc"]
     states += [
         ("a", "2026-03-20", "2026-02-20", None, "plus", "20"),
@@ -88,7 +88,7 @@ def test_more_spend_is_above_the_customers_own_trend(spark: SparkSession) -> Non
     assert labels(labelled) == {"a": 1, "b": 0, "c": 0}
 
 
-def test_labels_of_sales_are_found_and_say_what_they_mean() -> None:
+def test_labels_of_sales_are_found_and_have_their_outcome() -> None:
     assert (LABELS["upgrade"], LABELS["add_on"], LABELS["more_spend"]) == (Upgrade, AddOn, MoreSpend)
     assert Upgrade().outcome == "changes to a larger plan"
     assert AddOn(merchants=("shop",), first_only=True).outcome == "makes a purchase at shop for the first time"
