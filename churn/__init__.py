@@ -17,6 +17,7 @@ _MODULES = {
     "Blend": "churn.training.algorithms",
     "Boosting": "churn.training.algorithms",
     "CONTRACTS": "churn.sources",
+    "Campaign": "churn.model_spec",
     "Closure": "churn.labels.closure",
     "Cohort": "churn.model_spec",
     "Contract": "churn.sources.contract",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from churn.job_runner import Job, job_main, progress
-from churn.options import ConfigFile, ModelFile, SummaryFile
+from churn.options import Challenger, ConfigFile, ModelFile, SummaryFile
 from churn.registry import tracking
 from churn.registry.model_registry import ModelRegistry
 from churn.scoring.stream import StreamScorer
@@ -22,13 +23,20 @@ Every = Annotated[
 
 
 def step(
-    config: ConfigFile, model: ModelFile, source: From = "files", every: Every = None, summary: SummaryFile = None
+    config: ConfigFile,
+    model: ModelFile,
+    source: From = "files",
+    every: Every = None,
+    challenger: Challenger = False,
+    summary: SummaryFile = None,
 ) -> None:
     with Job("score_stream", config, model, summary) as job:
         spec = job.spec
         job.spark  # noqa: B018 - a model is loaded into the session
-        alias, number = ModelRegistry(job.config.tracking_uri, spec.name).in_use()
-        version = tracking.load_model(job.config.tracking_uri, spec.name, number)
+        registry = ModelRegistry(job.config.tracking_uri, spec.name)
+        alias, number = registry.in_use(challenger=challenger)
+        version = replace(tracking.load_model(job.config.tracking_uri, spec.name, number), scored_as=alias)
+        registry.mark_scored(number, "a stream")
         progress(f"{spec.name} version {number}, the {alias}, scores what arrives as {source}")
         StreamScorer(job.lake, job.config, spec, version, source, progress).run(every=every)
 

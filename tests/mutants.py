@@ -322,8 +322,8 @@ MUTANTS = (
     Mutant(
         "an exit code is swallowed",
         "churn/options.py",
-        "_print_error(error.label, str(error))\n            return error.exit_code\n",
-        "_print_error(error.label, str(error))\n            return 0\n",
+        "_print_error(error.label, str(error))\n    return error.exit_code\n",
+        "_print_error(error.label, str(error))\n    return 0\n",
         "tests/jobs/test_chain.py",
     ),
     Mutant(
@@ -336,9 +336,72 @@ MUTANTS = (
     Mutant(
         "a rerun leaves two versions",
         "churn/registry/tracking.py",
-        "                self.client.delete_model_version(model, earlier.version)\n",
-        "                pass\n",
+        "self.client.delete_model_version(model, earlier)",
+        "pass",
         "tests/registry/test_tracking.py",
+    ),
+    Mutant(
+        "a version that has scored is deleted",
+        "churn/registry/tracking.py",
+        "if earlier not in in_use and SCORED not in of:",
+        "if earlier not in in_use:",
+        "tests/registry/test_store_at_once.py",
+    ),
+    Mutant(
+        "the same model is registered twice",
+        "churn/registry/tracking.py",
+        "if digest and of.get(DIGEST) == digest), None)",
+        "if digest and not of), None)",
+        "tests/registry/test_store_at_once.py",
+    ),
+    Mutant(
+        "two batches are classified at once",
+        "churn/sources/ingest.py",
+        'with locks(lake.root, [f"ingest {source.name}" for source in chosen]), _cached() as cache:',
+        "with locks(lake.root, []), _cached() as cache:",
+        "tests/faults/test_at_once.py",
+    ),
+    Mutant(
+        "two jobs commit at once",
+        "churn/runtime/locks.py",
+        "        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "        pass\n",
+        "tests/runtime/test_locks.py",
+    ),
+    Mutant(
+        "a model is evaluated on labels that it has learnt from",
+        "churn/evaluation/challenger.py",
+        "    if version.learnt_until > dates.test[0]:",
+        '    if max(fitted["split"]["matured"]) >= f"{dates.test[0]:%Y-%m-%d}":',
+        "tests/jobs/test_evaluation_again.py",
+    ),
+    Mutant(
+        "an evaluation knows labels of later",
+        "churn/evaluation/challenger.py",
+        'stored.where(F.col("as_of").isin(*dates.test)), known_until=as_of)',
+        'stored.where(F.col("as_of").isin(*dates.test)))',
+        "tests/jobs/test_evaluation_again.py",
+    ),
+    Mutant(
+        "what is logged is not what is read",
+        "churn/storage.py",
+        "return Snapshot(name, self.path(name), pinned or 0, self.read(name, pinned))",
+        "return Snapshot(name, self.path(name), pinned or 0, self.read(name))",
+        "tests/test_storage.py",
+    ),
+    Mutant(
+        "a challenger scores unasked",
+        "churn/registry/model_registry.py",
+        "        if not challenger:\n",
+        "        if False:\n",
+        "tests/registry/test_promotion.py",
+    ),
+    Mutant(
+        "the prediction is the chance of a 0",
+        "churn/training/pipeline.py",
+        "Linear(np.array([0.0, 1.0]), 0.0)",
+        "Linear(np.array([1.0, 0.0]), 0.0)",
+        "tests/registry/test_serving.py",
     ),
     Mutant(
         "a version is scored without its inputs",
@@ -346,6 +409,14 @@ MUTANTS = (
         '    if lacking:\n        raise BadInputError(\n            f"{feature_table(spec)} has no values',
         '    if False:\n        raise BadInputError(\n            f"{feature_table(spec)} has no values',
         "tests/dataset/test_examples.py",
+    ),
+    # ------------------------------------------------------------ decisions
+    Mutant(
+        "the profit of a leaver ignores how many accept",
+        "churn/training/profit.py",
+        "betaincc(campaign.alpha + 1, campaign.beta, least)",
+        "betaincc(campaign.alpha, campaign.beta, least)",
+        "tests/evaluation/test_profit.py",
     ),
 )
 

@@ -19,7 +19,7 @@ from churn.evaluation.leakage import LeakEvidence
 from churn.evaluation.lift import Top, top
 from churn.evaluation.metrics import LOWER_IS_BETTER, Metrics
 from churn.features import features
-from churn.model_spec import ModelSpec, Verdict
+from churn.model_spec import Campaign, ModelSpec, Verdict
 from churn.monitoring.limits import LIMITS
 from churn.reporting import plots
 from churn.reporting.html import address, template
@@ -90,6 +90,8 @@ class Report:
     """The version in use when this one was evaluated."""
     against_champion: Mapping[str, Any] | None = None
     """`compare` of this version and the champion; None where they were not compared."""
+    campaign: Campaign | None = None
+    """By what the profit is measured; None = it is not."""
 
 
 def report_of(
@@ -135,6 +137,7 @@ def report_of(
         vocabulary=spec.vocabulary,
         champion=evaluation.champion,
         against_champion=evaluation.against_champion,
+        campaign=spec.campaign,
     )
 
 
@@ -149,6 +152,8 @@ def draw(report: Report) -> dict[str, str]:
         "timeline": plots.timeline(report.schedule, lead=report.lead, horizon=report.horizon),
         "importance": plots.importance({driver.name: driver.share for driver in report.drivers}),
     }
+    if report.campaign:
+        figures["profit"] = plots.profit(rows, report.campaign, vocabulary)
     return {name: plots.svg(figure) for name, figure in figures.items()}
 
 

@@ -266,7 +266,8 @@ class StreamScorer:
         )
 
     def _scored(self, rows: DataFrame, late: Column, stream: str, number: int) -> DataFrame:
-        """(the spec's key, event_time, amount, score, model_version, late, stream, micro_batch, features) of each."""
+        """(the spec's key, event_time, amount, score, model_version, scored_as, late, stream, micro_batch, features) of
+        each."""
         days = rows.withColumns({"as_of": F.date_trunc("day", "event_time"), "late": late})
         return self.model.model.transform(days).select(
             *self.spec.key,
@@ -274,6 +275,7 @@ class StreamScorer:
             "amount",
             probability().alias("score"),
             F.lit(self.model.number).alias("model_version"),
+            F.lit(self.model.scored_as).alias("scored_as"),
             "late",
             F.lit(stream).alias("stream"),
             F.lit(number).cast("long").alias("micro_batch"),

@@ -17,7 +17,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 from airflow.sdk import DAG, CronDataIntervalTimetable, PartitionedAssetTimetable, macros
-from airflow.sdk.exceptions import AirflowException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
 from conftest import ROOT, spark_environment
 
@@ -253,3 +253,13 @@ def test_the_code_and_the_message_of_a_real_spark_submit(
     with pytest.raises(AirflowException) as failed:
         hook.submit(str(tmp_path / "job.py"))
     assert (steps.exit_code(hook, failed.value), steps.final_message(hook, failed.value)) == (code, message)
+
+
+@pytest.mark.parametrize("code", [2, 5, 6, 7])
+def test_what_a_retry_cannot_mend_fails_at_once(bag: DagBag, code: int) -> None:
+    """Bad input, an exceeded limit, no champion, damage: the next try would find the same."""
+    task = bag.dags["churn_score"].get_task("score").prepare_for_execution()
+    submitted_process = SimpleNamespace(returncode=code)
+    task._hook = SimpleNamespace(_submit_sp=submitted_process, _last_submit_log_lines=["error: the reason"])
+    with pytest.raises(AirflowFailException, match="error: the reason"):
+        task._end(AirflowException("spark-submit failed"), {})
