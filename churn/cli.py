@@ -325,7 +325,9 @@ def uplift(config: ConfigFile, out_file: OutFile, master: Master = LOCAL, conf: 
 def airflow(
     command: typer.Context,
     config: ConfigFile,
-    models: Annotated[Path, typer.Option(metavar="FOLDER", help="That of churn.py and fraud.py.")] = Path("models"),
+    models: Annotated[Path, typer.Option(metavar="FOLDER", help="That of churn.py, fraud.py and sales.py.")] = Path(
+        "models"
+    ),
     home: Annotated[Path, typer.Option(metavar="FOLDER", help="AIRFLOW_HOME.")] = Path(".airflow"),
     port: Annotated[int, typer.Option(metavar="N", help="Of the web UI and the API, on loopback.")] = 8080,
     master: Master = LOCAL,
