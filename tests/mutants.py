@@ -355,6 +355,20 @@ MUTANTS = (
         "betaincc(campaign.alpha, campaign.beta, least)",
         "tests/evaluation/test_profit.py",
     ),
+    Mutant(
+        "a purchase that is known later counts in a value",
+        "churn/decisions/value.py",
+        'F.when(is_before, known_by(at)).otherwise(F.col("superseded_at").isNull())',
+        'F.col("superseded_at").isNull()',
+        "tests/decisions/test_value.py",
+    ),
+    Mutant(
+        "a customer who dropped out is expected to buy",
+        "churn/decisions/purchase_model.py",
+        "bought / (1 + dropped)",
+        "bought",
+        "tests/decisions/test_value.py",
+    ),
 )
 
 
