@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -106,7 +107,7 @@ def test_the_interval_holds_what_the_model_says() -> None:
     """Drawn from the model: negative binomial purchases of gamma spends around a customer's own mean."""
     rng = np.random.default_rng(3)
     model = PurchaseModel(90, BgNbd(2, 8, 0.4, 4), GammaGamma(3, 6, 40), 0.05, 1.0, None, 1.0, 2.0)
-    some = history([60])
+    some = replace(history([60]), recency=np.array([199.0]))
     found = model.predict(some)
     mean = float(found.purchases[0])
     bought = rng.poisson(rng.gamma(2.0, mean / 2.0, 40_000))
