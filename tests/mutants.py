@@ -369,6 +369,20 @@ MUTANTS = (
         "bought",
         "tests/decisions/test_value.py",
     ),
+    Mutant(
+        "a reason comes from a protected attribute",
+        "churn/scoring/reasons.py",
+        "np.where(shown, np.abs(parts), 0.0)",
+        "np.abs(parts)",
+        "tests/scoring/test_reasons.py",
+    ),
+    Mutant(
+        "a Shapley value forgets the order of features",
+        "churn/scoring/tree_shap.py",
+        "weights[size - 1] * size / (count - size)",
+        "1 / count",
+        "tests/scoring/test_tree_shap.py",
+    ),
 )
 
 
