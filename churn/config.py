@@ -441,6 +441,20 @@ class Uplift(Frozen):
         return self
 
 
+class Value(Frozen):
+    """`[value]`: what a customer is expected to be worth in the next `horizon` days.
+
+    `margin` is the share of what customers spend that is margin. `method` is purchases (from how often and for how much
+    a customer bought), or contracts (the chance that the account is still open, times fee and spend); auto takes
+    contracts where there are closures and customers.
+    """
+
+    horizon: Annotated[int, Field(ge=1)] = 365
+    margin: Annotated[float, Field(gt=0, le=1)] = 1.0
+    method: Literal["auto", "purchases", "contracts"] = "auto"
+    seed: int = 17
+
+
 class _Storage(Frozen):
     root: _Local = "lake"
 
@@ -475,6 +489,7 @@ class Config(Frozen):
     sources: Table[Annotated[Source, BeforeValidator(_of_query)]] = _EMPTY
     stream: Stream = _EMPTY
     uplift: Uplift = _EMPTY
+    value: Value = _EMPTY
     models: Annotated[Table[Table[object]], Field(alias="model")] = _EMPTY
     spark: Table[Annotated[_Text, BeforeValidator(_setting)]] = _EMPTY
 

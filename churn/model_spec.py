@@ -304,6 +304,19 @@ class Campaign(Frozen):
         return self.alpha / (self.alpha + self.beta)
 
 
+class ReasonSettings(Frozen):
+    """Why a row has its score: the features that moved it most (churn.scoring.reasons)."""
+
+    count: Positive = 3
+    """Reasons of a row."""
+    top: NotNegative = 1000
+    """How many of the highest scores of an as-of have reasons, beside every alert."""
+    all_rows: bool = False
+    """Whether every row has reasons."""
+    protected: tuple[str, ...] = ()
+    """Features, families or single columns of them that are never given as a reason."""
+
+
 class Monitoring(Frozen):
     """What a monitoring run compares."""
 
@@ -334,6 +347,7 @@ class ModelSpec(Frozen):
     """None = no alerts; rows are scored and ranked only."""
     campaign: Campaign | None = None
     """None = the model's profit is not measured."""
+    reasons: ReasonSettings = ReasonSettings()
     monitoring: Monitoring = Monitoring()
     gates: tuple[Gate, ...] = ()
     """What a challenger must show to become champion; empty = churn.evaluation.gates.GATES."""
@@ -376,7 +390,7 @@ class ModelSpec(Frozen):
     @property
     def settings(self) -> dict[str, Any]:
         """Every setting, as a reviewer reads it."""
-        parts = ("window", "cohort", "features", "schedule", "training", "evaluation", "monitoring")
+        parts = ("window", "cohort", "features", "schedule", "training", "evaluation", "reasons", "monitoring")
         return {
             "name": self.name,
             "label": {"name": self.label.name, **self.label.model_dump()},

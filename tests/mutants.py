@@ -517,6 +517,34 @@ MUTANTS = (
         "betaincc(campaign.alpha, campaign.beta, least)",
         "tests/evaluation/test_profit.py",
     ),
+    Mutant(
+        "a purchase that is known later counts in a value",
+        "churn/decisions/value.py",
+        'F.when(is_before, known_by(at)).otherwise(F.col("superseded_at").isNull())',
+        'F.col("superseded_at").isNull()',
+        "tests/decisions/test_value.py",
+    ),
+    Mutant(
+        "a customer who dropped out is expected to buy",
+        "churn/decisions/purchase_model.py",
+        "bought / (1 + dropped)",
+        "bought",
+        "tests/decisions/test_value.py",
+    ),
+    Mutant(
+        "a reason comes from a protected attribute",
+        "churn/scoring/reasons.py",
+        "np.where(shown, np.abs(parts), 0.0)",
+        "np.abs(parts)",
+        "tests/scoring/test_reasons.py",
+    ),
+    Mutant(
+        "a Shapley value forgets the order of features",
+        "churn/scoring/tree_shap.py",
+        "weights[size - 1] * size / (count - size)",
+        "1 / count",
+        "tests/scoring/test_tree_shap.py",
+    ),
 )
 
 

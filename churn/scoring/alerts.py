@@ -14,7 +14,8 @@ def alert_table(spec: ModelSpec) -> str:
 
 
 def alerts(spec: ModelSpec, settings: Alerts, scores: DataFrame) -> DataFrame:
-    """(the spec's key, score, rank, model_version, scored_as, chosen_by) of the alerts of each as-of.
+    """(the spec's key, score, rank, model_version, scored_as, chosen_by) of the alerts of each as-of, and `reasons` where
+    the scores have them.
 
     Chosen by `score`: the `alert_budget` of the day with the highest. Chosen by `audit`: `random_audit` of the rest,
     drawn by the spec's seed, each as likely as any other, so that the model does not learn from its own alerts alone.
@@ -25,4 +26,6 @@ def alerts(spec: ModelSpec, settings: Alerts, scores: DataFrame) -> DataFrame:
     rest = scores.where(F.col("rank") > settings.alert_budget).withColumn("audit_rank", audit_rank)
     audited = rest.where(F.col("audit_rank") <= settings.random_audit)
     by_audit = audited.drop("audit_rank").withColumn("chosen_by", F.lit("audit"))
-    return by_score.unionByName(by_audit).select(*spec.key, "score", "rank", "model_version", "scored_as", "chosen_by")
+    beside = [name for name in ("reasons",) if name in scores.columns]
+    columns = (*spec.key, "score", "rank", "model_version", "scored_as", "chosen_by", *beside)
+    return by_score.unionByName(by_audit).select(*columns)
