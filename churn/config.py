@@ -46,7 +46,7 @@ OUTCOMES: Final = ("stayed", "bought", "called", "accepted")
 
 _WITHOUT_PATH: Final = ("jdbc", "query")
 _OF_FILES: Final = ("format", "options", "header_line", "footer_lines", "footer", "rows", "types", "look_back")
-_HAS_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
+_HAS_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:/")
 _SQLITE = "sqlite:///"
 
 

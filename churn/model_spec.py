@@ -26,6 +26,18 @@ Sources = Mapping[str, DataFrame]
 Entity = Literal["customer", "transaction"]
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
+MOST_DAYS: Final = 36_500
+"""The longest span of days that a model may have: a hundred years."""
+
+
+def _at_most(days: int) -> int:
+    if days > MOST_DAYS:
+        raise ValueError(f"is {days}, want at most {MOST_DAYS} days")
+    return days
+
+
+Days = Annotated[int, Field(ge=1), AfterValidator(_at_most)]
+SomeDays = Annotated[int, Field(ge=0), AfterValidator(_at_most)]
 
 
 def _not_empty(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -48,9 +60,9 @@ class LabelWindow(Frozen):
     """The label window of an as-of: `[as_of + lead, as_of + lead + horizon)`, in days. `maturity` is for how many days
     after its end labels may still change."""
 
-    lead: NotNegative = 7
-    horizon: Positive = 30
-    maturity: NotNegative = 0
+    lead: SomeDays = 7
+    horizon: Days = 30
+    maturity: SomeDays = 0
 
     @property
     def matures_after(self) -> timedelta:
@@ -163,7 +175,7 @@ class Cohort(Frozen):
     """Which customers are scored at an as-of: those with an open account, or those active in the days before it."""
 
     kind: Literal["open", "active"] = "open"
-    active_days: Positive = 180
+    active_days: Days = 180
     activity: Names = ("purchase",)
     """The kinds of transactions that show that a customer is active."""
 
@@ -181,24 +193,24 @@ class FeatureSet(Frozen):
     include: Names = ("calls", "spending", "account", "crossover")
     """Families or single features."""
     exclude: tuple[str, ...] = ()
-    windows: tuple[Positive, ...] = (30, 90, 180)
+    windows: tuple[Days, ...] = (30, 90, 180)
     """In days, of every feature that has several windows; empty = each feature's own."""
 
 
 class Schedule(Frozen):
     """The as-ofs of a model."""
 
-    every: Positive = 30
+    every: Days = 30
     """Days between training as-ofs."""
-    history: NotNegative = 90
+    history: SomeDays = 90
     """Days of data that must precede the first as-of."""
     max_as_ofs: Positive = 24
     """The most as-ofs to learn from; the newest are taken."""
     calibrate_as_ofs: Positive = 3
     test_as_ofs: Positive = 3
-    test_every: Positive = 30
+    test_every: Days = 30
     """Days between test as-ofs."""
-    stale_after: NotNegative = 35
+    stale_after: SomeDays = 35
     """Days that as-of may lie after the last row known; beyond, a run is refused."""
     retrain_after: Positive = 50
     """Positives that must have matured at new as-ofs for a retraining."""
@@ -243,9 +255,9 @@ class EvaluationSettings(Frozen):
     """How a model is evaluated. `period_days` and `blocked_card_days` apply to transactions."""
 
     resamples: NotNegative = 200
-    period_days: Positive = 1
+    period_days: Days = 1
     """How many days of transactions are evaluated together."""
-    blocked_card_days: NotNegative = 0
+    blocked_card_days: SomeDays = 0
     """Customers with a fraud in so many days before the period, known at the day's start, are left out: their card is
     blocked."""
 
@@ -257,7 +269,7 @@ class Alerts(Frozen):
     """How many rows a day can be reviewed: those of the highest scores."""
     random_audit: NotNegative = 5
     """How many more a day are drawn at random, so that labels do not come from alerts alone."""
-    threshold_days: Positive = 7
+    threshold_days: Days = 7
     """In a stream: from how many scored days before it takes the score above which the budget is used up."""
 
 
@@ -293,7 +305,7 @@ class Campaign(Frozen):
 class Monitoring(Frozen):
     """What a monitoring run compares."""
 
-    window_days: Positive = 28
+    window_days: Days = 28
     """Of transactions: how many days up to as-of are compared together, since days of a week and of a month differ."""
 
 

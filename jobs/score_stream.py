@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from churn.job_runner import Job, job_main, progress
-from churn.options import ConfigFile, ModelFile, SummaryFile
+from churn.options import Challenger, ConfigFile, ModelFile, SummaryFile
 from churn.registry.model_in_use import ModelInUse
 from churn.registry.model_registry import ModelRegistry
 from churn.scoring.stream import StreamScorer
@@ -22,12 +22,17 @@ Every = Annotated[
 
 
 def step(
-    config: ConfigFile, model: ModelFile, source: From = "files", every: Every = None, summary: SummaryFile = None
+    config: ConfigFile,
+    model: ModelFile,
+    source: From = "files",
+    every: Every = None,
+    challenger: Challenger = False,
+    summary: SummaryFile = None,
 ) -> None:
     with Job("score_stream", config, model, summary) as job:
         spec = job.spec
         job.spark  # noqa: B018 - a model is loaded into the session
-        models = ModelInUse(ModelRegistry(job.config.tracking_uri, spec.name))
+        models = ModelInUse(ModelRegistry(job.config.tracking_uri, spec.name), challenger=challenger)
         StreamScorer(job.lake, job.config, spec, models, source, progress).run(every=every)
 
 

@@ -16,7 +16,7 @@ from churn.dataset.examples import examples, feature_columns, usable_features
 from churn.errors import BadInputError
 from churn.features import Feature, features
 from churn.model_spec import ModelSpec, Sources
-from churn.storage import Lake
+from churn.storage import Lake, Snapshot
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,18 @@ def _with_lacking(
     return rows.join(added_rows.select(*spec.key, *added), on=list(spec.key), how="left")
 
 
-def read_features(lake: Lake, spec: ModelSpec, as_ofs: Sequence[datetime]) -> DataFrame:
-    """The stored features of these as-ofs. Raises BadInputError where one is missing."""
+def stored_features(lake: Lake, spec: ModelSpec, versions: Mapping[str, int] | None = None) -> Snapshot:
+    """A model's table of features, at its newest version or at the one that `versions` names."""
     table = feature_table(spec)
-    rows = lake.read(table).where(F.col("as_of").isin(*as_ofs))
-    stored = {row["as_of"] for row in rows.select("as_of").distinct().collect()}
-    if missing := sorted(set(as_ofs) - stored):
+    return lake.snapshot(table, None if versions is None else versions.get(table))
+
+
+def read_features(stored: Snapshot, as_ofs: Sequence[datetime]) -> DataFrame:
+    """The stored features of these as-ofs. Raises BadInputError where one is missing."""
+    table = stored.table
+    rows = stored.frame.where(F.col("as_of").isin(*as_ofs))
+    there = {row["as_of"] for row in rows.select("as_of").distinct().collect()}
+    if missing := sorted(set(as_ofs) - there):
         raise BadInputError(
             f"{table} has no rows of as-of {', '.join(f'{as_of:%Y-%m-%d}' for as_of in missing)}: either nobody was in "
             "the cohort then, or build_features has not run for this as-of"

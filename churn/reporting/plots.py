@@ -51,6 +51,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.labelcolor": INK,
     "text.color": INK,
+    "text.parse_math": False,  # a name with dollars is a name
     "svg.fonttype": "none",
     "svg.hashsalt": "churn",
 }

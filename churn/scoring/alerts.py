@@ -23,9 +23,9 @@ def alert_stream_table(spec: ModelSpec) -> str:
 
 
 def new_alerts(spec: ModelSpec, settings: Alerts, scores: DataFrame, raised: DataFrame | None = None) -> DataFrame:
-    """(the spec's key, score, rank, model_version, chosen_by) of the alerts of each as-of beside those `raised` before.
+    """(the spec's key, score, rank, model_version, scored_as, chosen_by) of each as-of's alerts beside those `raised`.
 
-    An alert that was raised, by an earlier run or by a stream, stays, and has its part of the as-of's budget. Chosen by
+    An alert that was raised before, by an earlier run or by a stream, stays, and has its part of the as-of's budget. Chosen by
     `score`: the rows with the highest scores, `alert_budget` of a day in all. Chosen by `audit`: `random_audit` of the
     rest, drawn by the spec's seed, each as likely as any other, so that the model does not learn from its own alerts
     alone.
@@ -45,7 +45,7 @@ def new_alerts(spec: ModelSpec, settings: Alerts, scores: DataFrame, raised: Dat
     audited = placed.where(~within).withColumn("place", audit_place).where(F.col("place") <= settings.random_audit)
     chosen = placed.where(within).withColumn("chosen_by", F.lit("score"))
     return chosen.unionByName(audited.withColumn("chosen_by", F.lit("audit"))).select(
-        *spec.key, "score", "rank", "model_version", "chosen_by"
+        *spec.key, "score", "rank", "model_version", "scored_as", "chosen_by"
     )
 
 

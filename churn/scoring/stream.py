@@ -251,7 +251,7 @@ class StreamScorer:
         """
         position = self._position
         if position.model is None and (tried := _scored_by(lake, self.spec, stream, number)):
-            return self.models.numbered(tried)
+            return self.models.numbered(*tried)
         try:
             current = self.models.current()
             self._check(current)
@@ -261,7 +261,7 @@ class StreamScorer:
             if (reason := str(error)) not in position.refused:
                 position.refused.add(reason)
                 self.progress(f"{self.spec.name} version {position.model.number} goes on scoring: {reason}")
-            return self.models.numbered(position.model.number)
+            return position.model
         if position.model is None or position.model.number != current.number:
             self.progress(f"micro-batch {number}: {self.spec.name} version {current.number} scores from here on")
         return current
@@ -304,7 +304,8 @@ class StreamScorer:
         )
 
     def _scored(self, model: ModelVersion, rows: DataFrame, late: Column, stream: str, number: int) -> DataFrame:
-        """(the spec's key, event_time, amount, score, model_version, late, stream, micro_batch, features) of each."""
+        """(the spec's key, event_time, amount, score, model_version, scored_as, late, stream, micro_batch, features) of
+        each."""
         days = rows.withColumns({"as_of": F.date_trunc("day", "event_time"), "late": late})
         return model.model.transform(days).select(
             *self.spec.key,
@@ -312,6 +313,7 @@ class StreamScorer:
             "amount",
             probability().alias("score"),
             F.lit(model.number).alias("model_version"),
+            F.lit(model.scored_as).alias("scored_as"),
             "late",
             F.lit(stream).alias("stream"),
             F.lit(number).cast("long").alias("micro_batch"),
@@ -367,14 +369,14 @@ def _watermark(lake: Lake, stream: str, number: int) -> datetime | None:
     return newest["watermark"] if isinstance(newest["watermark"], datetime) else None
 
 
-def _scored_by(lake: Lake, spec: ModelSpec, stream: str, number: int) -> str | None:
-    """The version by which a micro-batch has been scored already, if it has."""
+def _scored_by(lake: Lake, spec: ModelSpec, stream: str, number: int) -> tuple[str, str] | None:
+    """(version, alias) by which a micro-batch has been scored already, if it has."""
     table = score_stream_table(spec)
     if not lake.exists(table):
         return None
     rows = lake.read(table).where((F.col("stream") == stream) & (F.col("micro_batch") == number))
-    found = rows.select("model_version").take(1)
-    return str(found[0]["model_version"]) if found else None
+    found = rows.select("model_version", "scored_as").take(1)
+    return (found[0]["model_version"], found[0]["scored_as"]) if found else None
 
 
 def _past_rows(rows: DataFrame, name: str, newest: DataFrame, engine: StreamEngine) -> DataFrame:

@@ -22,6 +22,7 @@ from pyspark.ml.classification import (
 )
 from pyspark.ml.common import _py2java
 from pyspark.ml.linalg import Vectors
+from pyspark.ml.regression import LinearRegressionModel
 from pyspark.sql import DataFrame, SparkSession
 
 from churn.training.algorithms import Linear, Nodes, Trees
@@ -73,6 +74,15 @@ def logistic(spark: SparkSession, linear: Linear) -> LogisticRegressionModel:
     coefficients = _py2java(spark.sparkContext, Vectors.dense(linear.coefficients.tolist()))
     made = jvm.org.apache.spark.ml.classification.LogisticRegressionModel(uid, coefficients, linear.intercept)
     return LogisticRegressionModel(made)
+
+
+def weighted_sum(spark: SparkSession, linear: Linear, vector: str, into: str) -> LinearRegressionModel:
+    """The model that writes the weighted sum of a vector's elements into a column of doubles."""
+    jvm: Any = spark._jvm
+    coefficients = _py2java(spark.sparkContext, Vectors.dense(linear.coefficients.tolist()))
+    uid = f"LinearRegression_{uuid.uuid4().hex[:12]}"
+    made = jvm.org.apache.spark.ml.regression.LinearRegressionModel(uid, coefficients, linear.intercept)
+    return LinearRegressionModel(made).setFeaturesCol(vector).setPredictionCol(into)
 
 
 def ensemble(spark: SparkSession, trees: Trees, scratch: str) -> Any:

@@ -146,7 +146,8 @@ def company(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> tu
 
 def run(folder: Path, *args: str, config: str = "churn.toml") -> int:
     """The exit code of the script, in the session of the tests."""
-    return score_stream.main(["--config", str(folder / config), "--model", str(folder / "model.py"), *args])
+    where = ["--config", str(folder / config), "--model", str(folder / "model.py"), "--challenger"]
+    return score_stream.main([*where, *args])
 
 
 def kill_in_micro_batch(folder: Path, number: int, after: float) -> None:
