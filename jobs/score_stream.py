@@ -1,4 +1,4 @@
-"""Score transactions as they arrive, by the champion of the moment, and raise alerts; with --every, without end."""
+"""Score transactions as they arrive, by the champion as it changes, and raise alerts; with --every, without end."""
 
 from __future__ import annotations
 

@@ -25,10 +25,10 @@ def alert_stream_table(spec: ModelSpec) -> str:
 def new_alerts(spec: ModelSpec, settings: Alerts, scores: DataFrame, raised: DataFrame | None = None) -> DataFrame:
     """(the spec's key, score, rank, model_version, scored_as, chosen_by) of each as-of's alerts beside those `raised`.
 
-    An alert that was raised before, by an earlier run or by a stream, stays, and has its part of the as-of's budget. Chosen by
-    `score`: the rows with the highest scores, `alert_budget` of a day in all. Chosen by `audit`: `random_audit` of the
-    rest, drawn by the spec's seed, each as likely as any other, so that the model does not learn from its own alerts
-    alone.
+    An alert that was raised before, by an earlier run or by a stream, stays, and has its part of the as-of's budget.
+    Chosen by `score`: the rows with the highest scores, `alert_budget` of a day in all. Chosen by `audit`:
+    `random_audit` of the rest, drawn by the spec's seed, each as likely as any other, so that the model does not learn
+    from its own alerts alone.
     """
     if raised is None:
         fresh = scores.withColumns({"raised_by_score": F.lit(0), "raised_by_audit": F.lit(0)})
