@@ -195,21 +195,38 @@ class Arrivals(Frozen):
 class Stream(Frozen):
     """`[stream]`: how transactions are scored as they arrive.
 
-    `lateness_minutes` is how long after a later one a transaction may arrive and still have all its features. `servers`
-    are Kafka's; alerts go to the folder or the topic `alerts` beside their table. `files` and `rows` bound what one
-    micro-batch takes of each source: files of a folder, messages of a topic. `buckets` of keys are worked on side by
-    side; like the features, they are fixed as long as the checkpoint lives.
+    `lateness_minutes` is how long after a later one a transaction may arrive and still have all its features.
+    `ahead_minutes` is how far ahead of its micro-batch a row may be dated, by a clock that is fast; a row further ahead
+    is quarantined. It is at most `lateness_minutes`, so that no row makes those in time late; None = 10, or less where
+    `lateness_minutes` is. `servers` are Kafka's; alerts go to the folder or the topic `alerts` beside their table.
+    `files` and `rows` bound what one micro-batch takes of each source: files of a folder, messages of a topic.
+    `buckets` of keys are worked on side by side; like the features, they are fixed as long as the checkpoint lives.
     """
 
     checkpoint: _Local
     alerts: _Local
     servers: _Text | None = None
     alerts_topic: _Text | None = None
-    lateness_minutes: Annotated[float, Field(ge=0)] = 60
+    lateness_minutes: Annotated[float, Field(ge=0, le=525_600)] = 60
+    ahead_minutes: Annotated[float, Field(ge=0)] | None = None
     files: Annotated[int, Field(ge=1)] = 100
     rows: Annotated[int, Field(ge=1)] = 50_000
     buckets: Annotated[int, Field(ge=1, le=10_000)] = 4
     options: _Options = _EMPTY
+
+    @model_validator(mode="after")
+    def _not_past_lateness(self) -> Stream:
+        if self.ahead_minutes is not None and self.ahead_minutes > self.lateness_minutes:
+            raise ValueError(
+                f"ahead_minutes is {self.ahead_minutes:g}, want at most lateness_minutes, {self.lateness_minutes:g}: a"
+                " row that is dated ahead would make those in time late"
+            )
+        return self
+
+    @property
+    def ahead(self) -> timedelta:
+        """How far ahead of its micro-batch a row may be dated."""
+        return timedelta(minutes=min(10, self.lateness_minutes) if self.ahead_minutes is None else self.ahead_minutes)
 
 
 def _word(word: str) -> str:

@@ -11,7 +11,7 @@ from churn.job_runner import Job, job_main, progress
 from churn.options import AsOf, Challenger, ConfigFile, ModelFile, SummaryFile
 from churn.registry import tracking
 from churn.registry.model_registry import ModelRegistry
-from churn.scoring.alerts import alert_table, alerts
+from churn.scoring.alerts import alert_table, raise_alerts
 from churn.scoring.batch import score_table, scored
 from churn.scoring.reasons import with_reasons
 
@@ -38,10 +38,10 @@ def step(
             by += ", as there is no champion"
         progress(f"{written.count():,} {spec.vocabulary.entities} scored by {by}, in {lake.path(table)}")
         if spec.alerts:
-            lake.replace(alerts(spec, spec.alerts, written), alert_table(spec), {"as_of": as_of}, widen=True)
+            before = raise_alerts(lake, spec, spec.alerts, written, as_of)
             progress(
                 f"alerts: the {spec.alerts.alert_budget} of the highest scores and {spec.alerts.random_audit} drawn at "
-                f"random, in {lake.path(alert_table(spec))}"
+                f"random, less the {before:,} raised before, in {lake.path(alert_table(spec))}"
             )
         top = written.orderBy("rank").limit(10).collect()
         likeliest = [[row["rank"], row[spec.key[0]], row["score"]] for row in top]
