@@ -11,7 +11,7 @@ from churn.job_runner import Job, job_main, progress
 from churn.options import AsOf, Challenger, ConfigFile, ModelFile, SummaryFile
 from churn.registry import tracking
 from churn.registry.model_registry import ModelRegistry
-from churn.scoring.alerts import alert_table, raise_alerts
+from churn.scoring.alerts import alert_table, raise_alerts, raised_alerts
 from churn.scoring.batch import score_table, scored
 from churn.scoring.reasons import with_reasons
 
@@ -29,7 +29,8 @@ def step(
         table = score_table(spec)
         registry.mark_scored(number, f"{as_of:%Y-%m-%d}")
         scores = scored(spec, version.model, rows, version=number, scored_as=alias).persist()
-        explained = with_reasons(spec, version, scores, rows, lake.scratch)
+        raised = raised_alerts(lake, spec, as_of)
+        explained = with_reasons(spec, version, scores, rows, lake.scratch, raised)
         lake.replace(explained, table, {"as_of": as_of}, widen=True)
         scores.unpersist()
         written = lake.read(table).where(F.col("as_of") == F.lit(as_of))
@@ -38,7 +39,8 @@ def step(
             by += ", as there is no champion"
         progress(f"{written.count():,} {spec.vocabulary.entities} scored by {by}, in {lake.path(table)}")
         if spec.alerts:
-            before = raise_alerts(lake, spec, spec.alerts, written, as_of)
+            before = raised.count() if raised is not None else 0
+            raise_alerts(lake, spec, spec.alerts, written, as_of, raised)
             progress(
                 f"alerts: the {spec.alerts.alert_budget} of the highest scores and {spec.alerts.random_audit} drawn at "
                 f"random, less the {before:,} raised before, in {lake.path(alert_table(spec))}"

@@ -26,7 +26,7 @@ from churn.errors import BadInputError
 from churn.model_spec import Sources
 from churn.sampling import drawn
 from churn.sources.activity import is_approved
-from churn.sources.completeness import coverage, span
+from churn.sources.completeness import begin, complete_until
 from churn.sources.versions import known_by
 
 VALUES: Final = "values"
@@ -35,6 +35,9 @@ MOST_CUSTOMERS: Final = 200_000
 """About as many customers as a model is fitted on, sampled by id."""
 DECAY_UNIT: Final = 1 << 40
 """Decayed counts are added as whole numbers of this part, so that their order makes no difference."""
+_EVIDENCE: Final = {"purchases": ("transactions",), "contracts": ("closures", "transactions")}
+"""The sources that show what a customer was worth."""
+_ALWAYS: Final = datetime(9999, 1, 1)
 _EARLIER: Final = 3
 """The earlier origin leaves two thirds of the history to learn from, and a third to learn from what happened then."""
 _SCHEMA: Final = (
@@ -87,7 +90,9 @@ def backtested(spark: SparkSession, sources: Sources, as_of: datetime, settings:
     `gini_past_spend` how well their past spend does. None where no day after `as_of` is known.
     """
     method = method_of(sources, settings)
-    days = min(settings.horizon, (coverage(sources) - as_of).days)
+    evidence = [name for name in _EVIDENCE[method] if name in sources]
+    end = min(complete_until(sources, evidence, by=_ALWAYS).values())
+    days = min(settings.horizon, (end - as_of).days)
     if days < 1:
         return {"method": method, "evaluated_days": 0, "total_ratio": None, "correlation": None, "gini": None}
     model, rows = _fitted(spark, sources, as_of, settings, days, method)
@@ -157,8 +162,8 @@ def _fitted(
         rows = contract_rows(spark, sources, as_of, days)
         return fit_contracts(sources, as_of, days), rows
     daily = daily_spend(sources["transactions"], as_of)
-    begin = span({"transactions": sources["transactions"]})[0]
-    since = min(days, (as_of - begin).days // _EARLIER)
+    first = begin({"transactions": sources["transactions"]}, by=as_of)
+    since = min(days, (as_of - first).days // _EARLIER)
     now = histories(daily, as_of, as_of + timedelta(days=days))
     sample = _sample(now, settings.seed)
     if sample.empty:

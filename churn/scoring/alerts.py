@@ -23,8 +23,8 @@ def alert_stream_table(spec: ModelSpec) -> str:
 
 
 def new_alerts(spec: ModelSpec, settings: Alerts, scores: DataFrame, raised: DataFrame | None = None) -> DataFrame:
-    """(the spec's key, score, rank, model_version, scored_as, chosen_by) of each as-of's alerts beside those `raised`, and
-    `reasons` where the scores have them.
+    """The alerts of each as-of beside those `raised`: (the spec's key, score, rank, model_version, scored_as, chosen_by),
+    and `reasons` where the scores have them.
 
     An alert that was raised before, by an earlier run or by a stream, stays, and has its part of the as-of's budget.
     Chosen by `score`: the rows with the highest scores, `alert_budget` of a day in all. Chosen by `audit`:
@@ -36,8 +36,8 @@ def new_alerts(spec: ModelSpec, settings: Alerts, scores: DataFrame, raised: Dat
     else:
         counts = {f"raised_by_{how}": F.count_if(F.col("chosen_by") == how) for how in ("score", "audit")}
         by_day = raised.groupBy("as_of").agg(*(count.alias(name) for name, count in counts.items()))
-        others = scores.join(raised.select(*spec.key), on=list(spec.key), how="left_anti")
-        fresh = others.join(by_day, on="as_of", how="left").fillna(0, subset=list(counts))
+        unraised = scores.join(raised.select(*spec.key), on=list(spec.key), how="left_anti")
+        fresh = unraised.join(by_day, on="as_of", how="left").fillna(0, subset=list(counts))
     by_rank = F.row_number().over(Window.partitionBy("as_of").orderBy("rank"))
     placed = fresh.withColumn("place", by_rank + F.col("raised_by_score"))
     within = F.col("place") <= settings.alert_budget
@@ -50,14 +50,20 @@ def new_alerts(spec: ModelSpec, settings: Alerts, scores: DataFrame, raised: Dat
     return chosen.unionByName(audited.withColumn("chosen_by", F.lit("audit"))).select(*columns)
 
 
-def raise_alerts(lake: Lake, spec: ModelSpec, settings: Alerts, scores: DataFrame, as_of: datetime) -> int:
-    """Add the new alerts of one as-of to its table; how many were there before, by earlier runs and by streams."""
-    table, day = alert_table(spec), F.col("as_of") == F.lit(as_of)
-    before = {name: lake.read(name).where(day) for name in (table, alert_stream_table(spec)) if lake.exists(name)}
-    columns = (*spec.key, "chosen_by")
-    raised = reduce(DataFrame.union, [rows.select(*columns) for rows in before.values()]) if before else None
-    count = 0 if raised is None else raised.count()
-    added = new_alerts(spec, settings, scores, raised if count else None)
-    alerts = before[table].unionByName(added, allowMissingColumns=True) if table in before else added
+def raised_alerts(lake: Lake, spec: ModelSpec, as_of: datetime) -> DataFrame | None:
+    """(the spec's key, chosen_by) of an as-of's alerts so far, by earlier runs and by streams; None where there is no
+    table."""
+    tables = [name for name in (alert_table(spec), alert_stream_table(spec)) if lake.exists(name)]
+    of_day = [lake.read(name).where(F.col("as_of") == F.lit(as_of)).select(*spec.key, "chosen_by") for name in tables]
+    return reduce(DataFrame.union, of_day) if of_day else None
+
+
+def raise_alerts(
+    lake: Lake, spec: ModelSpec, settings: Alerts, scores: DataFrame, as_of: datetime, raised: DataFrame | None
+) -> None:
+    """Add the alerts of one as-of beside those `raised` before to its table."""
+    table, alerts = alert_table(spec), new_alerts(spec, settings, scores, raised)
+    if lake.exists(table):
+        of_day = lake.read(table).where(F.col("as_of") == F.lit(as_of))
+        alerts = of_day.unionByName(alerts, allowMissingColumns=True)
     lake.replace(alerts, table, {"as_of": as_of}, widen=True)
-    return count

@@ -26,7 +26,7 @@ from churn.dataset.feature_table import read_columns
 from churn.errors import BadInputError, nearest
 from churn.features import Feature, features
 from churn.model_spec import ModelSpec
-from churn.scoring.alerts import alerts
+from churn.scoring.alerts import new_alerts
 from churn.scoring.tree_shap import Tree, TreeShap
 from churn.storage import sql_type
 from churn.training.mllib_models import trees_of
@@ -296,23 +296,31 @@ def _explain(batches: Iterable[pa.RecordBatch], *, key: Sequence[str], explainer
         yield pa.RecordBatch.from_pydict({**columns, "reasons": pa.array(found, kind)})
 
 
-def acted_on(spec: ModelSpec, scores: DataFrame) -> DataFrame:
-    """The keys of the scores that have reasons: the highest of each as-of and every alert, or all."""
+def acted_on(spec: ModelSpec, scores: DataFrame, raised: DataFrame | None = None) -> DataFrame:
+    """The keys of the scores that have reasons: the highest of each as-of and every alert beside those `raised` before,
+    or all."""
     if spec.reasons.all_rows:
         return scores.select(*spec.key)
     highest = scores.where(F.col("rank") <= spec.reasons.top).select(*spec.key)
     if spec.alerts is None:
         return highest
-    return highest.union(alerts(spec, spec.alerts, scores).select(*spec.key)).distinct()
+    return highest.union(new_alerts(spec, spec.alerts, scores, raised).select(*spec.key)).distinct()
 
 
-def with_reasons(spec: ModelSpec, version: ModelVersion, scores: DataFrame, rows: DataFrame, scratch: str) -> DataFrame:
+def with_reasons(
+    spec: ModelSpec,
+    version: ModelVersion,
+    scores: DataFrame,
+    rows: DataFrame,
+    scratch: str,
+    raised: DataFrame | None = None,
+) -> DataFrame:
     """The scores with `reasons`: of those that are acted on; null for the others.
 
     `rows` are the feature rows that were scored. The job fails where the parts of a row do not add up to its score.
     """
     key = list(spec.key)
-    wanted = acted_on(spec, scores)
+    wanted = acted_on(spec, scores, raised)
     of_wanted = rows.join(wanted, on=key, how="left_semi").select(*key, *read_columns(version.summary))
     found = reasons(of_wanted, key, explainer(spec, version, scratch))
     adds_up = F.abs(1 / (1 + F.exp(-F.col("log_odds"))) - F.col("score")) <= TOLERANCE
