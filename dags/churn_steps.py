@@ -44,7 +44,7 @@ ALERT_COMMAND = os.environ.get("CHURN_ALERT_COMMAND")
 
 AS_OF = "{{ as_of(dag_run, params) }}"
 DAY_BEFORE = "{{ macros.ds_add(as_of(dag_run, params), -1) }}"
-SCORED = {"churn": AS_OF, "fraud": DAY_BEFORE}
+SCORED = {"churn": AS_OF, "fraud": DAY_BEFORE, "sales": AS_OF}
 """What each model scores: customers as of a midnight; the transactions of the day that ended then."""
 
 ACCEPTED = Asset("churn_accepted")

@@ -29,17 +29,16 @@ from churn.training.algorithms import Boosting, Logistic
 from churn.training.preparation import DRAW, ORDER, PACKED, Preparation, Rows, pack
 
 _ADDITIVE: Final = Boosting(max_trees=60, learning_rate=0.05, max_depth=1, min_rows_per_leaf=200, slots_per_split=0.5)
-_SHALLOW: Final = _ADDITIVE.model_copy(update={"max_depth": 3})
 _LOGISTIC: Final = Logistic(reg_param_total=100.0)
 LEARNERS: Final[Mapping[str, Learner]] = MappingProxyType(
     {
-        "boosting": MeanLearner((TLearner(_ADDITIVE), XLearner(_ADDITIVE, 40), XLearner(_SHALLOW, 10))),
+        "additive": MeanLearner((TLearner(_ADDITIVE), XLearner(_ADDITIVE, 40))),
         "logistic": MeanLearner((TLearner(_LOGISTIC), XLearner(_LOGISTIC))),
-        "interactions": XLearner(_SHALLOW.model_copy(update={"max_depth": 4, "max_trees": 100}), 60),
+        "interactions": XLearner(_ADDITIVE.model_copy(update={"max_depth": 4, "max_trees": 100}), 60),
     }
 )
 """What is tried in each half. Effects are small beside the noise of outcomes, so the first, which is taken unless
-another is better by more than the noise, is strongly regularised: few splits, mostly of one feature at a time."""
+another is better by more than the noise, is strongly regularised: few trees, each a step of one feature."""
 FOLDS: Final = 4
 """Parts of a training half by which learners are compared inside it."""
 NOISE: Final = 2.0

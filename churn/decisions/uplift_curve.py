@@ -110,10 +110,6 @@ def difference(treated: tuple[int, int], held_out: tuple[int, int]) -> dict[str,
 
     The interval is that of Newcombe 1998 (Interval estimation for the difference between independent proportions,
     method 10), which holds for rare outcomes too. Null where an arm has no row.
-
-    >>> effect = difference((56, 70 - 22), (48, 80 - 32))
-    >>> difference((70, 56), (80, 48))
-    {'mean': 0.2, 'interval': [0.0524, 0.3339]}
     """
     if not treated[0] or not held_out[0]:
         return {"mean": None, "interval": None}

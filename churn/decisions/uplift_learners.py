@@ -120,16 +120,21 @@ class _OfClassifiers(Learner):
 
     def _outcomes(self, matrix: Matrix, treated: Flags, outcome: Floats, seed: int) -> tuple[Part, Part]:
         """The outcome of a row if it is treated, and if it is held out."""
-        models = (
-            self.algorithm.fit(matrix[arm], outcome[arm], FitOptions(seed, rounds=_rounds(self.algorithm))).model
-            for arm in (treated, ~treated)
+        if_treated, if_held_out = (
+            Part("outcome", _classifier(self.algorithm, matrix[arm], outcome[arm], seed)) for arm in (treated, ~treated)
         )
-        if_treated, if_held_out = (Part("outcome", model) for model in models)
         return if_treated, if_held_out
 
 
-def _rounds(algorithm: Logistic | Boosting) -> int | None:
-    return algorithm.max_trees if isinstance(algorithm, Boosting) else None
+def _classifier(algorithm: Logistic | Boosting, matrix: Matrix, outcome: Floats, seed: int) -> Linear | Trees:
+    if isinstance(algorithm, Logistic):
+        return algorithm.fit(matrix, outcome, FitOptions(seed)).model
+    return _for_rows(algorithm, len(matrix)).fit(matrix, outcome, FitOptions(seed, rounds=algorithm.max_trees)).model
+
+
+def _for_rows(algorithm: Boosting, rows: int) -> Boosting:
+    """Leaves of few rows have no more than a twentieth of them, or small campaigns could not be split at all."""
+    return algorithm.model_copy(update={"min_rows_per_leaf": max(1, min(algorithm.min_rows_per_leaf, rows // 20))})
 
 
 @dataclass(frozen=True)
@@ -172,18 +177,18 @@ class XLearner(_OfClassifiers):
 
     def _regression(self, matrix: Matrix, effect: Floats, variance: float, seed: int) -> Part:
         if isinstance(self.algorithm, Logistic):
-            # Near a rate the log-odds of a row move its probability by the rate's variance, and so does the penalty.
+            # Near a rate the log-odds of a row move its probability by the rate's variance, and so does the L2 term.
             return Part("effect", ridge(matrix, effect, self.algorithm.reg_param_total / variance))
-        return Part("effect", _boosted(matrix, effect, self.algorithm, self.effect_trees, seed))
+        return Part("effect", _boosted(matrix, effect, _for_rows(self.algorithm, len(matrix)), self.effect_trees, seed))
 
 
-def ridge(matrix: Matrix, target: Floats, penalty: float) -> Linear:
-    """A least-squares regression on standardised slots; `penalty` is the weight of the L2 term against the sum."""
+def ridge(matrix: Matrix, target: Floats, l2: float) -> Linear:
+    """A least-squares regression on standardised slots; `l2` is the weight of the L2 term against the sum."""
     mean, deviation = matrix.mean(axis=0, dtype=np.float64), matrix.std(axis=0, dtype=np.float64)
     scale = np.where(deviation > 0, deviation, 1.0)
     standardised = (matrix - mean) / scale
     gram = standardised.T @ standardised
-    gram[np.diag_indices_from(gram)] += max(penalty, 1e-9 * len(target))
+    gram[np.diag_indices_from(gram)] += max(l2, 1e-9 * len(target))
     centre = float(target.mean())
     coefficients = np.linalg.solve(gram, standardised.T @ (target - centre)) / scale
     return Linear(coefficients, centre - float(coefficients @ mean))

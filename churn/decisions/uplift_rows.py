@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -18,7 +18,7 @@ from churn.features import customer_features, features
 from churn.labels.closure import Closure
 from churn.labels.inactivity import Inactivity
 from churn.model_spec import LabelWindow, Sources
-from churn.sources.completeness import coverage
+from churn.sources.completeness import complete_until
 from churn.sources.contacts import is_treated
 from churn.sources.expressions import check_expression, check_frame
 from churn.sources.functions import expanded, tokens
@@ -26,6 +26,7 @@ from churn.sources.query_inputs import read_input
 from churn.sources.spark_errors import SPARK_ERRORS, first_line, unlogged
 from churn.storage import literal, quoted
 
+_ALWAYS: Final = datetime(9999, 1, 1)
 KEY: Final = "_key"
 """A hash of the row's content: rows are in its order, whatever their partitions were."""
 CUSTOMER: Final = "_customer"
@@ -44,7 +45,7 @@ class UpliftRows:
     texts: tuple[str, ...]
     counts: Mapping[str, int]
     outcome: str
-    """In words: "stayed for 60 days"."""
+    """As a sentence has it: "stayed for 60 days"."""
 
 
 def uplift_rows(spark: SparkSession, config: Config, sources: Sources) -> UpliftRows:
@@ -93,8 +94,8 @@ def _of_input(spark: SparkSession, config: Config, name: str) -> UpliftRows:
     used = count["readable"] - count["in_no_arm"] - count["without_outcome"]
     counts = {"rows_in": every, "used": used, "unreadable": every - count["readable"]}
     counts |= {name: count[name] for name in ("in_no_arm", "without_outcome")}
-    kept = rows.where("treated IS NOT NULL AND outcome IS NOT NULL")
-    return UpliftRows(kept, tuple(numbers), tuple(texts), counts, uplift.outcome)
+    used_rows = rows.where("treated IS NOT NULL AND outcome IS NOT NULL")
+    return UpliftRows(used_rows, tuple(numbers), tuple(texts), counts, uplift.outcome)
 
 
 @dataclass(frozen=True)
@@ -135,9 +136,9 @@ class _Log:
             ) from None
 
     def named(self, text: str | None) -> set[str]:
-        """The columns whose names are words of an expression."""
-        words = {part.text.strip("`").lower() for part in tokens(text or "")}
-        return {column for column in self.table.columns if column.lower() in words}
+        """The columns whose names are parts of an expression."""
+        named = {part.text.strip("`").lower() for part in tokens(text or "")}
+        return {column for column in self.table.columns if column.lower() in named}
 
 
 def _chosen_columns(uplift: Uplift, columns: Mapping[str, DataType], log: _Log) -> list[str]:
@@ -189,11 +190,11 @@ def _numbers(table: DataFrame, kinds: Mapping[str, DataType]) -> dict[str, str]:
     texts = [name for name, kind in kinds.items() if isinstance(kind, StringType)]
     if texts:
         is_known = {name: f"NOT coalesce({_is_null(quoted(name))}, true)" for name in texts}
-        known = [f"count_if({is_known[name]})" for name in texts]
-        words = [f"count_if({is_known[name]} AND {numbers[name]} IS NULL)" for name in texts]
-        ((counts, worded),) = table.selectExpr(f"array({', '.join(known)})", f"array({', '.join(words)})").collect()
-        for name, count, as_words in zip(texts, counts, worded, strict=True):
-            if as_words or not count:
+        counted = ", ".join(f"count_if({is_known[name]})" for name in texts)
+        unread = ", ".join(f"count_if({is_known[name]} AND {numbers[name]} IS NULL)" for name in texts)
+        ((known, not_numbers),) = table.selectExpr(f"array({counted})", f"array({unread})").collect()
+        for name, count, failed in zip(texts, known, not_numbers, strict=True):
+            if failed or not count:
                 del numbers[name]
     return {name: f"nullif({value}, double('NaN'))" for name, value in numbers.items()}
 
@@ -254,12 +255,12 @@ def _of_contacts(uplift: Uplift, sources: Sources) -> UpliftRows:
     )
     used = rows.count()
     counts = {"rows_in": every, "used": used, "without_outcome": every - used}
-    return UpliftRows(rows, tuple(numbers), tuple(texts), counts, _in_words(uplift))
+    return UpliftRows(rows, tuple(numbers), tuple(texts), counts, _sentence(uplift))
 
 
-def _in_words(uplift: Uplift) -> str:
+def _sentence(uplift: Uplift) -> str:
     """
-    >>> [_in_words(Uplift(outcome=name)) for name in ("stayed", "bought", "accepted")]
+    >>> [_sentence(Uplift(outcome=name)) for name in ("stayed", "bought", "accepted")]
     ['stayed for 60 days', 'bought within 60 days', 'accepted the offer']
     """
     when = {"stayed": f"for {uplift.days} days", "accepted": "the offer"}
@@ -276,7 +277,7 @@ def _outcomes(contacts: DataFrame, uplift: Uplift, sources: Sources) -> DataFram
             f"[uplift] outcome = {uplift.outcome!r} needs {needed}; map [sources.{needed}] in churn.toml"
         )
     window = LabelWindow(lead=0, horizon=uplift.days)
-    until = coverage({name: rows for name, rows in sources.items() if name != "contacts"})
+    until = complete_until(sources, [needed], by=_ALWAYS)[needed]
     complete = F.col("as_of") <= F.lit(until - timedelta(days=uplift.days))
     current = {needed: sources[needed].where("superseded_at IS NULL")}
     rows = contacts.where(complete)

@@ -24,13 +24,17 @@ from conftest import ROOT, spark_environment
 GOLDEN = Path(__file__).with_name("spark_submit.txt")
 MIDNIGHT = datetime(2026, 10, 1, tzinfo=UTC)
 
-IDS = ["backfill", "churn_ingest", "churn_retrain", "churn_score", "fraud_retrain", "fraud_score", "monitor"]
+IDS = [
+    *("backfill", "churn_ingest", "churn_retrain", "churn_score", "fraud_retrain", "fraud_score"),
+    *("monitor", "sales_retrain", "sales_score"),
+]
 RETRAIN = ["build_features > train", "evaluate > promote", "retrain_trigger > build_features", "train > evaluate"]
 ORDER = {
-    "backfill": ["churn.build_features > churn.score", "fraud.build_features > fraud.score"],
+    "backfill": [f"{model}.build_features > {model}.score" for model in ("churn", "fraud", "sales")],
     "churn_ingest": [
         "ingest_calls > accepted",
         "ingest_closures > accepted",
+        "ingest_contacts > accepted",
         "ingest_customers > accepted",
         "ingest_fraud_reports > accepted",
         "ingest_transactions > accepted",
@@ -40,6 +44,8 @@ ORDER = {
     "fraud_retrain": RETRAIN,
     "fraud_score": ["build_features > score"],
     "monitor": [],
+    "sales_retrain": RETRAIN,
+    "sales_score": ["build_features > score"],
 }
 
 
@@ -123,7 +129,9 @@ def test_what_starts_a_run(bag: DagBag) -> None:
         "churn_score": ["churn_accepted"],
         "fraud_retrain": ["churn_accepted"],
         "fraud_score": ["churn_accepted"],
-        "monitor": ["churn_scores_churn", "churn_scores_fraud"],
+        "monitor": ["churn_scores_churn", "churn_scores_fraud", "churn_scores_sales"],
+        "sales_retrain": ["churn_accepted"],
+        "sales_score": ["churn_accepted"],
     }
     publishes = {
         f"{dag.dag_id}.{task.task_id}": [asset.name for asset in task.outlets]
@@ -134,6 +142,7 @@ def test_what_starts_a_run(bag: DagBag) -> None:
         "churn_ingest.accepted": ["churn_accepted"],
         "churn_score.score": ["churn_scores_churn"],
         "fraud_score.score": ["churn_scores_fraud"],
+        "sales_score.score": ["churn_scores_sales"],
     }
 
 
