@@ -23,8 +23,8 @@ def alert_stream_table(spec: ModelSpec) -> str:
 
 
 def new_alerts(spec: ModelSpec, settings: Alerts, scores: DataFrame, raised: DataFrame | None = None) -> DataFrame:
-    """The alerts of each as-of beside those `raised`: (the spec's key, score, rank, model_version, scored_as, chosen_by),
-    and `reasons` where the scores have them.
+    """The alerts of each as-of beside those `raised`: (the spec's key, score, rank, model_version, scored_as,
+    chosen_by), and `reasons` where the scores have them.
 
     An alert that was raised before, by an earlier run or by a stream, stays, and has its part of the as-of's budget.
     Chosen by `score`: the rows with the highest scores, `alert_budget` of a day in all. Chosen by `audit`:
