@@ -456,8 +456,8 @@ def _experiment(client: MlflowClient, tracking_uri: str, name: str) -> str:
 
 
 def _end_killed(client: MlflowClient, tracking_uri: str, experiment_id: str, key: str) -> None:
-    """End the runs of a key, whose lock this process has: they were killed. Of those of another machine, at a server, it
-    is not known whether they are alive."""
+    """End the runs of a key, whose lock this process has: they were killed. Of those of another machine, at a server,
+    it is not known whether they are alive."""
     is_local = _sqlite_file(tracking_uri) is not None
     for stale in client.search_runs([experiment_id], f"tags.{RUN_KEY} = '{key}' and attributes.status = 'RUNNING'"):
         if not is_local and stale.data.tags.get(HOST) != socket.gethostname():
