@@ -70,8 +70,9 @@ class Lake:
                 f"table {name!r}: version {empty[0]} is empty ({commit_file(path, empty[0])}): bring it back from a "
                 f"backup, or go back to the version before with `churn repair {name}`; then run again what came since"
             )
-        if DeltaTable.isDeltaTable(self.spark, path):
-            return True
+        with self._naming(name):
+            if DeltaTable.isDeltaTable(self.spark, path):
+                return True
         # A first write that was killed leaves data files without a log: no table yet, and nothing to lose.
         files = [entry.getPath().getName() for entry in self._entries(path) if entry.isFile()]
         if any(not file.startswith(".") and not file.endswith(".parquet") for file in files):

@@ -240,7 +240,7 @@ def _with_defaults(typed: DataFrame, contract: Contract, source: Source, express
     names = typed.columns
     for name, default in contract.defaults.items():
         value = f"coalesce({name}, {default(source)})" if name in expressions else default(source)
-        typed = typed.selectExpr(*(f"{value} AS {name}" if column == name else f"`{column}`" for column in names))
+        typed = typed.selectExpr(*(f"{value} AS {name}" if column == name else quoted(column) for column in names))
     return typed
 
 

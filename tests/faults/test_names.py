@@ -26,7 +26,7 @@ def company(folder: Path, path: str, more: str = "") -> Path:
 def test_a_rule_of_any_name_quarantines(spark: SparkSession, tmp_path: Path, rule: str) -> None:
     """A rule's name is no column's: dots and backticks are part of it."""
     (tmp_path / "tx.csv").write_text(HEADER + ROWS)
-    where = company(tmp_path, "tx.csv", f'[sources.transactions.reject]\n"{rule}" = "amount < 1"\n')
+    where = company(tmp_path, "tx.csv", f'[sources.transactions.reject]\n"{rule}" = "try_cast(amount AS double) < 1"\n')
     lake = Lake(spark, str(tmp_path / "lake"))
 
     (row,) = ingest(spark, lake, load(where), batch="b")
