@@ -113,10 +113,10 @@ def configured(folder: Path, root: str) -> Config:
 def ingested(spark: SparkSession, folder: Path, root: str, days: list[int]) -> Accepted:
     """The accepted tables after batches at these midnights; calls are ingested until they end."""
     config = configured(folder, root)
-    lake, others = Lake(spark, config.root), [name for name in HEADERS if name != "calls"]
+    lake, endless = Lake(spark, config.root), [name for name in HEADERS if name != "calls"]
     ends = [*(day for day in days if day < CALLS_END), CALLS_END]
     for day in sorted({*days, CALLS_END}):
-        names = [*(others if day in days else ()), *(("calls",) if day in ends else ())]
+        names = [*(endless if day in days else ()), *(("calls",) if day in ends else ())]
         ingest(spark, lake, config, batch=f"{day:02}", as_of=BEGIN + timedelta(days=day), sources=names)
     return accepted(lake)
 
