@@ -12,10 +12,12 @@ from typing import Any
 # Each name and its module, imported at first use: a notebook that wants features need not wait for MLlib. After a colon
 # is its name in that module. No module of this package may have one of these names: its import would replace the name.
 _MODULES = {
+    "AddOn": "churn.labels.sales",
     "Alerts": "churn.model_spec",
     "Blend": "churn.training.algorithms",
     "Boosting": "churn.training.algorithms",
     "CONTRACTS": "churn.sources",
+    "Campaign": "churn.model_spec",
     "Closure": "churn.labels.closure",
     "Cohort": "churn.model_spec",
     "Contract": "churn.sources.contract",
@@ -33,8 +35,10 @@ _MODULES = {
     "MLlib": "churn.training.algorithms",
     "ModelSpec": "churn.model_spec",
     "Monitoring": "churn.model_spec",
+    "MoreSpend": "churn.labels.sales",
     "Schedule": "churn.model_spec",
     "Training": "churn.model_spec",
+    "Upgrade": "churn.labels.sales",
     "Vocabulary": "churn.vocabulary",
     "backtest": "churn.evaluation.backtest",
     "catalogue": "churn.features",

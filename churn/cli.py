@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from churn.errors import BadInputError
+from churn.errors import BadInputError, printable
 from churn.options import (
     AsOf,
     AsOfs,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from churn.model_spec import ModelSpec
 
 app = typer.Typer(add_completion=False, help="Churn, fraud and sales models on Spark, from calls and transactions.")
-out = Console()
+out = Console(markup=False)  # a name in square brackets is a name
 
 LOCAL = "local[*]"
 CHURN_MODEL = Path("models/churn.py")
@@ -170,13 +170,15 @@ def validate(config: ConfigFile, as_of: OptionalAsOf = None) -> None:
     out.print(table)
     for report in reports:
         for one in report.row.inputs:
-            out.print(f"{report.row.source}: {one}", markup=False, highlight=False)
+            out.print(f"{report.row.source}: {one}", highlight=False)
         for rule, count in sorted(report.row.rules.items(), key=lambda item: -item[1]):
-            out.print(f"{report.row.source}: {rule}: {count:,} rows", style="bold", markup=False)
+            out.print(f"{report.row.source}: {rule}: {count:,} rows", style="bold")
             for example in report.examples.get(rule, ()):
-                out.print(f"    {example}", markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
+                out.print(
+                    f"    {printable(str(example), lines=False)}", highlight=False, overflow="ellipsis", no_wrap=True
+                )
         for note in report.notes:
-            out.print(note, markup=False, highlight=False)
+            out.print(note, highlight=False)
     problems = [report.problem for report in reports if report.problem]
     if problems:
         raise BadInputError("; ".join(problems))
@@ -204,7 +206,9 @@ def run(
         for number, job in enumerate(STEPS, start=1):
             out.rule(f"{number}/{len(STEPS)} {job.replace('_', ' ')}", align="left")
             of_model = () if job == "ingest" else ("--model", str(model))
-            _run(job, *common, *of_model, master=master, conf=settings)
+            # A first look at a company: its scores say that they are a challenger's where there is no champion yet.
+            more = ("--challenger",) if job == "score" else ()
+            _run(job, *common, *of_model, *more, master=master, conf=settings)
         out.rule("summary", align="left")
         _print_summary(json.loads(summary.read_text("utf-8")), company, spec)
 
@@ -212,6 +216,7 @@ def run(
 def _print_summary(results: dict[str, Any], company: Config, spec: ModelSpec) -> None:
     from churn.evaluation.alert_metrics import CARD_PRECISION, CARDS
     from churn.evaluation.by_date import BASELINE
+    from churn.registry.tracking import masked
 
     vocabulary, dates = spec.vocabulary, results["test"]
     rows = Table("source", "rows in", "accepted", "duplicate", "quarantined", title="rows", title_justify="left")
@@ -236,10 +241,15 @@ def _print_summary(results: dict[str, Any], company: Config, spec: ModelSpec) ->
         evaluated.add_row(date, *counts, *(f"{figure:.3f}" for figure in figures), top_metric)
     top = Table("rank", vocabulary.entity, "score", title=vocabulary.likeliest, title_justify="left")
     for rank, entity, score in results["top"]:
-        top.add_row(str(rank), entity, f"{score:.3f}")
+        top.add_row(str(rank), printable(str(entity), lines=False), f"{score:.3f}")
     for table in (rows, evaluated, top):
         out.print(table)
-    written = {"report": results["report"], "scores": results["scores"], "MLflow store": company.tracking_uri}
+    written = {
+        "report": results["report"],
+        "scores": results["scores"],
+        "scored by": results["scored_by"],
+        "MLflow store": masked(company.tracking_uri),
+    }
     for name, location in written.items():
         out.print(f"{name}: {location}", soft_wrap=True, highlight=False)
 
@@ -265,6 +275,22 @@ def rollback(
 
 
 @app.command()
+def repair(
+    table: Annotated[str, typer.Argument(help="The table with an empty commit, as a message names it.")],
+    config: ConfigFile,
+) -> None:
+    """Take a table back to the version before its first empty commit; what was written since is to be run again."""
+    from churn import storage
+    from churn.job_runner import Job
+
+    with Job("repair", config) as job:
+        version, files = storage.repair(job.lake, table)
+        path = job.lake.path(table)
+    out.print(f"{path} is at version {version} again; moved to _delta_log/_damaged: {', '.join(files)}", soft_wrap=True)
+    out.print("run the jobs again that have written it since", soft_wrap=True)
+
+
+@app.command()
 def backtest(
     config: ConfigFile,
     as_of: AsOfs,
@@ -284,11 +310,44 @@ def backtest(
         _run("backtest", *arguments, *origins, master=master, conf=settings)
 
 
+@app.command()
+def uplift(config: ConfigFile, out_file: OutFile, master: Master = LOCAL, conf: SparkSettings = None) -> None:
+    """Learn whom past campaigns moved, and measure it: uplift at each share, the Qini coefficient, each effect."""
+    from churn.job_runner import load_company
+
+    company, settings = load_company(config), _spark_settings(conf)
+    arguments = ("--config", str(config), "--out", str(out_file.absolute()))
+    with _session_for_jobs(company, master, settings):
+        _run("uplift", *arguments, master=master, conf=settings)
+
+
+@app.command()
+def value(
+    config: ConfigFile,
+    as_of: AsOf,
+    out_file: OutFile,
+    horizon: Annotated[int | None, typer.Option(metavar="DAYS", min=1, help="Of the value; else [value].")] = None,
+    master: Master = LOCAL,
+    conf: SparkSettings = None,
+) -> None:
+    """Predict each customer's margin over the next year, and compare it with what happened since the as-of."""
+    from churn.job_runner import load_company
+
+    company, settings = load_company(config), _spark_settings(conf)
+    arguments = ["--config", str(config), "--as-of", as_of.isoformat(), "--out", str(out_file.absolute())]
+    if horizon:
+        arguments += ["--horizon", str(horizon)]
+    with _session_for_jobs(company, master, settings):
+        _run("value", *arguments, master=master, conf=settings)
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def airflow(
     command: typer.Context,
     config: ConfigFile,
-    models: Annotated[Path, typer.Option(metavar="FOLDER", help="That of churn.py and fraud.py.")] = Path("models"),
+    models: Annotated[Path, typer.Option(metavar="FOLDER", help="That of churn.py, fraud.py and sales.py.")] = Path(
+        "models"
+    ),
     home: Annotated[Path, typer.Option(metavar="FOLDER", help="AIRFLOW_HOME.")] = Path(".airflow"),
     port: Annotated[int, typer.Option(metavar="N", help="Of the web UI and the API, on loopback.")] = 8080,
     master: Master = LOCAL,

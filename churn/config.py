@@ -14,7 +14,15 @@ from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar, get_args
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticKnownError
 
@@ -33,9 +41,12 @@ DAY: Final = "${day}"
 SMALL_BYTES: Final = 16 << 20
 """Of all files of a company: below, plans and compilers cost more than rows, see docs/decisions/0008."""
 
+OUTCOMES: Final = ("stayed", "bought", "called", "accepted")
+"""What may come of a contact, in `[uplift]`."""
+
 _WITHOUT_PATH: Final = ("jdbc", "query")
 _OF_FILES: Final = ("format", "options", "header_line", "footer_lines", "footer", "rows", "types", "look_back")
-_HAS_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
+_HAS_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:/")
 _SQLITE = "sqlite:///"
 
 
@@ -184,21 +195,38 @@ class Arrivals(Frozen):
 class Stream(Frozen):
     """`[stream]`: how transactions are scored as they arrive.
 
-    `lateness_minutes` is how long after a later one a transaction may arrive and still have all its features. `servers`
-    are Kafka's; alerts go to the folder or the topic `alerts` beside their table. `files` and `rows` bound what one
-    micro-batch takes of each source: files of a folder, messages of a topic. `buckets` of keys are worked on side by
-    side; like the features, they are fixed as long as the checkpoint lives.
+    `lateness_minutes` is how long after a later one a transaction may arrive and still have all its features.
+    `ahead_minutes` is how far ahead of its micro-batch a row may be dated, by a clock that is fast; a row further ahead
+    is quarantined. It is at most `lateness_minutes`, so that no row makes those in time late; None = 10, or less where
+    `lateness_minutes` is. `servers` are Kafka's; alerts go to the folder or the topic `alerts` beside their table.
+    `files` and `rows` bound what one micro-batch takes of each source: files of a folder, messages of a topic.
+    `buckets` of keys are worked on side by side; like the features, they are fixed as long as the checkpoint lives.
     """
 
     checkpoint: _Local
     alerts: _Local
     servers: _Text | None = None
     alerts_topic: _Text | None = None
-    lateness_minutes: Annotated[float, Field(ge=0)] = 60
+    lateness_minutes: Annotated[float, Field(ge=0, le=525_600)] = 60
+    ahead_minutes: Annotated[float, Field(ge=0)] | None = None
     files: Annotated[int, Field(ge=1)] = 100
     rows: Annotated[int, Field(ge=1)] = 50_000
     buckets: Annotated[int, Field(ge=1, le=10_000)] = 4
     options: _Options = _EMPTY
+
+    @model_validator(mode="after")
+    def _not_past_lateness(self) -> Stream:
+        if self.ahead_minutes is not None and self.ahead_minutes > self.lateness_minutes:
+            raise ValueError(
+                f"ahead_minutes is {self.ahead_minutes:g}, want at most lateness_minutes, {self.lateness_minutes:g}: a"
+                " row that is dated ahead would make those in time late"
+            )
+        return self
+
+    @property
+    def ahead(self) -> timedelta:
+        """How far ahead of its micro-batch a row may be dated."""
+        return timedelta(minutes=min(10, self.lateness_minutes) if self.ahead_minutes is None else self.ahead_minutes)
 
 
 def _word(word: str) -> str:
@@ -384,6 +412,66 @@ class Source(RawInput):
 _Place = TypeVar("_Place", bound=RawInput)
 
 
+class Uplift(Frozen):
+    """`[uplift]`: from which contacts it is learnt whom a campaign moves, and by which outcome.
+
+    Without `input` they are the accepted contacts, `outcome` is one of stayed, bought, called (within `days` of the
+    contact) or accepted, and `features` are families or names of the catalogue. With it they are the rows of
+    `[inputs.NAME]`: `treated`, `outcome`, `customer`, `campaign` and `cost` are SQL over its columns, and `features`
+    are names or patterns of those columns, without those of `exclude`. A row whose `treated` is null is left out. Rows
+    of one `customer` are in the same half; by default each row is another customer. `value` is the money that an
+    outcome is worth. Learners are fitted on up to `train_rows` rows of a half, and compared on up to `trial_rows`.
+    """
+
+    input: str | None = None
+    treated: Annotated[str, BeforeValidator(_expression)] | None = None
+    outcome: Annotated[str, BeforeValidator(_expression)] = "stayed"
+    days: Annotated[int, Field(ge=1)] = 60
+    customer: Annotated[str, BeforeValidator(_expression)] | None = None
+    campaign: Annotated[str, BeforeValidator(_expression)] | None = None
+    cost: Annotated[str, BeforeValidator(_expression)] | None = None
+    value: Annotated[float, Field(ge=0)] | None = None
+    features: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.1, 0.2, 0.3, 0.5)
+    halves: Annotated[int, Field(ge=1, le=1000)] = 10
+    train_rows: Annotated[int, Field(ge=100)] = 300_000
+    trial_rows: Annotated[int, Field(ge=100)] = 100_000
+    seed: int = 17
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Uplift:
+        if self.input is None:
+            if beside := [name for name in ("treated", "customer", "campaign", "cost") if getattr(self, name)]:
+                raise ValueError(f"has {beside[0]!r} and no 'input', whose columns it reads; name an [inputs.NAME]")
+            if self.outcome not in OUTCOMES:
+                raise ValueError(
+                    f"has outcome = {self.outcome!r}, which is none of the accepted contacts: {', '.join(OUTCOMES)}; "
+                    "name the 'input' whose columns it reads"
+                )
+        elif not self.treated:
+            raise ValueError("lacks 'treated', the condition that tells the rows of 'input' that were contacted")
+        elif not self.features:
+            raise ValueError(
+                "lacks 'features', the columns of 'input' that were known before, such as [\"age\", \"f*\"]"
+            )
+        return self
+
+
+class Value(Frozen):
+    """`[value]`: what a customer is expected to be worth in the next `horizon` days.
+
+    `margin` is the share of what customers spend that is margin. `method` is purchases (from how often and for how much
+    a customer bought), or contracts (the chance that the account is still open, times fee and spend); auto takes
+    contracts where there are closures and customers.
+    """
+
+    horizon: Annotated[int, Field(ge=1)] = 365
+    margin: Annotated[float, Field(gt=0, le=1)] = 1.0
+    method: Literal["auto", "purchases", "contracts"] = "auto"
+    seed: int = 17
+
+
 class _Storage(Frozen):
     root: _Local = "lake"
 
@@ -417,6 +505,8 @@ class Config(Frozen):
     inputs: Table[QueryInput] = _EMPTY
     sources: Table[Annotated[Source, BeforeValidator(_of_query)]] = _EMPTY
     stream: Stream = _EMPTY
+    uplift: Uplift = _EMPTY
+    value: Value = _EMPTY
     models: Annotated[Table[Table[object]], Field(alias="model")] = _EMPTY
     spark: Table[Annotated[_Text, BeforeValidator(_setting)]] = _EMPTY
 
@@ -444,6 +534,14 @@ class Config(Frozen):
         if "money" in info.data:
             shared |= {"currency": info.data["money"].currency, "rates": sources.get("rates")}
         return MappingProxyType({name: replace(source, **shared) for name, source in sources.items()})
+
+    @field_validator("uplift")
+    @classmethod
+    def _of_an_input(cls, uplift: Uplift, info: ValidationInfo) -> Uplift:
+        inputs = info.data.get("inputs", {})
+        if uplift.input is not None and uplift.input not in inputs:
+            raise ValueError(f"has input = {uplift.input!r}, and there is no [inputs.{uplift.input}]; add it")
+        return uplift
 
     @field_validator("stream", mode="before")
     @classmethod

@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 from pyspark.cloudpickle import register_pickle_by_value
 
 from churn.errors import BadInputError, ConfigError, nearest
+from churn.runtime.processes import TERMINATED
 
 T = TypeVar("T")
 
@@ -39,6 +40,8 @@ def load_file(file: Path, name: str) -> ModuleType:
         spec.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]
+        if isinstance(error, SystemExit) and error.code != TERMINATED:  # but for SIGTERM, which ends the job
+            raise ConfigError(f"{file} ends the program (SystemExit: {error.code}); it may only declare") from error
         if isinstance(error, BadInputError) or not isinstance(error, Exception):
             raise
         raise BadInputError(f"{file} cannot be run: {type(error).__name__}: {error}") from error

@@ -1,9 +1,10 @@
-"""The errors that this library explains to its user, and the exit code of each."""
+"""The errors that this library explains to its user, and the exit code of each: the one place where codes are given."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from unicodedata import category
 
 
 class ChurnError(Exception):
@@ -39,15 +40,46 @@ class HoldError(ChurnError):
     label = "hold"
 
 
-class LimitError(ChurnError):
-    """A monitoring run exceeded a limit; all its results have been written. Exit code 1."""
-
-
 class NothingToDoError(ChurnError):
     """The work is not due; nothing is wrong, and nothing was written. Exit code 4."""
 
     exit_code = 4
     label = "nothing to do"
+
+
+class LimitError(ChurnError):
+    """A monitoring run exceeded a limit; all its results have been written, and a retry finds the same. Exit code 5."""
+
+    exit_code = 5
+
+
+class NoChampionError(ChurnError):
+    """No version may score: none is champion, and the challenger was not asked for. Exit code 6."""
+
+    exit_code = 6
+
+
+class DamageError(ChurnError):
+    """A table or a place cannot be read or written until somebody repairs it; a retry cannot help. Exit code 7."""
+
+    exit_code = 7
+
+
+def printable(text: str, *, lines: bool = True) -> str:
+    """A text without characters that control a terminal or the order of letters; with `lines`, line ends stay.
+
+    >>> print(printable(chr(27) + "[2Jann" + chr(0x202E)))
+    \\x1b[2Jann\\u202e
+    """
+    printed = "\n\t" if lines else ""
+    return "".join(
+        one if one in printed or category(one) not in _CONTROL else one.encode("unicode_escape").decode()
+        for one in text
+    )
+
+
+_CONTROL = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Categories of characters that are not printed as they are."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

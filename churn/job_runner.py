@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,14 +17,15 @@ from pyspark.sql import SparkSession
 
 from churn.config import Config, load
 from churn.dataset.examples import check_sources
-from churn.errors import BadInputError
+from churn.errors import BadInputError, DamageError
 from churn.loading import load_catalog, load_spec, with_settings
 from churn.model_spec import ModelSpec, Sources
 from churn.options import exit_code
+from churn.runtime.files import write_whole
 from churn.runtime.session import scoped_session
-from churn.sources.accepted import accepted
+from churn.sources.accepted import accepted, accepted_snapshots, checked_snapshots, sources_of
 from churn.sources.ingest import ingest
-from churn.storage import Lake
+from churn.storage import Lake, Snapshot
 
 
 def load_company(file: Path) -> Config:
@@ -53,6 +54,8 @@ class Job:
     config_file: Path
     model_file: Path | None = None
     summary: Path | None = None
+    versions: Mapping[str, int] | None = None
+    """The version of each table to read; None = the newest."""
     _resources: ExitStack = field(default_factory=ExitStack, init=False)
 
     def __enter__(self) -> Job:
@@ -80,13 +83,18 @@ class Job:
         return Lake(self.spark, self.config.root)
 
     @cached_property
+    def snapshots(self) -> Mapping[str, Snapshot]:
+        """The accepted tables, each pinned at the version that is logged."""
+        if self.versions is None:
+            return checked_snapshots(self.lake)
+        return accepted_snapshots(self.lake, self.versions)
+
+    @cached_property
     def sources(self) -> Sources:
         """The accepted tables. Raises BadInputError where the model's label or cohort needs one that is missing."""
-        return self.sources_of(self.lake)
+        return self._checked(sources_of(self.snapshots))
 
-    def sources_of(self, lake: Lake) -> Sources:
-        """The accepted tables of another lake, likewise."""
-        tables = accepted(lake)
+    def _checked(self, tables: Sources) -> Sources:
         check_sources(self.spec, tables)
         return tables
 
@@ -95,7 +103,7 @@ class Job:
         """All sources as a first batch would accept them, in a temporary lake: no table of the company's changes."""
         with self.lake.temporary() as lake:
             ingest(self.spark, lake, self.config, batch="apart", as_of=as_of)
-            yield self.sources_of(lake)
+            yield self._checked(accepted(lake))
 
     def summarise(self, **results: object) -> None:
         """Add results to the summary that `churn run` prints at its end."""
@@ -104,10 +112,13 @@ class Job:
             self.summary.write_text(json.dumps(before | results, default=str), "utf-8")
 
     def write_report(self, name: str, html: str) -> str:
-        """Write a report into the folder `reports` beside churn.toml; its path."""
+        """Write a report into the folder `reports` beside churn.toml, whole or not at all; its path."""
         file = self.config.path.parent / "reports" / name
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(html, "utf-8")
+        try:
+            file.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise DamageError(f"no folder {file.parent} to write {name} in: {error.strerror}; create it") from error
+        write_whole(file, html)
         return str(file)
 
 

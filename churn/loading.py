@@ -10,7 +10,7 @@ from churn.discovery import load_file, load_folder
 from churn.errors import BadInputError, ConfigError, nearest
 from churn.features.declarations import check_derived, features, forget
 from churn.labels import LABELS
-from churn.model_spec import Alerts, Label, ModelSpec
+from churn.model_spec import Alerts, Campaign, Label, ModelSpec
 from churn.sources import CONTRACTS
 from churn.validation import Frozen, validated
 
@@ -53,7 +53,8 @@ def load_spec(path: str | Path) -> ModelSpec:
 def with_settings(spec: ModelSpec, values: Mapping[str, Any], *, file: Path, text: str = "") -> ModelSpec:
     """The model with a company's settings, [model.<name>] and its parts. Raises one ConfigError with all that is
     wrong, and in which line of the file's `text`."""
-    parts = [name for name in type(spec).model_fields if isinstance(getattr(spec, name), Frozen) or name == "alerts"]
+    optional: Mapping[str, type[Frozen]] = {"alerts": Alerts, "campaign": Campaign}
+    parts = [name for name in type(spec).model_fields if isinstance(getattr(spec, name), Frozen) or name in optional]
     changed: dict[str, Any] = {}
     problems = []
     for name, value in values.items():
@@ -68,7 +69,7 @@ def with_settings(spec: ModelSpec, values: Mapping[str, Any], *, file: Path, tex
                     f"{file.name}: [{section}] has no setting {name!r}{nearest(name, [*parts, 'baseline'])}"
                 )
             else:
-                before = getattr(spec, name) or Alerts()
+                before = getattr(spec, name) or optional[name]()
                 changed[name] = validated(
                     type(before), {**before.model_dump(), **_table(value, file, f"{section}.{name}")},
                     file=file, text=text, section=f"{section}.{name}",
@@ -77,7 +78,7 @@ def with_settings(spec: ModelSpec, values: Mapping[str, Any], *, file: Path, tex
             problems.append(str(error))
     if problems:
         raise ConfigError("\n".join(problems))
-    return spec.model_copy(update=changed)
+    return spec.model_copy(update=changed).check_campaign()
 
 
 def _baseline(value: Any, file: Path, section: str) -> str:

@@ -26,6 +26,18 @@ Sources = Mapping[str, DataFrame]
 Entity = Literal["customer", "transaction"]
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
+MOST_DAYS: Final = 36_500
+"""The longest span of days that a model may have: a hundred years."""
+
+
+def _at_most(days: int) -> int:
+    if days > MOST_DAYS:
+        raise ValueError(f"is {days}, want at most {MOST_DAYS} days")
+    return days
+
+
+Days = Annotated[int, Field(ge=1), AfterValidator(_at_most)]
+SomeDays = Annotated[int, Field(ge=0), AfterValidator(_at_most)]
 
 
 def _not_empty(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -48,9 +60,9 @@ class LabelWindow(Frozen):
     """The label window of an as-of: `[as_of + lead, as_of + lead + horizon)`, in days. `maturity` is for how many days
     after its end labels may still change."""
 
-    lead: NotNegative = 7
-    horizon: Positive = 30
-    maturity: NotNegative = 0
+    lead: SomeDays = 7
+    horizon: Days = 30
+    maturity: SomeDays = 0
 
     @property
     def matures_after(self) -> timedelta:
@@ -96,6 +108,8 @@ class Label(Frozen, ABC):
     sources: ClassVar[tuple[str, ...]]
     evidence: ClassVar[tuple[str, ...]] = ()
     vocabulary: ClassVar[Vocabulary]
+    prevented_by_contacts: ClassVar[bool] = False
+    """Whether contacts are made to prevent a 1, so that a 0 of a treated customer says little (`Training.treated`)."""
 
     @property
     @abstractmethod
@@ -163,7 +177,7 @@ class Cohort(Frozen):
     """Which customers are scored at an as-of: those with an open account, or those active in the days before it."""
 
     kind: Literal["open", "active"] = "open"
-    active_days: Positive = 180
+    active_days: Days = 180
     activity: Names = ("purchase",)
     """The kinds of transactions that show that a customer is active."""
 
@@ -181,24 +195,24 @@ class FeatureSet(Frozen):
     include: Names = ("calls", "spending", "account", "crossover")
     """Families or single features."""
     exclude: tuple[str, ...] = ()
-    windows: tuple[Positive, ...] = (30, 90, 180)
+    windows: tuple[Days, ...] = (30, 90, 180)
     """In days, of every feature that has several windows; empty = each feature's own."""
 
 
 class Schedule(Frozen):
     """The as-ofs of a model."""
 
-    every: Positive = 30
+    every: Days = 30
     """Days between training as-ofs."""
-    history: NotNegative = 90
+    history: SomeDays = 90
     """Days of data that must precede the first as-of."""
     max_as_ofs: Positive = 24
     """The most as-ofs to learn from; the newest are taken."""
     calibrate_as_ofs: Positive = 3
     test_as_ofs: Positive = 3
-    test_every: Positive = 30
+    test_every: Days = 30
     """Days between test as-ofs."""
-    stale_after: NotNegative = 35
+    stale_after: SomeDays = 35
     """Days that as-of may lie after the last row known; beyond, a run is refused."""
     retrain_after: Positive = 50
     """Positives that must have matured at new as-ofs for a retraining."""
@@ -229,8 +243,13 @@ class Training(Frozen):
     one_task_mib: NotNegative = 1024
     """Up to so many MiB of feature values, 4 bytes each, a candidate is fitted by scikit-learn in one task, which takes
     some eight times as much memory; beyond, by MLlib on all executors."""
+    treated: Literal["left_out", "included"] = "left_out"
+    """What becomes of customers whom a contact treated between as-of and the end of the label window, where the label
+    is one that contacts prevent: one who was saved is not a loyal one."""
     refit: bool = True
     """Fit the chosen candidate again on every matured as-of. Candidates are chosen with a gap in time either way."""
+    select_by: Literal["log_loss", "empc"] = "log_loss"
+    """What chooses between candidates; `empc` needs the part `campaign`."""
     seed: int = 17
 
 
@@ -238,9 +257,9 @@ class EvaluationSettings(Frozen):
     """How a model is evaluated. `period_days` and `blocked_card_days` apply to transactions."""
 
     resamples: NotNegative = 200
-    period_days: Positive = 1
+    period_days: Days = 1
     """How many days of transactions are evaluated together."""
-    blocked_card_days: NotNegative = 0
+    blocked_card_days: SomeDays = 0
     """Customers with a fraud in so many days before the period, known at the day's start, are left out: their card is
     blocked."""
 
@@ -252,14 +271,56 @@ class Alerts(Frozen):
     """How many rows a day can be reviewed: those of the highest scores."""
     random_audit: NotNegative = 5
     """How many more a day are drawn at random, so that labels do not come from alerts alone."""
-    threshold_days: Positive = 7
+    threshold_days: Days = 7
     """In a stream: from how many scored days before it takes the score above which the budget is used up."""
+
+
+class Campaign(Frozen):
+    """A retention campaign, by which the profit of a model is measured (churn.evaluation.profit). Money is in the
+    company's currency.
+
+    The defaults are those of Verbraken, Verbeke & Baesens 2013, section 6; a company sets its own.
+    """
+
+    clv: Annotated[float, Field(gt=0)] = 200.0
+    """The value of a customer who is retained."""
+    offer_cost: Annotated[float, Field(ge=0)] = 10.0
+    """Of the incentive, for each customer who accepts it: every one contacted who would have stayed anyway."""
+    contact_cost: Annotated[float, Field(ge=0)] = 1.0
+    """Of each customer contacted."""
+    alpha: Annotated[float, Field(gt=0)] = 6.0
+    """The share of leavers who accept and stay has the distribution Beta(alpha, beta)."""
+    beta: Annotated[float, Field(gt=0)] = 14.0
+
+    @model_validator(mode="after")
+    def _offer_is_worth_it(self) -> Campaign:
+        if self.offer_cost >= self.clv:
+            raise ValueError(f"has offer_cost {self.offer_cost:g}, want less than clv, which is {self.clv:g}")
+        return self
+
+    @property
+    def mean_acceptance(self) -> float:
+        """The expected share of leavers who accept."""
+        return self.alpha / (self.alpha + self.beta)
+
+
+class ReasonSettings(Frozen):
+    """Why a row has its score: the features that moved it most (churn.scoring.reasons)."""
+
+    count: Positive = 3
+    """Reasons of a row."""
+    top: NotNegative = 1000
+    """How many of the highest scores of an as-of have reasons, beside every alert."""
+    all_rows: bool = False
+    """Whether every row has reasons."""
+    protected: tuple[str, ...] = ()
+    """Features, families or single columns of them that are never given as a reason."""
 
 
 class Monitoring(Frozen):
     """What a monitoring run compares."""
 
-    window_days: Positive = 28
+    window_days: Days = 28
     """Of transactions: how many days up to as-of are compared together, since days of a week and of a month differ."""
 
 
@@ -284,6 +345,9 @@ class ModelSpec(Frozen):
     evaluation: EvaluationSettings = EvaluationSettings()
     alerts: Alerts | None = None
     """None = no alerts; rows are scored and ranked only."""
+    campaign: Campaign | None = None
+    """None = the model's profit is not measured."""
+    reasons: ReasonSettings = ReasonSettings()
     monitoring: Monitoring = Monitoring()
     gates: tuple[Gate, ...] = ()
     """What a challenger must show to become champion; empty = churn.evaluation.gates.GATES."""
@@ -301,6 +365,19 @@ class ModelSpec(Frozen):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _profit_has_its_campaign(self) -> ModelSpec:
+        return self.check_campaign()
+
+    def check_campaign(self) -> ModelSpec:
+        """This model. Raises ConfigError where candidates are selected by a profit that has no settings."""
+        if self.training.select_by == "empc" and self.campaign is None:
+            raise ConfigError(
+                f"model {self.name}: select_by is 'empc' in [model.{self.name}.training], but there is no campaign to "
+                f"measure it by; add [model.{self.name}.campaign] with clv, offer_cost and contact_cost"
+            )
+        return self
+
     @property
     def key(self) -> tuple[str, ...]:
         """The columns that identify a row."""
@@ -313,13 +390,14 @@ class ModelSpec(Frozen):
     @property
     def settings(self) -> dict[str, Any]:
         """Every setting, as a reviewer reads it."""
-        parts = ("window", "cohort", "features", "schedule", "training", "evaluation", "monitoring")
+        parts = ("window", "cohort", "features", "schedule", "training", "evaluation", "reasons", "monitoring")
         return {
             "name": self.name,
             "label": {"name": self.label.name, **self.label.model_dump()},
             "baseline": self.baseline,
             **{part: getattr(self, part).model_dump() for part in parts},
             "alerts": self.alerts.model_dump() if self.alerts else None,
+            "campaign": self.campaign.model_dump() if self.campaign else None,
             "candidates": {name: candidate.settings for name, candidate in self.candidates.items()},
             "gates": [str(gate) for gate in self.gates],
             "limits": [str(limit) for limit in self.limits],

@@ -9,8 +9,12 @@ from typing import Annotated, Any, Final, cast
 
 import typer
 
-from churn.errors import BadInputError, ChurnError
+from churn.errors import BadInputError, ChurnError, printable
+from churn.runtime.faults import explained
 from churn.runtime.processes import guard
+
+FIRST_YEAR, LAST_YEAR = 1970, 2199
+"""An as-of lies in these years: windows and horizons before and after it are times that Spark and pandas can hold."""
 
 # typer exports BadParameter alone of the errors that it raises for a wrong or missing option; this is their base class.
 _UsageError: Final = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
@@ -28,6 +32,8 @@ def utc_datetime(text: str) -> datetime:
         parsed = datetime.fromisoformat(text)
     except ValueError:
         raise BadInputError(f"{text!r} is not a date; want one such as 2026-10-01 or 2026-10-01T06:00:00Z") from None
+    if not FIRST_YEAR <= parsed.year <= LAST_YEAR:
+        raise BadInputError(f"{text!r} lies outside of the years {FIRST_YEAR} to {LAST_YEAR}; want such as 2026-10-01")
     return parsed.astimezone(UTC).replace(tzinfo=None) if parsed.tzinfo else parsed
 
 
@@ -41,6 +47,16 @@ AsOf = Annotated[datetime, _as_of("The date or time to run as of, UTC, such as 2
 AsOfs = Annotated[list[datetime], _as_of("An origin, UTC, such as 2026-10-01; may be repeated.")]
 OptionalAsOf = Annotated[datetime | None, _as_of("Rows of more than a year after it count as in_future.")]
 OutFile = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write the metrics, as JSON.")]
+InputsOf = Annotated[
+    str | None,
+    typer.Option(
+        "--inputs-of", metavar="RUN_ID", help="Do this run of MLflow again, on the tables it read; nothing is recorded."
+    ),
+]
+Challenger = Annotated[
+    bool,
+    typer.Option("--challenger", help="While there is no champion, score by the challenger."),
+]
 SummaryFile = Annotated[Path | None, typer.Option("--summary", hidden=True)]
 Master = Annotated[str, typer.Option("--master", metavar="URL", help="Where Spark runs, as for spark-submit.")]
 SparkSettings = Annotated[
@@ -49,7 +65,7 @@ SparkSettings = Annotated[
 
 
 def exit_code(app: typer.Typer, argv: Sequence[str], *, name: str | None = None) -> int:
-    """Run a command line: 0 done, 1 failed, 2 bad input or configuration, 3 hold, 4 nothing to do.
+    """Run a command line: 0 done, 1 failed; the other exit codes are in churn.errors.
 
     An error that this library explains, or a wrong option, is one message on standard error. SIGTERM raises
     SystemExit(143).
@@ -59,14 +75,22 @@ def exit_code(app: typer.Typer, argv: Sequence[str], *, name: str | None = None)
             command = typer.main.get_command(app)
             return int(command.main(list(argv), prog_name=name, standalone_mode=False) or 0)
         except ChurnError as error:
-            _print_error(error.label, str(error))
-            return error.exit_code
+            return _ended(error)
         except _UsageError as error:
             path = error.ctx.command_path if error.ctx else name
             _print_error("error", f"{error.format_message().rstrip('.')}; see {path} --help")
             return error.exit_code
+        except Exception as error:
+            if (known := explained(error)) is None:
+                raise
+            return _ended(known)
+
+
+def _ended(error: ChurnError) -> int:
+    _print_error(error.label, str(error))
+    return error.exit_code
 
 
 def _print_error(label: str, message: str) -> None:
     typer.secho(f"{label}: ", err=True, nl=False, fg="red", bold=True)
-    typer.echo(message, err=True)
+    typer.echo(printable(message), err=True)

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 from uuid import uuid4
 
+from delta.exceptions import DeltaConcurrentModificationException
 from delta.tables import DeltaTable
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, MapType, StructType
 
-from churn.errors import BadInputError
+from churn.errors import BadInputError, ChurnError, DamageError
+from churn.runtime.locks import local_path, lock
+
+_COMMIT = re.compile(r"\d{20}\.json")
+_VERSION = re.compile(r"\.?(\d{20})\.")
+"""How the names of files begin that belong to a version of a log: a commit, its checksums, a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A table at one version: `frame` reads that version, whatever is written while it is in use."""
+
+    table: str
+    path: str
+    version: int
+    frame: DataFrame
 
 
 class Lake:
@@ -42,8 +61,14 @@ class Lake:
             file_system.delete(folder, True)
 
     def exists(self, name: str) -> bool:
-        """Whether the table has been written. Raises BadInputError where its folder holds other files."""
+        """Whether the table has been written. Raises BadInputError where its folder holds other files, DamageError
+        where a commit of its log is empty, which Delta would read as one that changed nothing."""
         path = self.path(name)
+        if empty := self.empty_commits(name):
+            raise DamageError(
+                f"table {name!r}: version {empty[0]} is empty ({commit_file(path, empty[0])}): bring it back from a "
+                f"backup, or go back to the version before with `churn repair {name}`; then run again what came since"
+            )
         if DeltaTable.isDeltaTable(self.spark, path):
             return True
         # A first write that was killed leaves data files without a log: no table yet, and nothing to lose.
@@ -53,6 +78,11 @@ class Lake:
                 f"{path} is not a Delta table, but there are files; move them, or choose another [storage] root"
             )
         return False
+
+    def snapshot(self, name: str, version: int | None = None) -> Snapshot:
+        """The table pinned at its newest or at an older version. Raises BadInputError where there is none."""
+        pinned = self.version(name) if version is None else version
+        return Snapshot(name, self.path(name), pinned or 0, self.read(name, pinned))
 
     def read(self, name: str, version: int | None = None) -> DataFrame:
         """The table at its newest or at an older version. Raises BadInputError where there is none."""
@@ -81,22 +111,17 @@ class Lake:
         writer = df.write.format("delta").mode("overwrite").option("mergeSchema", str(widen).lower())
         if where:
             writer = writer.option("replaceWhere", " AND ".join(_is_in(*pair) for pair in where.items()))
-        if not self.exists(name):
-            writer = writer.partitionBy(*where)
-        writer.save(self.path(name))
+        with self._committing(name):
+            if not self.exists(name):
+                writer = writer.partitionBy(*where)
+            writer.save(self.path(name))
 
     def append(self, df: DataFrame, name: str, *, writer: str, number: int, partition: Sequence[str] = ()) -> None:
         """Append rows once: does nothing where `writer` has appended with this `number` or a higher one. New columns
         are added to the table."""
-        (
-            df.write.format("delta")
-            .mode("append")
-            .option("txnAppId", writer)
-            .option("txnVersion", number)
-            .option("mergeSchema", "true")
-            .partitionBy(*partition)
-            .save(self.path(name))
-        )
+        once = df.write.format("delta").mode("append").option("txnAppId", writer).option("txnVersion", number)
+        with self._committing(name):
+            once.option("mergeSchema", "true").partitionBy(*partition).save(self.path(name))
 
     def merge(
         self,
@@ -118,19 +143,41 @@ class Lake:
         same_key = [f"old.`{column}` = new.`{column}`" for column in key]
         pruned = [f"old.{_is_in(column, values)}" for column, values in (within or {}).items()]
         columns: dict[str, str | Column] = {column: F.col(f"new.{column}") for column in df.columns if column != delete}
-        table = DeltaTable.forPath(self.spark, self.path(name)).alias("old")
-        merge = table.merge(df.alias("new"), " AND ".join(pruned + same_key))
-        (
-            (merge.withSchemaEvolution() if widen else merge)
-            .whenMatchedDelete(flag)
-            .whenMatchedUpdate(~flag, columns)
-            .whenNotMatchedInsert(~flag, columns)
-            .execute()
-        )
+        with self._committing(name):
+            table = DeltaTable.forPath(self.spark, self.path(name)).alias("old")
+            merge = table.merge(df.alias("new"), " AND ".join(pruned + same_key))
+            (
+                (merge.withSchemaEvolution() if widen else merge)
+                .whenMatchedDelete(flag)
+                .whenMatchedUpdate(~flag, columns)
+                .whenNotMatchedInsert(~flag, columns)
+                .execute()
+            )
+
+    @contextmanager
+    def _committing(self, name: str) -> Iterator[None]:
+        """Inside, no other job of this machine commits to the table: on a local disk two can make one version and both
+        take it for theirs. Raises ChurnError where a job elsewhere was faster."""
+        with lock(self.root, f"commit {name}"):
+            try:
+                yield
+            except DeltaConcurrentModificationException as error:
+                raise ChurnError(
+                    f"another job wrote {self.path(name)} at the same time, and this one lost; run it again"
+                ) from error
 
     def is_empty(self, path: str) -> bool:
         """Whether a folder, which may be outside the lake, is missing or has no files."""
         return not any(entry.isFile() for entry in self._entries(path))
+
+    def empty_commits(self, name: str) -> list[int]:
+        """The versions of a table on a local disk whose file in the log has no bytes, as after a power cut."""
+        log = local_path(self.path(name))
+        if log is None or not (log / "_delta_log").is_dir():
+            return []
+        with os.scandir(log / "_delta_log") as entries:
+            found = [entry for entry in entries if _COMMIT.fullmatch(entry.name) and not entry.stat().st_size]
+        return sorted(int(entry.name.partition(".")[0]) for entry in found)
 
     def _entries(self, path: str) -> list[Any]:
         folder, file_system = self._file_system(path)
@@ -140,6 +187,33 @@ class Lake:
         """A Hadoop path, and the file system it is on."""
         folder = java_class(self.spark, "org.apache.hadoop.fs.Path")(path)
         return folder, folder.getFileSystem(self.spark._jsparkSession.sessionState().newHadoopConf())
+
+
+def repair(lake: Lake, name: str) -> tuple[int, list[str]]:
+    """Take a table of a local disk back to the version before its first empty commit: that version, and the files taken
+    out of its log, which are in the folder `_damaged` of the log then.
+
+    What later commits wrote has to be run again. Raises BadInputError where no commit is empty.
+    """
+    with lock(lake.root, f"commit {name}"):
+        empty, path = lake.empty_commits(name), local_path(lake.path(name))
+        if not empty or path is None:
+            raise BadInputError(f"the log of {name!r} has no empty commit at {lake.path(name)}; nothing was changed")
+        log = path / "_delta_log"
+        later = sorted(
+            file for file in log.iterdir() if (version := _VERSION.match(file.name)) and int(version[1]) >= empty[0]
+        )
+        (log / "_damaged").mkdir(exist_ok=True)
+        for file in later[::-1]:  # the newest first: cut short, the table has a sound version still
+            file.replace(log / "_damaged" / file.name)
+        (log / "_last_checkpoint").unlink(missing_ok=True)
+    java_class(lake.spark, "org.apache.spark.sql.delta.DeltaLog").clearCache()
+    return empty[0] - 1, [file.name for file in later if not file.name.startswith(".")]
+
+
+def commit_file(path: str, version: int) -> str:
+    """The file of a table's log that makes a version."""
+    return f"{path}/_delta_log/{version:020}.json"
 
 
 def java_class(spark: SparkSession, name: str) -> Any:

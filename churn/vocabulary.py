@@ -33,3 +33,16 @@ CHURN: Final = Vocabulary(
     likeliest="likeliest to leave",
 )
 """Of labels about customers who leave, and of metrics computed without a label."""
+
+SALES: Final = Vocabulary(
+    entity="customer",
+    entities="customers",
+    positive="buyer",
+    positives="buyers",
+    happened="bought",
+    absent="did not buy",
+    act="offer",
+    acted="offered",
+    likeliest="likeliest to buy",
+)
+"""Of labels about customers who buy more."""

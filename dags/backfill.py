@@ -9,9 +9,11 @@ now. To run finished days again, add `--reprocess-behavior completed`.
 """
 
 from airflow.sdk import TaskGroup
-from churn_steps import SCORED, backfill_only, churn_dag, for_models, step
+from churn_steps import SCORED, backfill_only, churn_dag, for_models, scoring, step
 
-with churn_dag("backfill", __doc__, params=for_models(), **backfill_only()):
+with churn_dag("backfill", __doc__, params={**for_models(), **scoring()}, **backfill_only()):
     for model, when in SCORED.items():
         with TaskGroup(model):
-            step("build_features", "--only", when=when, model=model) >> step("score", when=when, model=model)
+            step("build_features", "--only", when=when, model=model) >> step(
+                "score", when=when, model=model, flags=["challenger"]
+            )

@@ -39,17 +39,20 @@ START = os.environ.get("CHURN_START")
 RETRY_EVERY = timedelta(seconds=float(os.environ.get("CHURN_RETRY_SECONDS") or 300))
 HOLD_EVERY = timedelta(seconds=float(os.environ.get("CHURN_HOLD_SECONDS") or 900))
 HOLD_LIMIT = timedelta(days=3)
+CHALLENGER = os.environ.get("CHURN_CHALLENGER") == "1"
 ALERT_COMMAND = os.environ.get("CHURN_ALERT_COMMAND")
 
 AS_OF = "{{ as_of(dag_run, params) }}"
 DAY_BEFORE = "{{ macros.ds_add(as_of(dag_run, params), -1) }}"
-SCORED = {"churn": AS_OF, "fraud": DAY_BEFORE}
+SCORED = {"churn": AS_OF, "fraud": DAY_BEFORE, "sales": AS_OF}
 """What each model scores: customers as of a midnight; the transactions of the day that ended then."""
 
 ACCEPTED = Asset("churn_accepted")
 SCORES = {model: Asset(f"churn_scores_{model}") for model in SCORED}
 
-FAILED, BAD_INPUT, HOLD, NOTHING_TO_DO = 1, 2, 3, 4
+FAILED, HOLD, NOTHING_TO_DO = 1, 3, 4
+FINAL = {2: "bad input or configuration", 5: "a limit is exceeded", 6: "no champion", 7: "something is damaged"}
+"""Exit codes after which a retry finds the same; all codes are in churn/errors.py, which Airflow does not import."""
 _MESSAGE = ("hold:", "error:", "nothing to do:")
 """How the line begins that explains an exit code."""
 _PR_SET_PDEATHSIG = 1
@@ -70,22 +73,26 @@ def as_of(dag_run: Any, params: Mapping[str, Any]) -> str:
 
 
 class Step(SparkSubmitOperator):
-    """A job by spark-submit: exit code 2 fails without a retry, 3 waits and tries again, 4 skips the tasks downstream.
+    """A job by spark-submit: exit codes in FINAL fail without a retry, 3 waits and tries again, 4 skips the tasks
+    downstream.
 
-    `model` is given in a DAG of several models; the step is skipped where the run is not for that model.
+    `model` is given in a DAG of several models; the step is skipped where the run is not for that model. `flags` are
+    parameters of the DAG: where one is true, the job gets the option of its name.
     """
 
     template_fields: Sequence[str] = (*SparkSubmitOperator.template_fields, "_conn_id")
     ui_color = "#f4e3d0"
 
-    def __init__(self, *, model: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, model: str | None = None, flags: Sequence[str] = (), **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.model = model
+        self.model, self.flags = model, flags
 
     def execute(self, context: Context) -> None:
         if self.model and self.model not in _models_of(context):
             raise AirflowSkipException(f"this run is not for {self.model}")
         self.conf = {**(self.conf or {}), **context["params"].get("conf", {})}
+        chosen = [f"--{flag}" for flag in self.flags if context["params"].get(flag)]
+        self.application_args = [*(self.application_args or []), *chosen]
         self._follow_drivers()
         try:
             super().execute(context)
@@ -110,8 +117,8 @@ class Step(SparkSubmitOperator):
 
     def _end(self, error: Exception, context: Context) -> None:
         code, message = exit_code(self._hook, error), final_message(self._hook, error)
-        if code == BAD_INPUT:
-            raise AirflowFailException(f"bad input or configuration: {message}") from error
+        if code in FINAL:
+            raise AirflowFailException(f"{FINAL[code]}: {message}") from error
         if code == NOTHING_TO_DO:
             raise AirflowSkipException(message) from error
         if code != HOLD:
@@ -247,6 +254,12 @@ def for_models() -> dict[str, Param]:
     """The parameter `models` of a DAG of several models."""
     names = {"type": "string", "enum": list(SCORED)}
     return {"models": Param(list(SCORED), type="array", items=names, description="The models to run it for.")}
+
+
+def scoring() -> dict[str, Param]:
+    """The parameter `challenger` of a DAG that scores."""
+    text = "While there is no champion, score by the challenger, which has not passed its gates."
+    return {"challenger": Param(CHALLENGER, type="boolean", description=text)}
 
 
 def step(

@@ -39,9 +39,10 @@ def step(config: ConfigFile, model: ModelFile, as_of: AsOf, summary: SummaryFile
                 progress(f"{'within' if verdict.passed else 'BEYOND'} limits: {verdict.name}: {verdict.seen}")
             progress(f"report: {file}")
             job.summarise(monitoring=file, limits={one.name: one.passed for one in found.verdicts})
-            if found.exceeded:  # inside the run: where the task fails, so has the run
-                why = "; ".join(f"{one.name}: {one.seen}; want {one.wanted}" for one in found.exceeded)
-                raise LimitError(f"{why} ({file})")
+            run.tag("limits", "exceeded" if found.exceeded else "within")
+        if found.exceeded:  # after the run, which did all it was to do
+            why = "; ".join(f"{one.name}: {one.seen}; want {one.wanted}" for one in found.exceeded)
+            raise LimitError(f"{why} ({file})")
 
 
 main = job_main(step)

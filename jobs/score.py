@@ -1,4 +1,4 @@
-"""Score the cohort of an as-of, or the transactions of a day, by the champion (without one, by the challenger)."""
+"""Score the cohort of an as-of, or the transactions of a day, by the champion."""
 
 from __future__ import annotations
 
@@ -6,32 +6,44 @@ import sys
 
 from pyspark.sql import functions as F
 
-from churn.dataset.feature_table import check_inputs, read_columns, read_features, summary_of
+from churn.dataset.feature_table import check_inputs, read_columns, read_features, stored_features, summary_of
 from churn.job_runner import Job, job_main, progress
-from churn.options import AsOf, ConfigFile, ModelFile, SummaryFile
+from churn.options import AsOf, Challenger, ConfigFile, ModelFile, SummaryFile
 from churn.registry import tracking
 from churn.registry.model_registry import ModelRegistry
-from churn.scoring.alerts import alert_table, alerts
+from churn.scoring.alerts import alert_table, raise_alerts, raised_alerts
 from churn.scoring.batch import score_table, scored
+from churn.scoring.reasons import with_reasons
 
 
-def step(config: ConfigFile, model: ModelFile, as_of: AsOf, summary: SummaryFile = None) -> None:
+def step(
+    config: ConfigFile, model: ModelFile, as_of: AsOf, challenger: Challenger = False, summary: SummaryFile = None
+) -> None:
     with Job("score", config, model, summary) as job:
-        spec, lake = job.spec, job.lake
-        alias, number = ModelRegistry(job.config.tracking_uri, spec.name).in_use()
+        spec, registry = job.spec, ModelRegistry(job.config.tracking_uri, job.spec.name)
+        alias, number = registry.in_use(challenger=challenger)
+        lake = job.lake
         version = tracking.load_model(job.config.tracking_uri, spec.name, number)
-        rows = read_features(lake, spec, [as_of])
+        rows = read_features(stored_features(lake, spec), [as_of])
         check_inputs(spec, summary_of(rows, read_columns(version.summary)), version.summary, number)
         table = score_table(spec)
-        lake.replace(scored(spec, version.model, rows, version=number), table, {"as_of": as_of})
+        registry.mark_scored(number, f"{as_of:%Y-%m-%d}")
+        scores = scored(spec, version.model, rows, version=number, scored_as=alias).persist()
+        raised = raised_alerts(lake, spec, as_of)
+        explained = with_reasons(spec, version, scores, rows, lake.scratch, raised)
+        lake.replace(explained, table, {"as_of": as_of}, widen=True)
+        scores.unpersist()
         written = lake.read(table).where(F.col("as_of") == F.lit(as_of))
         by = f"{spec.name} version {number}, the {alias}"
+        if alias != tracking.CHAMPION:
+            by += ", as there is no champion"
         progress(f"{written.count():,} {spec.vocabulary.entities} scored by {by}, in {lake.path(table)}")
         if spec.alerts:
-            lake.replace(alerts(spec, spec.alerts, written), alert_table(spec), {"as_of": as_of})
+            before = raised.count() if raised is not None else 0
+            raise_alerts(lake, spec, spec.alerts, written, as_of, raised)
             progress(
                 f"alerts: the {spec.alerts.alert_budget} of the highest scores and {spec.alerts.random_audit} drawn at "
-                f"random, in {lake.path(alert_table(spec))}"
+                f"random, less the {before:,} raised before, in {lake.path(alert_table(spec))}"
             )
         top = written.orderBy("rank").limit(10).collect()
         likeliest = [[row["rank"], row[spec.key[0]], row["score"]] for row in top]

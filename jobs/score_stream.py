@@ -1,4 +1,4 @@
-"""Score transactions as they arrive, by the champion, and raise alerts; with --every, without end."""
+"""Score transactions as they arrive, by the champion as it changes, and raise alerts; with --every, without end."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from churn.job_runner import Job, job_main, progress
-from churn.options import ConfigFile, ModelFile, SummaryFile
-from churn.registry import tracking
+from churn.options import Challenger, ConfigFile, ModelFile, SummaryFile
+from churn.registry.model_in_use import ModelInUse
 from churn.registry.model_registry import ModelRegistry
 from churn.scoring.stream import StreamScorer
 from churn.sources.streaming import StreamPlace
@@ -22,15 +22,18 @@ Every = Annotated[
 
 
 def step(
-    config: ConfigFile, model: ModelFile, source: From = "files", every: Every = None, summary: SummaryFile = None
+    config: ConfigFile,
+    model: ModelFile,
+    source: From = "files",
+    every: Every = None,
+    challenger: Challenger = False,
+    summary: SummaryFile = None,
 ) -> None:
     with Job("score_stream", config, model, summary) as job:
         spec = job.spec
         job.spark  # noqa: B018 - a model is loaded into the session
-        alias, number = ModelRegistry(job.config.tracking_uri, spec.name).in_use()
-        version = tracking.load_model(job.config.tracking_uri, spec.name, number)
-        progress(f"{spec.name} version {number}, the {alias}, scores what arrives as {source}")
-        StreamScorer(job.lake, job.config, spec, version, source, progress).run(every=every)
+        models = ModelInUse(ModelRegistry(job.config.tracking_uri, spec.name), challenger=challenger)
+        StreamScorer(job.lake, job.config, spec, models, source, progress).run(every=every)
 
 
 main = job_main(step)

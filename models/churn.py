@@ -5,7 +5,7 @@ earlier ones on later as-ofs by more than the noise; on recency, frequency and v
 regression is hard to beat.
 """
 
-from churn import Blend, Boosting, Closure, FeatureSet, Forest, LabelWindow, Logistic, ModelSpec
+from churn import Blend, Boosting, Campaign, Closure, FeatureSet, Forest, LabelWindow, Logistic, ModelSpec
 
 SPEC = ModelSpec(
     name="churn",
@@ -16,6 +16,7 @@ SPEC = ModelSpec(
         windows=(30, 60, 90, 180, 365),
     ),
     baseline="days_since_purchase",
+    campaign=Campaign(),
     candidates={
         "logistic": Logistic(reg_param_total=500.0),
         "forest": Forest(trees=50, max_depth=7, min_rows_per_leaf=20),

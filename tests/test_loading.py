@@ -84,7 +84,9 @@ def test_a_model_without_alerts_may_be_given_some() -> None:
     )
 
 
-PARTS = "alerts, baseline, cohort, evaluation, features, label, monitoring, schedule, training, window"
+PARTS = (
+    "alerts, baseline, campaign, cohort, evaluation, features, label, monitoring, reasons, schedule, training, window"
+)
 
 
 @pytest.mark.parametrize(
@@ -175,3 +177,23 @@ def test_a_model_file_with_a_feature_of_its_own_may_be_loaded_again(
         file.write_text(OWN.format(doc=doc))
         load_spec(file)
         assert [feature.doc for feature in declarations.features("churn_model_own")] == [doc]
+
+
+@pytest.mark.parametrize("code", ["0", "'done'", ""])
+def test_a_model_file_that_ends_the_program_is_bad_configuration(tmp_path: Path, code: str) -> None:
+    """SystemExit in a model file must not end a job as if it were done."""
+    file = tmp_path / "model.py"
+    file.write_text(f"import sys\nsys.exit({code})\n")
+    with pytest.raises(ConfigError, match=r"model.py ends the program \(SystemExit: .*\); it may only declare"):
+        load_spec(file)
+
+
+@pytest.mark.parametrize(
+    ("part", "setting"),
+    [("window", "horizon"), ("window", "lead"), ("schedule", "history"), ("cohort", "active_days")],
+)
+def test_a_span_of_days_is_at_most_a_hundred_years(part: str, setting: str) -> None:
+    """Longer ones lead to times that neither Spark nor pandas can hold."""
+    with pytest.raises(ConfigError, match=f"{setting}.*36500"):
+        with_settings(SPEC, {part: {setting: 999_999_999}}, file=FILE)
+    assert with_settings(SPEC, {part: {setting: 36_500}}, file=FILE)

@@ -7,10 +7,10 @@ from typing import Annotated
 import pytest
 import typer
 
-from churn.errors import ChurnError, ConfigError, HoldError, LimitError, NothingToDoError
+from churn import errors
 from churn.options import AsOf, exit_code
 
-ERRORS = {error.__name__: error for error in (ChurnError, ConfigError, HoldError, LimitError, NothingToDoError)}
+YEARS = "lies outside of the years 1970 to 2199; want such as 2026-10-01"
 DATES = "want one such as 2026-10-01 or 2026-10-01T06:00:00Z"
 app = typer.Typer()
 
@@ -18,7 +18,7 @@ app = typer.Typer()
 @app.command()
 def step(as_of: AsOf, raises: Annotated[str, typer.Option()] = "", code: Annotated[int, typer.Option()] = 0) -> None:
     if raises:
-        raise ERRORS[raises](f"as of {as_of}")
+        raise getattr(errors, raises)(f"as of {as_of}")
     raise typer.Exit(code)
 
 
@@ -28,11 +28,23 @@ def step(as_of: AsOf, raises: Annotated[str, typer.Option()] = "", code: Annotat
         ("--as-of 2026-10-01", 0, ""),
         ("--as-of 2026-10-01 --code 7", 7, ""),
         ("--as-of 2026-10-01 --raises ChurnError", 1, "error: as of 2026-10-01 00:00:00\n"),
-        ("--as-of 2026-10-01 --raises LimitError", 1, "error: as of 2026-10-01 00:00:00\n"),
         ("--as-of 2026-10-01 --raises ConfigError", 2, "error: as of 2026-10-01 00:00:00\n"),
         ("--as-of 2026-10-01 --raises HoldError", 3, "hold: as of 2026-10-01 00:00:00\n"),
         ("--as-of 2026-10-01 --raises NothingToDoError", 4, "nothing to do: as of 2026-10-01 00:00:00\n"),
+        ("--as-of 2026-10-01 --raises LimitError", 5, "error: as of 2026-10-01 00:00:00\n"),
+        ("--as-of 2026-10-01 --raises NoChampionError", 6, "error: as of 2026-10-01 00:00:00\n"),
+        ("--as-of 2026-10-01 --raises DamageError", 7, "error: as of 2026-10-01 00:00:00\n"),
         ("--as-of 01/10/2026", 2, f"error: '01/10/2026' is not a date; {DATES}\n"),
+        (
+            "--as-of 9999-01-01",
+            2,
+            f"error: '9999-01-01' {YEARS}\n",
+        ),
+        (
+            "--as-of 1969-12-31",
+            2,
+            f"error: '1969-12-31' {YEARS}\n",
+        ),
         ("", 2, "error: Missing option '--as-of'; see step --help\n"),
         ("--as-of 2026-10-01 --why", 2, "error: No such option: --why; see step --help\n"),
     ],
@@ -42,6 +54,18 @@ def test_a_run_ends_with_its_exit_code_and_one_message(
 ) -> None:
     assert exit_code(app, args.split(), name="step") == code
     assert capsys.readouterr().err == message
+
+
+def test_what_controls_a_terminal_is_written_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """A name from data may hold anything; a message shows it."""
+    broken = typer.Typer()
+
+    @broken.command()
+    def step() -> None:
+        raise errors.BadInputError("customer [/x] \x1b[2J$}{$")
+
+    assert exit_code(broken, []) == 2
+    assert capsys.readouterr().err == "error: customer [/x] \\x1b[2J$}{$\n"
 
 
 def test_any_other_error_is_raised() -> None:

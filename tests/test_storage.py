@@ -93,3 +93,14 @@ def test_a_first_write_succeeds_after_one_that_was_killed(spark: SparkSession, t
     lake.replace(spark.createDataFrame([(MAY, "a", 1)], SCHEMA), "scores", {"as_of": MAY})
 
     assert rows(lake, "scores") == [(MAY, "a", 1)]
+
+
+def test_a_snapshot_stays_at_its_version(spark: SparkSession, tmp_path: Path) -> None:
+    """What a run logs is what it reads, whatever is written while it runs."""
+    lake = Lake(spark, str(tmp_path))
+    lake.replace(spark.createDataFrame([(MAY, "a", 1)], SCHEMA), "scores", {"as_of": MAY})
+    pinned = lake.snapshot("scores")
+    lake.replace(spark.createDataFrame([(MAY, "a", 9)], SCHEMA), "scores", {"as_of": MAY})
+    assert (pinned.table, pinned.path, pinned.version) == ("scores", f"{tmp_path}/scores", 0)
+    assert [tuple(row) for row in pinned.frame.collect()] == [(MAY, "a", 1)]
+    assert lake.snapshot("scores").version == 1

@@ -20,6 +20,7 @@ from churn.dataset.cohort import spine
 from churn.errors import BadInputError
 from churn.features import Feature, customer_features, features, transaction_features
 from churn.model_spec import Entity, ModelSpec, Sources
+from churn.sources.contacts import is_treated
 from churn.sources.versions import first_versions, known_by, reported_transactions, with_reported_transactions
 
 EPOCH: Final = datetime(1970, 1, 1)
@@ -105,7 +106,38 @@ class Examples(ABC):
         else:
             known, valid = F.col("known_time") <= F.lit(known_until), known_by(F.lit(known_until))
         undecided = label.undecided(rows, {name: sources[name].where(known) for name in label.sources})
-        return label.compute(undecided, {name: sources[name].where(valid) for name in label.sources}, self.spec.window)
+        current = {name: sources[name].where(valid) for name in label.sources}
+        labels = label.compute(undecided, current, self.spec.window)
+        if self.spec.training.treated == "included":
+            return labels
+        flagged = self.with_treated(sources, labels, known_until=known_until)
+        return labels if flagged is None else flagged.where(~F.col("treated")).drop("treated")
+
+    def with_treated(
+        self, sources: Sources, rows: DataFrame, *, known_until: datetime | None = None
+    ) -> DataFrame | None:
+        """Rows with `treated`: whether a contact treated the customer in `[as_of, as_of + lead + horizon)`, by what is
+        known at a time. None where the label is none that contacts prevent, or there are no contacts."""
+        if not (self.spec.label.prevented_by_contacts and "contacts" in sources):
+            return None
+        valid = F.col("superseded_at").isNull() if known_until is None else known_by(F.lit(known_until))
+        made = sources["contacts"].where(valid & is_treated()).select("customer_id", F.col("event_time").alias("_at"))
+        end = F.col("as_of") + F.make_dt_interval(F.lit(self.spec.window.lead + self.spec.window.horizon))
+        within = (F.col("_at") >= F.col("as_of")) & (F.col("_at") < end)
+        key = ["customer_id", "as_of"]
+        treated = rows.select(*key).join(made, on="customer_id", how="inner").where(within).select(*key).distinct()
+        flagged = rows.join(treated.withColumn("treated", F.lit(True)), on=key, how="left")
+        return flagged.withColumn("treated", F.coalesce("treated", F.lit(False)))
+
+    def count_treated(
+        self, sources: Sources, rows: DataFrame, *, known_until: datetime | None = None
+    ) -> dict[str, int] | None:
+        """How many `rows` of a model there are, and how many `treated` among them; None as in `with_treated`."""
+        flagged = self.with_treated(sources, rows.select("customer_id", "as_of"), known_until=known_until)
+        if flagged is None:
+            return None
+        (found,) = flagged.agg(F.count("*").alias("rows"), F.count_if("treated").alias("treated")).collect()
+        return {"rows": found["rows"], "treated": found["treated"]}
 
     def labelled(self, sources: Sources, rows: DataFrame, *, known_until: datetime | None = None) -> DataFrame:
         """Feature rows with their labels; rows whose label cannot be known are left out."""

@@ -16,7 +16,7 @@ from churn.dataset.examples import examples, feature_columns, usable_features
 from churn.errors import BadInputError
 from churn.features import Feature, features
 from churn.model_spec import ModelSpec, Sources
-from churn.storage import Lake, literal
+from churn.storage import Lake, Snapshot, literal
 
 EMPTY: Final = "empty_as_ofs"
 """The as-ofs that were built and have no rows, (features, as_of, entity): the table they would be in, and of what."""
@@ -90,12 +90,26 @@ def _with_lacking(
     return rows.join(added_rows.select(*spec.key, *added), on=list(spec.key), how="left")
 
 
-def read_features(lake: Lake, spec: ModelSpec, as_ofs: Sequence[datetime]) -> DataFrame:
+@dataclass(frozen=True)
+class StoredFeatures(Snapshot):
+    """A model's table of features, and the as-ofs that were built and have no rows."""
+
+    empty: frozenset[datetime]
+
+
+def stored_features(lake: Lake, spec: ModelSpec, versions: Mapping[str, int] | None = None) -> StoredFeatures:
+    """A model's table of features, at its newest version or at the one that `versions` names."""
+    table = feature_table(spec)
+    stored = lake.snapshot(table, None if versions is None else versions.get(table))
+    return StoredFeatures(stored.table, stored.path, stored.version, stored.frame, _empty(lake, table))
+
+
+def read_features(stored: StoredFeatures, as_ofs: Sequence[datetime]) -> DataFrame:
     """The stored features of these as-ofs. Raises BadInputError where one was never built; one at which there was
     nobody, such as a day on which a shop is closed, has no rows."""
-    table = feature_table(spec)
-    rows = lake.read(table).where(F.col("as_of").isin(*as_ofs))
-    if missing := sorted(set(as_ofs) - _as_ofs(rows) - _empty(lake, table)):
+    table = stored.table
+    rows = stored.frame.where(F.col("as_of").isin(*as_ofs))
+    if missing := sorted(set(as_ofs) - _as_ofs(rows) - stored.empty):
         raise BadInputError(
             f"{table} was never built for as-of {', '.join(f'{as_of:%Y-%m-%d}' for as_of in missing)}; run "
             "build_features for this as-of"
@@ -116,9 +130,9 @@ def _record_empty(lake: Lake, spec: ModelSpec, as_ofs: Sequence[datetime]) -> No
         lake.replace(rows, EMPTY, {"features": table, "as_of": as_ofs})
 
 
-def _empty(lake: Lake, table: str) -> set[datetime]:
+def _empty(lake: Lake, table: str) -> frozenset[datetime]:
     """The as-ofs of a table that were built and have no rows."""
-    return _as_ofs(lake.read(EMPTY).where(F.col("features") == table)) if lake.exists(EMPTY) else set()
+    return frozenset(_as_ofs(lake.read(EMPTY).where(F.col("features") == table)) if lake.exists(EMPTY) else ())
 
 
 def _as_ofs(rows: DataFrame) -> set[datetime]:

@@ -65,6 +65,11 @@ class Split:
             for later in parts
         )
 
+    @property
+    def learnt_until(self) -> datetime:
+        """Until when a model of this split has learnt: when the newest of its labels was complete."""
+        return self.window.matured_at(max(self.matured))
+
     def _check_gap(self, earlier_name: str, earlier: datetime, later_name: str, later: datetime) -> None:
         if self.window.matured_at(earlier) > later:
             raise LeakageError(

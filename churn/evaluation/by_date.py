@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from statistics import fmean
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from pyspark.sql import functions as F
 from churn.dataset.examples import examples
 from churn.evaluation.alert_metrics import DAILY_METRICS
 from churn.evaluation.metrics import LOWER_IS_BETTER, Metrics, evaluate
+from churn.evaluation.profit import profit
 from churn.model_output import probability
 from churn.model_spec import ModelSpec
 
@@ -55,14 +57,24 @@ def evaluate_by_date(spec: ModelSpec, rows: pd.DataFrame) -> dict[str, Metrics]:
             "key": part["customer_id"],
             "as_of": as_of,
             "vocabulary": spec.vocabulary,
+            "campaign": spec.campaign,
         }
-        model = evaluate(part["label"], part["score"], **common) | _daily(spec, part)
+        model = evaluate(part["label"], part["score"], **common) | _daily(spec, part) | _profit(spec, part)
         baseline = evaluate(part["label"], part[BASELINE], probability=False, **common)
         by_date[f"{as_of:%Y-%m-%d}"] = {
             **model,
             BASELINE: baseline | _daily(spec, part.assign(score=part[BASELINE])),
         }
     return by_date
+
+
+def _profit(spec: ModelSpec, rows: pd.DataFrame) -> Metrics:
+    """`empc_fraction`, `mpc` and `mpc_fraction` of a model with a campaign; `empc` has an interval, and is among the
+    other metrics."""
+    if spec.campaign is None:
+        return {}
+    found = asdict(profit(rows["label"], rows["score"], spec.campaign))
+    return {name: value for name, value in found.items() if name != "empc"}
 
 
 def _daily(spec: ModelSpec, rows: pd.DataFrame) -> Metrics:

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from churn.dataset.calendar import Calendar, calendar
 from churn.dataset.calendar import split as split_dates
 from churn.dataset.examples import examples
-from churn.dataset.feature_table import check_inputs, read_columns, read_features
+from churn.dataset.feature_table import StoredFeatures, check_inputs, read_columns, read_features
 from churn.dataset.split import Fold
 from churn.errors import BadInputError
 from churn.evaluation.by_date import BASELINE, evaluate_by_date, scored_rows
@@ -25,7 +25,6 @@ from churn.evaluation.leakage import LeakEvidence, auc_alone
 from churn.evaluation.metrics import Metrics, compare, evaluate, metrics
 from churn.features import features
 from churn.model_spec import ModelSpec, Sources, Verdict
-from churn.storage import Lake
 from churn.training.fit import Trainer, candidates_of
 from churn.training.model_version import ModelVersion
 
@@ -55,30 +54,32 @@ class Evaluation:
 
 
 def evaluate_challenger(
-    lake: Lake,
+    features: StoredFeatures,
     spec: ModelSpec,
     sources: Sources,
     as_of: datetime,
     version: ModelVersion,
     champion: ModelVersion | None = None,
 ) -> Evaluation:
-    """Evaluate a registered version on the test dates of a run at `as_of`.
+    """Evaluate a registered version on the test dates of a run at `as_of`, by what was known then.
 
-    Raises BadInputError where it was trained for another run: its test dates would not be later than its data.
+    `features` are the model's stored features. Labels are cut at `as_of`, so the same as-of evaluated later gives the
+    same verdicts. Raises BadInputError where the version was trained for another run: what it has learnt must have been
+    complete at the first test date.
     """
     dates, fitted = calendar(spec, sources, as_of), version.summary
-    if max(fitted["split"]["matured"]) >= f"{dates.test[0]:%Y-%m-%d}":
+    if version.learnt_until > dates.test[0]:
         raise BadInputError(
-            f"{spec.name} version {version.number} has learnt from {max(fitted['split']['matured'])}, which is not "
-            f"before the first test date {dates.test[0]:%Y-%m-%d} of as-of {as_of:%Y-%m-%d}; train for this as-of first"
+            f"{spec.name} version {version.number} has learnt from labels until {version.learnt_until:%Y-%m-%d}, after "
+            f"the first test date {dates.test[0]:%Y-%m-%d} of as-of {as_of:%Y-%m-%d}; train for this as-of first"
         )
     rows_of, matured = examples(spec), split_dates(spec, dates).matured
-    stored = read_features(lake, spec, (*matured, *dates.test))
+    stored = read_features(features, (*matured, *dates.test))
     learnt = rows_of.labelled(sources, stored.where(F.col("as_of").isin(*matured)), known_until=dates.test[0])
     evaluated = rows_of.labelled(sources, stored.where(F.col("as_of").isin(*dates.test)), known_until=as_of)
     test = rows_of.eligible(sources, evaluated).persist()
     segment = SEGMENT if SEGMENT in test.columns else None
-    unmatched = _unmatched(spec, dates, version, champion)
+    unmatched = _unmatched(dates, version, champion)
     opponent = champion if champion and not unmatched else None
     compared = [version, *([opponent] if opponent else [])]
     with _trainer(spec, learnt, test, compared) as trainer:
@@ -88,9 +89,14 @@ def evaluate_challenger(
         by_date = evaluate_by_date(spec, rows)
         if opponent:
             rows["champion"] = scored_rows(spec, opponent.model, test)["score"]
-        leaks = _leaks(spec, trainer, by_date, dates, fitted)
+        leaks = _leaks(spec, trainer, dates, fitted)
     test.unpersist()
-    shared: dict[str, Any] = {"seed": spec.training.seed, "key": rows["customer_id"], "date": rows["as_of"]}
+    shared: dict[str, Any] = {
+        "seed": spec.training.seed,
+        "key": rows["customer_id"],
+        "date": rows["as_of"],
+        "campaign": spec.campaign,
+    }
     against = {"baseline": compare(rows["label"], rows["score"], rows[BASELINE], **shared)}
     if opponent:
         against["champion"] = compare(rows["label"], rows["score"], rows["champion"], probability=True, **shared)
@@ -108,17 +114,14 @@ def evaluate_challenger(
     )
 
 
-def _unmatched(
-    spec: ModelSpec, dates: Calendar, version: ModelVersion, champion: ModelVersion | None
-) -> dict[str, Unmatched]:
+def _unmatched(dates: Calendar, version: ModelVersion, champion: ModelVersion | None) -> dict[str, Unmatched]:
     """Why the version is not compared with the champion, where there is one and it is not."""
     if champion is None:
         return {}
     if champion.number == version.number:
         return {"champion": Unmatched(True, f"version {version.number} is the champion itself")}
-    newest = datetime.fromisoformat(max(champion.summary["split"]["matured"]))
-    if spec.window.matured_at(newest) > dates.test[0]:
-        why = f"the champion, version {champion.number}, has learnt from {newest:%Y-%m-%d}, whose outcomes lie after "
+    if champion.learnt_until > dates.test[0]:
+        why = f"the champion, version {champion.number}, has learnt until {champion.learnt_until:%Y-%m-%d}, after "
         return {"champion": Unmatched(False, f"{why}the first test date {dates.test[0]:%Y-%m-%d}: no fair comparison")}
     return {}
 
@@ -134,7 +137,6 @@ def _trainer(spec: ModelSpec, learnt: DataFrame, test: DataFrame, versions: Sequ
 def _leaks(
     spec: ModelSpec,
     trainer: Trainer,
-    by_date: Mapping[str, Metrics],
     dates: Calendar,
     fitted: Mapping[str, Any],
 ) -> LeakEvidence:
@@ -154,15 +156,15 @@ def _leaks(
     return LeakEvidence(
         alone=alone,
         after_intent=tuple(sorted(marked)),
-        with_after_intent=_means(by_date.values()),
-        without_after_intent=_without(spec, trainer, dates, fitted, set(read) - marked),
+        with_after_intent=_refitted(spec, trainer, dates, fitted, read),
+        without_after_intent=_refitted(spec, trainer, dates, fitted, set(read) - marked),
     )
 
 
-def _without(
+def _refitted(
     spec: ModelSpec, trainer: Trainer, dates: Calendar, fitted: Mapping[str, Any], columns: Collection[str]
 ) -> dict[str, float]:
-    """The metrics of the chosen candidate, fitted on these columns and otherwise alike."""
+    """The metrics of the chosen candidate, fitted anew on these columns; what else it is made of is the same."""
     fold = Fold(train=split_dates(spec, dates).matured, later=dates.test)
     parts = candidates_of(spec, fitted["chosen"])
     requests = [(parts[part], fold, fitted["rounds"].get(part)) for part in fitted["slopes"]]

@@ -21,6 +21,7 @@ NAMES = {
     "brier": "Brier score",
     "log_loss": "log loss",
     "calibration_error": "calibration error",
+    "empc": "expected maximum profit",
 }
 """Metrics by the name they have in a sentence."""
 

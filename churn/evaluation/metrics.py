@@ -18,6 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from churn.errors import BadInputError
 from churn.evaluation.calibration import BINS, LEAST_PROBABILITY, calibration_error
 from churn.evaluation.ranking import Floats, Ints, Ranked
+from churn.model_spec import Campaign
+from churn.training.profit import row_profits
 from churn.vocabulary import CHURN, Vocabulary
 
 SHARES = {"0.01": 0.01, "0.05": 0.05, "0.1": 0.1}
@@ -35,14 +37,15 @@ def metrics(
     probability: bool = True,
     as_of: date | None = None,
     vocabulary: Vocabulary = CHURN,
+    campaign: Campaign | None = None,
 ) -> Metrics:
-    """The figures of one score on one date.
+    """The figures of one score on one date; with a `campaign` also its expected maximum profit, `empc`.
 
     brier, log_loss and calibration_error are None unless the score is a probability. Lift and precision are those
     of the top 1, 5 and 10 % (the nearest whole number of rows, at least one); rows of equal score count by their
     expected value over every order. Raises BadInputError where only one class is there, or a score is missing.
     """
-    prepared = _Score.of(label, score, probability=probability, as_of=as_of, vocabulary=vocabulary)
+    prepared = _Score.of(label, score, probability=probability, as_of=as_of, vocabulary=vocabulary, campaign=campaign)
     return {
         "n": len(prepared.ranked.label),
         "positives": int(prepared.ranked.label.sum()),
@@ -60,15 +63,17 @@ def evaluate(
     probability: bool = True,
     as_of: date | None = None,
     vocabulary: Vocabulary = CHURN,
+    campaign: Campaign | None = None,
 ) -> Metrics:
     """`metrics`, and under `intervals` the 95 % bootstrap interval [low, high] of each.
 
     Customers are drawn with replacement (percentile bootstrap, Efron 1979). With `key`, all rows of a customer are
     drawn together, and the same customers in any order give the same intervals. The calibration error's interval is
-    centred on the figure: a resample has noise of its own, which only ever adds to an absolute error.
+    centred on the figure: a resample has noise of its own, which only ever adds to an absolute error. That of `empc` is
+    at the thresholds of all rows, which to first order are those of a resample: at the best threshold profit is flat.
     """
     labels, scores, units = _by_customer(key, label, score)
-    prepared = _Score.of(labels, scores, probability=probability, as_of=as_of, vocabulary=vocabulary)
+    prepared = _Score.of(labels, scores, probability=probability, as_of=as_of, vocabulary=vocabulary, campaign=campaign)
     figures = prepared.figures()
     # Without a key a row is known by its score and label alone, so it is drawn by its place in the ranking.
     draws = _draws(units if key is None else units[prepared.ranked.order], seed=seed, resamples=resamples)
@@ -95,19 +100,23 @@ def compare(
     key: ArrayLike | None = None,
     date: ArrayLike | None = None,
     probability: bool = False,
+    campaign: Campaign | None = None,
 ) -> dict[str, Any]:
     """By how much a score is better than another on the same rows: per metric `difference` and its 95 % `interval`.
 
     Paired: each resample draws the same customers for both, so that what makes a date hard for both cancels out.
     With `date`, metrics are taken per date and averaged, as a lead reads them. Above 0 is better, for errors too.
-    `probability` says that both scores are probabilities, and adds their errors.
+    `probability` says that both scores are probabilities, and adds their errors; a `campaign` adds `empc`.
     """
     labels, firsts, seconds, dates, units = _by_customer(
         key, label, score, other, np.zeros(np.size(label)) if date is None else date
     )
     slices = [np.flatnonzero(dates == d) for d in np.unique(dates)]
     pairs = [
-        tuple(_Score.of(labels[rows], each[rows], probability=probability) for each in (firsts, seconds))
+        tuple(
+            _Score.of(labels[rows], each[rows], probability=probability, campaign=campaign)
+            for each in (firsts, seconds)
+        )
         for rows in slices
     ]
 
@@ -140,6 +149,8 @@ class _Score:
     ranked: Ranked
     starts: Ints
     losses: Mapping[str, Floats]
+    profits: Floats | None
+    """What each row adds to the expected maximum profit."""
 
     @classmethod
     def of(
@@ -150,6 +161,7 @@ class _Score:
         probability: bool,
         as_of: date | None = None,
         vocabulary: Vocabulary = CHURN,
+        campaign: Campaign | None = None,
     ) -> _Score:
         labels, scores = np.asarray(label), np.asarray(score, dtype=np.float64)
         _check(labels, scores, probability=probability, as_of=as_of, vocabulary=vocabulary)
@@ -158,7 +170,8 @@ class _Score:
         if probability:
             of_label = np.where(ranked.label == 1, ranked.score, 1 - ranked.score)
             losses = {"brier": (1 - of_label) ** 2, "log_loss": -np.log(np.maximum(of_label, LEAST_PROBABILITY))}
-        return cls(ranked, ranked.bins(BINS), losses)
+        profits = row_profits(ranked.label, ranked.score, campaign).expected if campaign else None
+        return cls(ranked, ranked.bins(BINS), losses, profits)
 
     def figures(self, weight: Ints | None = None) -> dict[str, Any]:
         """Every metric by its flat name; NaN where a resample drew one class only."""
@@ -178,7 +191,14 @@ class _Score:
             **errors,
             **{f"lift/{name}": steps.lift(share) if both else np.nan for name, share in SHARES.items()},
             **{f"precision/{name}": steps.precision(share) for name, share in SHARES.items()},
+            **self._profit(weight),
         }
+
+    def _profit(self, weight: Ints | None) -> dict[str, float]:
+        if self.profits is None:
+            return {}
+        weights = np.ones(len(self.profits)) if weight is None else weight
+        return {"empc": float((weights * self.profits).sum()) / float(weights.sum())}
 
 
 def _check(

@@ -28,6 +28,7 @@ class Closure(Label):
     entity = "customer"
     sources = ("closures",)
     vocabulary = CHURN
+    prevented_by_contacts = True
 
     kinds: Names = ("voluntary",)
 

@@ -17,6 +17,7 @@ class Inactivity(Label):
     entity = "customer"
     sources = ("transactions",)
     vocabulary = CHURN
+    prevented_by_contacts = True
 
     activity: Names = ("purchase",)
 

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from churn.dataset.calendar import labels_known_until
 from churn.dataset.examples import examples
-from churn.dataset.feature_table import feature_table, read_columns, read_features
+from churn.dataset.feature_table import feature_table, read_columns, read_features, stored_features
 from churn.errors import BadInputError
 from churn.model_spec import ModelSpec, Sources, Verdict
 from churn.monitoring.drift import SCORE, Drift, drift, references
@@ -65,7 +65,8 @@ class MonitoringRun:
 
 def monitor(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, registry: ModelRegistry) -> MonitoringRun:
     """Monitor the version that scored `as_of`. Raises BadInputError where none did."""
-    scores, rows = lake.read(score_table(spec)), lake.read(feature_table(spec))
+    scores, stored = lake.read(score_table(spec)), stored_features(lake, spec)
+    rows = stored.frame
     scored = _scored(scores, until=as_of)
     if as_of not in scored:
         raise BadInputError(
@@ -73,7 +74,7 @@ def monitor(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, regi
             f"{', '.join(f'{other:%Y-%m-%d}' for other in sorted(scored)[-5:]) or 'none before it'}; score it first"
         )
     version = load_model(registry.tracking_uri, spec.name, scored[as_of])
-    read_features(lake, spec, [as_of])
+    read_features(stored, [as_of])
     built = [row["as_of"] for row in rows.select("as_of").distinct().collect()]
     learnt = [datetime.fromisoformat(day) for day in version.summary["split"]["matured"]]
     against = references(spec, as_of, learnt=learnt, built=built, scored=scored)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from churn.errors import BadInputError
+from mlflow.exceptions import MlflowException
+
+from churn.errors import BadInputError, ChurnError, NoChampionError
 from churn.registry import tracking
 from churn.registry.tracking import CHALLENGER, CHAMPION
 
@@ -40,7 +42,7 @@ class ModelRegistry:
         if alias not in known:
             listed = ", ".join(f"{name} = version {number}" for name, number in sorted(known.items()))
             hint = f"known: {listed}" if listed else self._unknown()
-            raise BadInputError(f"model {self.model!r} at {self.tracking_uri} has no {alias}; {hint}")
+            raise BadInputError(f"model {self.model!r} at {tracking.masked(self.tracking_uri)} has no {alias}; {hint}")
         return known[alias]
 
     def _unknown(self) -> str:
@@ -52,15 +54,26 @@ class ModelRegistry:
         registered = f"registered are {', '.join(names)}; " if names and self.model not in names else ""
         return f"{registered}train one first: churn run --as-of DATE"
 
-    def in_use(self) -> tuple[str, str]:
-        """(alias, version) of what scores: the champion; while there is none, the challenger."""
+    def in_use(self, *, challenger: bool = False) -> tuple[str, str]:
+        """(alias, version) of what scores: the champion; while there is none, with `challenger`, the challenger.
+
+        Raises NoChampionError where only a challenger could score, and was not to: nothing says that it is any good.
+        """
         known = self.aliases()
-        alias = CHAMPION if CHAMPION in known else CHALLENGER
-        return alias, self.version(alias)
+        if CHAMPION in known:
+            return CHAMPION, known[CHAMPION]
+        version = self.version(CHALLENGER)
+        if not challenger:
+            raise NoChampionError(
+                f"model {self.model!r} at {tracking.masked(self.tracking_uri)} has no champion; version {version}, the "
+                "challenger, has not been promoted: run promote, train a better one, or score by it all the same with "
+                "--challenger"
+            )
+        return CHALLENGER, version
 
     def summary_in_use(self) -> Mapping[str, Any] | None:
         """The `fit.json` of the version that scores; None where nothing is registered yet."""
-        return self.summary(self.in_use()[1]) if self.aliases() else None
+        return self.summary(self.in_use(challenger=True)[1]) if self.aliases() else None
 
     def newest(self) -> str | None:
         """The version that was trained last; None where there is none."""
@@ -89,6 +102,18 @@ class ModelRegistry:
             for name, value in tags.items():
                 if before.get(name) != value:
                     client.set_model_version_tag(self.model, version, name, value)
+
+    def mark_scored(self, version: str, what: str) -> None:
+        """Record that a version scores, so that it is never deleted; before it does. Raises ChurnError where a rerun of
+        its training has replaced it just now."""
+        with tracking.registering(self.tracking_uri, self.model), self._reaching() as client:
+            try:
+                if tracking.SCORED not in client.get_model_version(self.model, version).tags:
+                    client.set_model_version_tag(self.model, version, tracking.SCORED, what)
+            except MlflowException as error:
+                if not tracking.absent(error):
+                    raise
+                raise ChurnError(f"{self.model} version {version} has been replaced just now; run again") from error
 
     def point(self, alias: str, version: str) -> None:
         """Give an alias to a version, and take it from another that had it."""

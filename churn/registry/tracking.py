@@ -5,9 +5,12 @@ The only module that imports mlflow, which takes a second or two: import it wher
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
+import re
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -30,9 +33,12 @@ from mlflow.models import infer_signature
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame
+from sqlalchemy.exc import SQLAlchemyError
 
 from churn.config import Config
 from churn.errors import BadInputError, ChurnError
+from churn.runtime.locks import lock
+from churn.runtime.private_folders import private_folder
 from churn.runtime.processes import on_sigterm
 from churn.training.model_version import ModelVersion
 
@@ -42,11 +48,21 @@ PREVIOUS: Final = "previous"
 """The champion before this one, to go back to."""
 RUN_KEY: Final = "run_key"
 """The tag that names what a run does, such as "train churn 2026-10-01"; a rerun has the same."""
+HOST: Final = "host"
+"""The tag with the machine that a run is on."""
+DIGEST: Final = "digest"
+"""The tag of a version that says which model it is: a rerun that makes the same one registers no other."""
+SCORED: Final = "scored"
+"""The tag of a version that has scored: it is never deleted. Its value says what it scored first."""
+LEARNT_UNTIL: Final = "learnt_until"
+"""The tag of a version, and of the run that trained it: until when it has learnt."""
 
 _LONGEST_VALUE = 6000
 _METRICS_PER_CALL = 1000
 _PARAMS_PER_CALL = 100
 _ENDING_SECONDS = 5
+_TABLE = re.compile(r"table\.(?P<name>.+)\.version")
+_PASSWORD = re.compile(r"(?<=://)([^/@:\s]*):[^/\s]+@")
 _SQLITE = "sqlite:///"
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """The error codes of stores that have no such model, version or alias."""
@@ -63,6 +79,11 @@ class Run:
     id: str
     key: str
     client: MlflowClient
+    tracking_uri: str
+
+    def tag(self, name: str, value: str) -> None:
+        """A tag of the run."""
+        self.client.set_tag(self.id, name, value)
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Settings, nested ones under dotted names; a value longer than MLflow admits is cut short."""
@@ -95,6 +116,10 @@ class Run:
         dataset = Dataset(name=name, digest=f"v{version}", source_type="delta_table", source=source)
         self.client.log_inputs(self.id, [DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, context)])])
 
+    def logged_metrics(self) -> dict[str, float]:
+        """The metrics that have been logged, each by its last point."""
+        return dict(self.client.get_run(self.id).data.metrics)
+
     def text(self, text: str, path: str) -> None:
         """A text artifact: a report, a settings file."""
         self.client.log_text(self.id, text, path)
@@ -114,21 +139,39 @@ class Run:
             dfs_tmpdir=_scratch(),
         )
 
-    def register(self, model: str, *, alias: str = CHALLENGER, name: str = "model") -> str:
+    def register(
+        self,
+        model: str,
+        *,
+        alias: str = CHALLENGER,
+        name: str = "model",
+        digest: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> str:
         """The logged model as the next version of a registered one, under an alias; its version.
 
-        A rerun replaces what an earlier run of the same key registered, unless that has another alias (champion).
+        Where an earlier run of the same key has registered the model of this `digest`, that version gets the alias: a
+        rerun leaves what one run leaves. Other versions of the key are deleted, unless they have another alias
+        (champion) or have scored.
         """
-        with _unless_it_exists():
-            self.client.create_registered_model(model)
-        source = f"{self.client.get_run(self.id).info.artifact_uri}/{name}"
-        created = self.client.create_model_version(model, source, self.id, tags={RUN_KEY: self.key})
-        self.client.set_registered_model_alias(model, alias, created.version)
-        in_use = {str(number) for number in self.client.get_registered_model(model).aliases.values()}
-        for earlier in self.client.search_model_versions(f"name = '{model}'"):
-            if earlier.tags.get(RUN_KEY) == self.key and str(earlier.version) not in in_use:
-                self.client.delete_model_version(model, earlier.version)
-        return str(created.version)
+        own = {RUN_KEY: self.key, **(tags or {}), **({DIGEST: digest} if digest else {})}
+        with registering(self.tracking_uri, model):
+            with _unless_it_exists():
+                self.client.create_registered_model(model)
+            found = self.client.search_model_versions(f"name = '{model}'")
+            # A search does not give tags on every store.
+            known = {str(one.version): self.client.get_model_version(model, one.version).tags for one in found}
+            of_key = {number: of for number, of in known.items() if of.get(RUN_KEY) == self.key}
+            version = next((number for number, of in of_key.items() if digest and of.get(DIGEST) == digest), None)
+            if version is None:
+                source = f"{self.client.get_run(self.id).info.artifact_uri}/{name}"
+                version = str(self.client.create_model_version(model, source, self.id, tags=own).version)
+            self.client.set_registered_model_alias(model, alias, version)
+            in_use = {str(number) for number in self.client.get_registered_model(model).aliases.values()}
+            for earlier, of in of_key.items():
+                if earlier not in in_use and SCORED not in of:
+                    self.client.delete_model_version(model, earlier)
+        return version
 
 
 @contextmanager
@@ -137,26 +180,35 @@ def run(
 ) -> Iterator[Run]:
     """A run that ends FINISHED, or FAILED where anything is raised, SIGTERM included (which raises SystemExit(143)).
 
-    A run of the same key that is still RUNNING was killed before it could be ended: it is ended as FAILED first.
-    Raises ChurnError where the store cannot be reached.
+    Waits for another run of the same key to end. One that is RUNNING then was killed before it could be ended: it is
+    ended as FAILED first. Raises ChurnError where the store cannot be reached, now or later.
     """
     client = connect(tracking_uri)
+    with lock(_lock_place(tracking_uri), f"run {key}"), _run(client, tracking_uri, experiment, name, key, tags) as one:
+        yield one
+
+
+@contextmanager
+def _run(
+    client: MlflowClient, tracking_uri: str, experiment: str, name: str, key: str, tags: Mapping[str, str] | None
+) -> Iterator[Run]:
     with reaching(tracking_uri):
         experiment_id = _experiment(client, tracking_uri, experiment)
         _end_killed(client, experiment_id, key)
         started = mlflow.start_run(
             experiment_id=experiment_id,
             run_name=name,
-            tags={**(tags or {}), RUN_KEY: key},
+            tags={**(tags or {}), RUN_KEY: key, HOST: socket.gethostname()},
             log_system_metrics=False,
         )
     run_id = started.info.run_id
     with on_sigterm(lambda: _fail(client, run_id, "terminated")) as sigterm:
         try:
-            yield Run(run_id, key, client)
-            sigterm.raise_if_received()
-            sigterm.suppressed = True
-            mlflow.end_run(RunStatus.to_string(RunStatus.FINISHED))
+            with reaching(tracking_uri):
+                yield Run(run_id, key, client, tracking_uri)
+                sigterm.raise_if_received()
+                sigterm.suppressed = True
+                mlflow.end_run(RunStatus.to_string(RunStatus.FINISHED))
             sigterm.raise_if_received()
         except BaseException as error:
             sigterm.suppressed = True
@@ -166,10 +218,19 @@ def run(
             raise
 
 
+def run_key(what: str, model: str, as_of: datetime | None = None) -> str:
+    """The key of a job's runs on a model.
+
+    >>> run_key("train", "churn", datetime(2026, 10, 1))
+    'train churn 2026-10-01'
+    """
+    return f"{what} {model}" + (f" {as_of:%Y-%m-%d}" if as_of else "")
+
+
 @contextmanager
 def tracked_run(config: Config, what: str, model: str, as_of: datetime | None = None) -> Iterator[Run]:
     """A run of a job on a model; "train churn 2026-10-01" is its name and its key."""
-    key = f"{what} {model}" + (f" {as_of:%Y-%m-%d}" if as_of else "")
+    key = run_key(what, model, as_of)
     with run(config.tracking_uri, config.experiment, key, key=key, tags={"model": model}) as tracked:
         yield tracked
 
@@ -205,6 +266,54 @@ def load_model(tracking_uri: str, model: str, alias_or_version: str = CHALLENGER
         return ModelVersion(loaded, str(found.version), str(found.run_id), fit_summary(str(found.run_id)))
 
 
+@dataclass(frozen=True)
+class LoggedRun:
+    """What the store holds of a run that ended."""
+
+    id: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+    @property
+    def tables(self) -> dict[str, int]:
+        """The version of each table that it read."""
+        found = ((_TABLE.fullmatch(name), value) for name, value in self.params.items())
+        return {match["name"]: int(value) for match, value in found if match}
+
+    def check_settings(self, settings: Mapping[str, Any]) -> None:
+        """Raises BadInputError where it was made with other settings of the model than these."""
+        now = {name: _shortened(str(value)) for name, value in flatten(settings, separator=".").items()}
+        other = [name for name, value in now.items() if self.params.get(name) != value]
+        if other:
+            raise BadInputError(
+                f"run {self.id} was made with {other[0]} = {self.params.get(other[0])}, and the model has "
+                f"{now[other[0]]}; give the model file and churn.toml of that run"
+            )
+
+    def check_same(self, metrics: Mapping[str, float]) -> None:
+        """Raises ChurnError where these metrics are not its own, to the bit."""
+        for name in sorted({*self.metrics, *metrics}):
+            before, now = self.metrics.get(name), metrics.get(name)
+            if before != now:
+                raise ChurnError(f"run {self.id} had {name} = {before}, and its inputs give {now} now")
+
+
+def logged_run(tracking_uri: str, run_id: str, key: str) -> LoggedRun:
+    """A run by its id. Raises BadInputError where there is none, it has another key, or did not end well."""
+    client = connect(tracking_uri)
+    with reaching(tracking_uri):
+        try:
+            found = client.get_run(run_id)
+        except MlflowException as error:
+            if not absent(error):
+                raise
+            raise BadInputError(f"no run {run_id!r} at {masked(tracking_uri)}; MLflow's pages list the runs") from error
+    seen, status = found.data.tags.get(RUN_KEY), found.info.status
+    if seen != key or status != RunStatus.to_string(RunStatus.FINISHED):
+        raise BadInputError(f"run {run_id} is {seen!r}, {status}; want a run {key!r} that is FINISHED")
+    return LoggedRun(run_id, dict(found.data.params), dict(found.data.metrics))
+
+
 def fit_summary(run_id: str) -> Mapping[str, Any]:
     """What a training run recorded of its model in `fit.json`; empty where it was logged without one."""
     try:
@@ -237,8 +346,8 @@ def _shortened(text: str) -> str:
 
 
 def _scratch() -> str:
-    """Where Spark writes a model on its way to the store: MLflow's own setting, else a folder of this user's."""
-    return os.environ.get("MLFLOW_DFS_TMP") or f"{tempfile.gettempdir()}/mlflow-{os.getuid()}"
+    """Where Spark writes a model on its way to the store: MLflow's own setting, else a folder of this user's alone."""
+    return os.environ.get("MLFLOW_DFS_TMP") or str(private_folder("churn-mlflow"))
 
 
 def connect(tracking_uri: str) -> MlflowClient:
@@ -246,6 +355,7 @@ def connect(tracking_uri: str) -> MlflowClient:
     with reaching(tracking_uri, files=True):
         if store := _sqlite_file(tracking_uri):
             store.parent.mkdir(parents=True, exist_ok=True)
+            _create(store)
         mlflow.set_tracking_uri(tracking_uri)
         return MlflowClient(tracking_uri)
 
@@ -259,16 +369,57 @@ def exists(tracking_uri: str) -> bool:
 @contextmanager
 def reaching(tracking_uri: str, *, files: bool = False) -> Iterator[None]:
     """Turns MLflow's errors inside, with `files` OSError too, into a ChurnError that names the setting to check."""
-    errors = (MlflowException, OSError) if files else (MlflowException,)
+    errors = (MlflowException, SQLAlchemyError, *((OSError,) if files else ()))
     try:
         yield
     except errors as error:
-        raise ChurnError(f"cannot track runs at {tracking_uri}: {error}; check [tracking] uri in churn.toml") from error
+        why = masked(str(error))
+        raise ChurnError(
+            f"cannot track runs at {masked(tracking_uri)}: {why}; check [tracking] uri in churn.toml"
+        ) from error
+
+
+def masked(text: str) -> str:
+    """A text without the passwords of the URIs in it.
+
+    >>> masked("postgresql://ann:secret@db/mlflow")
+    'postgresql://ann:***@db/mlflow'
+    """
+    return _PASSWORD.sub(r"\1:***@", text)
 
 
 def absent(error: MlflowException) -> bool:
     """Whether the store was reached, and holds no such thing."""
     return error.error_code in _ABSENT
+
+
+def _create(store: Path) -> None:
+    """Make a SQLite store under another name and rename it, so that one that is there is whole, and made once."""
+    if store.exists():
+        return
+    with lock(store, "create"):
+        if store.exists():
+            return
+        new = store.with_name(f".{store.name}.new")
+        for left in ("", "-journal", "-wal", "-shm"):  # by a job that was killed
+            new.with_name(new.name + left).unlink(missing_ok=True)
+        client = MlflowClient(f"{_SQLITE}{new}")
+        client.search_experiments()
+        client._tracking_client.store.engine.dispose()
+        new.rename(store)
+
+
+def _lock_place(tracking_uri: str) -> Path:
+    """What the locks of a store are beside: its file, or of a server a folder of this user's on this machine."""
+    digest = hashlib.sha256(tracking_uri.encode()).hexdigest()[:16]
+    return _sqlite_file(tracking_uri) or private_folder("churn-locks") / digest
+
+
+@contextmanager
+def registering(tracking_uri: str, model: str) -> Iterator[None]:
+    """Inside, no other job of this machine registers, deletes or tags versions of a model."""
+    with lock(_lock_place(tracking_uri), f"versions of {model}"):
+        yield
 
 
 def _sqlite_file(tracking_uri: str) -> Path | None:
@@ -293,17 +444,23 @@ def _experiment(client: MlflowClient, tracking_uri: str, name: str) -> str:
             client.create_experiment(name, artifact_location=(store.parent / "mlruns").as_uri() if store else None)
     found = client.get_experiment_by_name(name)
     if found is None:
-        raise ChurnError(f"the experiment {name!r} at {tracking_uri} was removed while this run began; try again")
+        raise ChurnError(
+            f"the experiment {name!r} at {masked(tracking_uri)} was removed while this run began; try again"
+        )
     if found.lifecycle_stage == "deleted":
         raise BadInputError(
-            f"the experiment {name!r} at {tracking_uri} was deleted; restore it (mlflow experiments restore "
+            f"the experiment {name!r} at {masked(tracking_uri)} was deleted; restore it (mlflow experiments restore "
             f"--experiment-id {found.experiment_id}) or set another [tracking] experiment in churn.toml"
         )
     return str(found.experiment_id)
 
 
 def _end_killed(client: MlflowClient, experiment_id: str, key: str) -> None:
+    """End the runs of a key, whose lock this process has, that were killed on this machine. Of those on another machine
+    it is not known whether they are alive."""
     for stale in client.search_runs([experiment_id], f"tags.{RUN_KEY} = '{key}' and attributes.status = 'RUNNING'"):
+        if stale.data.tags.get(HOST, socket.gethostname()) != socket.gethostname():
+            continue
         client.set_tag(stale.info.run_id, "ended", "killed; ended by the next run of the same key")
         client.set_terminated(stale.info.run_id, RunStatus.to_string(RunStatus.FAILED))
 
@@ -344,8 +501,8 @@ def aliases(client: MlflowClient, model: str) -> dict[str, str] | None:
 def _no_model(client: MlflowClient, tracking_uri: str, model: str, alias_or_version: str) -> str:
     registered = aliases(client, model)
     if registered is None:
-        return f"no model {model!r} is registered at {tracking_uri}; train one first: churn run --as-of DATE"
+        return f"no model {model!r} is registered at {masked(tracking_uri)}; train one first: churn run --as-of DATE"
     known = (
         ", ".join(f"{alias} = version {number}" for alias, number in sorted(registered.items())) or "no alias is set"
     )
-    return f"model {model!r} has no version or alias {alias_or_version!r} at {tracking_uri}; known: {known}"
+    return f"model {model!r} has no version or alias {alias_or_version!r} at {masked(tracking_uri)}; known: {known}"

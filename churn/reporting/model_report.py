@@ -19,7 +19,7 @@ from churn.evaluation.leakage import LeakEvidence
 from churn.evaluation.lift import Top, top
 from churn.evaluation.metrics import LOWER_IS_BETTER, Metrics
 from churn.features import features
-from churn.model_spec import ModelSpec, Verdict
+from churn.model_spec import Campaign, ModelSpec, Verdict
 from churn.monitoring.limits import LIMITS
 from churn.reporting import plots
 from churn.reporting.html import address, template
@@ -83,11 +83,15 @@ class Report:
     """As in `ModelSpec.settings`."""
     segments: Mapping[str, Metrics] | None = None
     left_out: Sequence[str] = ()
+    treated: Mapping[str, int] | None = None
+    """Of the rows to learn from, how many a contact treated before their label was known; None = it made no matter."""
     vocabulary: Vocabulary = CHURN
     champion: str | None = None
     """The version in use when this one was evaluated."""
     against_champion: Mapping[str, Any] | None = None
     """`compare` of this version and the champion; None where they were not compared."""
+    campaign: Campaign | None = None
+    """By what the profit is measured; None = it is not."""
 
 
 def report_of(
@@ -129,9 +133,11 @@ def report_of(
         settings=spec.settings | checked,
         segments=evaluation.segments,
         left_out=version.summary["left_out"],
+        treated=version.summary.get("treated"),
         vocabulary=spec.vocabulary,
         champion=evaluation.champion,
         against_champion=evaluation.against_champion,
+        campaign=spec.campaign,
     )
 
 
@@ -146,6 +152,8 @@ def draw(report: Report) -> dict[str, str]:
         "timeline": plots.timeline(report.schedule, lead=report.lead, horizon=report.horizon),
         "importance": plots.importance({driver.name: driver.share for driver in report.drivers}),
     }
+    if report.campaign:
+        figures["profit"] = plots.profit(rows, report.campaign, vocabulary)
     return {name: plots.svg(figure) for name, figure in figures.items()}
 
 

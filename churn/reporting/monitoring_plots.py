@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from churn.errors import printable
 from churn.monitoring.drift import Drift
 from churn.reporting.plots import FAINT, MODEL, MUTED, OTHER, STYLE, date_axis, day_number, percent_axis
 
@@ -25,7 +26,8 @@ def distribution(drift: Drift, reference: str) -> Figure:
         for counts, label, colour, shift in ((drift.then, reference, FAINT, -0.2), (drift.now, "now", MODEL, 0.2)):
             shares = np.asarray(counts) / max(1, sum(counts))
             axes.bar(places + shift, shares, width=0.4, color=colour, label=label)
-        axes.set_xticks(places, drift.bins.names, rotation=40, ha="right", fontsize=8)
+        names = [printable(name, lines=False) for name in drift.bins.names]
+        axes.set_xticks(places, names, rotation=40, ha="right", fontsize=8)
         axes.grid(visible=False, axis="x")
         percent_axis(axes, "y")
         _legend(axes)

@@ -23,7 +23,9 @@ from churn.evaluation.by_date import BASELINE
 from churn.evaluation.calibration import reliability
 from churn.evaluation.lift import POINTS
 from churn.evaluation.lift import gains as gains_curve
+from churn.evaluation.profit import profit_of_share
 from churn.evaluation.ranking import Floats
+from churn.model_spec import Campaign
 from churn.vocabulary import CHURN, Vocabulary
 
 INK, MUTED, FAINT, LINE = "#17212b", "#55636f", "#98a3ad", "#e3e7eb"
@@ -49,6 +51,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.labelcolor": INK,
     "text.color": INK,
+    "text.parse_math": False,  # a name with dollars is a name
     "svg.fonttype": "none",
     "svg.hashsalt": "churn",
 }
@@ -59,7 +62,7 @@ _SHOWN = slice(POINTS // 100, None)
 """Lift and precision are drawn from the top 1 % on; a smaller share has too few rows."""
 
 Curve = tuple[Floats, Floats]
-Place = Literal["lower right", "upper right", "upper left"]
+Place = Literal["lower right", "lower left", "upper right", "upper left"]
 
 
 def gains(rows: pd.DataFrame, vocabulary: Vocabulary = CHURN, *, mark: float = 0.1) -> Figure:
@@ -102,6 +105,24 @@ def precision_recall(rows: pd.DataFrame, vocabulary: Vocabulary = CHURN) -> Figu
         axes.set_ylabel(f"of the {vocabulary.acted}, share that {vocabulary.happened} (precision)")
         percent_axis(axes, "xy")
         _legend(axes, "upper right")
+        return figure
+
+
+def profit(rows: pd.DataFrame, campaign: Campaign, vocabulary: Vocabulary = CHURN) -> Figure:
+    """The profit per customer of the cohort over the share acted on, at the mean acceptance rate."""
+    with mpl.rc_context(STYLE):
+        figure, axes = _axes()
+        share, earned = _each_date(
+            axes, rows, lambda share, reached, rate: (share, profit_of_share(campaign, share, reached, rate))
+        )
+        axes.axhline(0, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), label="no campaign")
+        best = int(np.argmax(earned))
+        axes.plot(share[best], earned[best], "o", color=MODEL, markersize=5)
+        axes.set_title(f"most at {share[best]:.0%}: {earned[best]:,.2f}", loc="left", fontsize=9.5, color=MODEL)
+        axes.set(xlim=(0, 1), xlabel=f"{vocabulary.entities} {vocabulary.acted}, best score first")
+        axes.set_ylabel(f"profit per {vocabulary.entity}")
+        percent_axis(axes, "x")
+        _legend(axes, "lower left")
         return figure
 
 

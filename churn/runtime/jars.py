@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -57,11 +58,34 @@ def excluded_artifacts() -> list[str]:
     return [*NOT_NEEDED, *(f"*:{artifact}" for artifact in sorted(spark_has))]
 
 
-def resolve(coordinates: Iterable[str], into: Path, *, exclude: Iterable[str] = ()) -> list[Path]:
+def pinned() -> dict[str, str]:
+    """The SHA-256 digest of each jar of COORDINATES, by its name, as `sha256sum` writes them."""
+    lines = Path(__file__).with_name("jars.sha256").read_text("utf-8").splitlines()
+    return {name: digest for digest, name in map(str.split, lines)}
+
+
+def check_digests(jars: Iterable[Path], digests: Mapping[str, str]) -> None:
+    """Raises ChurnError where the content of a jar is not what its digest says, or a jar has none."""
+    for jar in jars:
+        found = hashlib.sha256(jar.read_bytes()).hexdigest()
+        if digests.get(jar.name) != found:
+            raise ChurnError(
+                f"{jar.name} has the digest {found}, want {digests.get(jar.name, 'none: it is not expected')}; whoever "
+                "serves it has changed it, or its version was changed without churn/runtime/jars.sha256"
+            )
+
+
+def resolve(
+    coordinates: Iterable[str],
+    into: Path,
+    *,
+    exclude: Iterable[str] = (),
+    digests: Mapping[str, str] | None = None,
+) -> list[Path]:
     """Download coordinates and their dependencies by Spark's own resolver, which leaves out Scala's library.
 
-    The folder is replaced once all jars are there. CHURN_IVY_SETTINGS names an Ivy settings file, for where Maven
-    Central cannot be reached. Raises ChurnError where a jar cannot be resolved.
+    The folder is replaced once all jars are there and have these digests. CHURN_IVY_SETTINGS names an Ivy settings
+    file, for where Maven Central cannot be reached. Raises ChurnError where a jar cannot be resolved, or is another.
     """
     wanted = ",".join(coordinates)
     with tempfile.TemporaryDirectory() as scratch:
@@ -87,6 +111,8 @@ def resolve(coordinates: Iterable[str], into: Path, *, exclude: Iterable[str] = 
                 f"the jars {wanted} could not be resolved; behind a mirror set CHURN_IVY_SETTINGS, "
                 f"offline copy them from another machine, see docs/install.md\n{done.stderr[-4000:]}"
             )
+        if digests is not None:
+            check_digests(resolved, digests)
         into.parent.mkdir(parents=True, exist_ok=True)
         fresh = into.with_name(f"{into.name}.{os.getpid()}")
         shutil.copytree(Path(scratch, "jars"), fresh)
@@ -98,7 +124,7 @@ def resolve(coordinates: Iterable[str], into: Path, *, exclude: Iterable[str] = 
 if __name__ == "__main__":
     try:
         if not os.environ.get("CHURN_JARS"):
-            resolve(COORDINATES.values(), jars_folder(), exclude=excluded_artifacts())
+            resolve(COORDINATES.values(), jars_folder(), exclude=excluded_artifacts(), digests=pinned())
         print(f"{len(jars())} jars in {jars_folder()}")
     except ChurnError as error:
         sys.exit(str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import shlex
@@ -10,6 +11,7 @@ import time
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,9 +19,13 @@ from typing import Any
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
+from churn.runtime.files import replacing
 from churn.runtime.jars import SPARK_HOME, jars, jars_folder
 from churn.runtime.java import SHARE, java_home
+from churn.runtime.private_folders import private_folder
 
+_SECRET = re.compile(r"(?i)secret|password|passphrase|token|access[.]?key|credential")
+"""What the names of secret settings hold, much as spark.redaction.regex has it."""
 NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
 LOGGING = Path(__file__).with_name("log4j2.properties")
@@ -117,10 +123,15 @@ def submit(
     """The spark-submit line of a job, with the settings that a running JVM takes no more. Run it with `environment`.
 
     `lean` starts fast and suits small data on a local master; without it the JVM's optimising compiler is used too.
-    A cluster gets this library as a zip file, which is written into `scratch`.
+    Settings whose names say that they are secret go into a file that only this user can read, which is removed when
+    this process ends: every user can see a command line. A cluster gets this library as a zip file, which is written
+    into `scratch`.
     """
     settings = dict(conf) | _launch_settings(master, _spark_defaults() | dict(conf), lean=lean)
     line = [str(SPARK_HOME / "bin" / "spark-submit"), "--master", master]
+    if secrets := {key: value for key, value in settings.items() if _SECRET.search(key)}:
+        settings = {key: value for key, value in settings.items() if key not in secrets}
+        line += ["--properties-file", str(_private_properties(_spark_defaults() | secrets))]
     for key, value in settings.items():
         line += ["--conf", f"{key}={value}"]
     if not is_local(master):
@@ -140,7 +151,23 @@ def write_properties(file: Path, *, master: str = "local[*]", conf: Mapping[str,
         python_files = specified.get("spark.submit.pyFiles")
         settings["spark.submit.pyFiles"] = _join(",", python_files, str(_library_zip(SHARE)))
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(f"{key} {value}\n" for key, value in sorted(settings.items())), "utf-8")
+    _write_properties(file, settings)
+
+
+def _write_properties(file: Path, settings: Mapping[str, str]) -> None:
+    """Write settings, some of which may be secret: only this user can read the file."""
+    with replacing(file) as new:
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+            out.writelines(f"{key} {value}\n" for key, value in sorted(settings.items()))
+
+
+def _private_properties(settings: Mapping[str, str]) -> Path:
+    """A file of settings that is removed when this process ends."""
+    file = private_folder("churn-submit") / f"{os.getpid()}.conf"
+    _write_properties(file, settings)
+    atexit.register(partial(file.unlink, missing_ok=True))
+    return file
 
 
 def environment(master: str = "local[*]") -> dict[str, str]:
@@ -266,7 +293,8 @@ def _library_zip(folder: Path) -> Path:
     package = Path(__file__).parents[1]
     file = folder / "churn.zip"
     folder.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as library:
+    # A job that was submitted before may be reading the one that is there.
+    with replacing(file) as new, zipfile.ZipFile(new, "w", zipfile.ZIP_DEFLATED) as library:
         for member in sorted(package.rglob("*")):
             if member.is_file() and "__pycache__" not in member.parts:
                 library.write(member, member.relative_to(package.parent))

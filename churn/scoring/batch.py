@@ -15,10 +15,13 @@ def score_table(spec: ModelSpec) -> str:
     return f"scores_{spec.name}"
 
 
-def scored(spec: ModelSpec, model: Transformer, rows: DataFrame, *, version: str) -> DataFrame:
-    """(the spec's key, score, rank, decile, model_version) of every feature row.
+def scored(
+    spec: ModelSpec, model: Transformer, rows: DataFrame, *, version: str, scored_as: str = "champion"
+) -> DataFrame:
+    """(the spec's key, score, rank, decile, model_version, scored_as) of every feature row.
 
-    `score` is a probability; rank 1 and decile 1 are the likeliest of an as-of, ties in the order of the key.
+    `scored_as` is the version's alias: a challenger has not passed its gates. `score` is a probability; rank 1 and
+    decile 1 are the likeliest of an as-of, ties in the order of the key.
     """
     likeliest_first = Window.partitionBy("as_of").orderBy(F.desc("score"), *spec.key)
     rank = F.row_number().over(likeliest_first)
@@ -31,5 +34,6 @@ def scored(spec: ModelSpec, model: Transformer, rows: DataFrame, *, version: str
             rank.alias("rank"),
             F.ceil(10 * rank / cohort).cast("int").alias("decile"),
             F.lit(version).alias("model_version"),
+            F.lit(scored_as).alias("scored_as"),
         )
     )

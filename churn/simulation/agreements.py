@@ -14,8 +14,15 @@ from churn.simulation.world import NEVER, PLANS, World
 MONTHLY_CENTS: Final = (1290, 2490, 4490)
 """What each plan cost at the start."""
 PRICE_RISES: Final = (1.07, 1.05)
-PLAN_CHANGES: Final = 0.25
-"""The share of customers who change their plan within two years."""
+BASKET: Final = 32
+"""The mean purchase of a customer whose needs the smallest plan meets."""
+UPGRADES: Final = 0.75
+"""The share of customers who need more than their plan and change to a larger one within 18 months; it shows in
+spending."""
+DOWNGRADES: Final = 0.25
+"""The share of customers who need less than their plan and change to a smaller one within 18 months."""
+OTHER_CHANGES: Final = 0.06
+"""The share of all others who change their plan within 18 months, for no reason that shows."""
 
 
 def agreements(population: DataFrame, world: World) -> DataFrame:
@@ -44,13 +51,29 @@ def fee_cents(world: World, day: Column) -> Column:
 def _plan_changes_at(world: World) -> Column:
     """The day of a customer's change of plan, NEVER where there is none."""
     draws, customer = world.draws, F.col("customer")
-    changes = draws.chance(PLAN_CHANGES * world.days / 730, "moves", customer)
-    return F.when(changes, F.floor(draws.uniform("moves at", customer) * world.days) + 0.25).otherwise(NEVER)
+    share = F.when(_outgrown(), UPGRADES).when(_oversized(), DOWNGRADES).otherwise(OTHER_CHANGES)
+    start = F.greatest(F.floor("opened"), F.lit(0.0))
+    day = F.floor(start + draws.uniform("moves at", customer) * (world.days - start)) + 0.25
+    return F.when(draws.chance(share * world.days / 548, "moves", customer), day).otherwise(NEVER)
+
+
+def _need() -> Column:
+    """How much of a plan's services a customer uses, 1 on average; what shows of it is how much is bought."""
+    return F.col("active") * F.col("basket") / BASKET
+
+
+def _outgrown() -> Column:
+    return ((F.col("plan") == 0) & (_need() > 0.8)) | ((F.col("plan") == 1) & (_need() > 1.6))
+
+
+def _oversized() -> Column:
+    return ((F.col("plan") == 1) & (_need() < 0.4)) | ((F.col("plan") == 2) & (_need() < 0.8))
 
 
 def _plan_index(world: World, day: Column) -> Column:
     """The plan's index in PLANS on a day; more customers change to a larger plan than to a smaller one."""
-    step = F.when(world.draws.chance(0.62, "moves up", F.col("customer")), 1).otherwise(-1)
+    by_chance = world.draws.chance(0.62, "moves up", F.col("customer"))
+    step = F.when(_outgrown() | (~_oversized() & by_chance), 1).otherwise(-1)
     changed = F.greatest(F.lit(0), F.least(F.lit(len(PLANS) - 1), F.col("plan") + step))
     return F.when(day >= _plan_changes_at(world), changed).otherwise(F.col("plan"))
 

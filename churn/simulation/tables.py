@@ -169,6 +169,7 @@ def _contacts(population: DataFrame, world: World) -> DataFrame:
         F.col("account").alias("customer_id"),
         _campaign(world).alias("campaign"),
         *_times(world, "contacts", F.col("customer"), F.col("campaign")),
+        F.lit("call").alias("channel"),
         "offer",
         F.col("cost").cast(MONEY).alias("cost"),
         "arm",

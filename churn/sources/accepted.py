@@ -2,17 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from churn.errors import DamageError
+from churn.runtime.locks import locks
 from churn.sources import CONTRACTS
 from churn.sources.announcements import with_replaced_closures
 from churn.sources.catalog.closures import CLOSURES
 from churn.sources.completeness import Accepted
-from churn.sources.ledger import complete_until
-from churn.storage import Lake
+from churn.sources.ledger import LEDGER, complete_until, totals
+from churn.storage import Lake, Snapshot
+
+
+def accepted_snapshots(lake: Lake, versions: Mapping[str, int] | None = None) -> dict[str, Snapshot]:
+    """Every accepted table there is, by the name of its contract, and the ledger; with `versions` those alone, at these
+    versions."""
+    names = (*CONTRACTS, LEDGER)
+    if versions is not None:
+        return {name: lake.snapshot(name, versions[name]) for name in names if name in versions}
+    return {name: lake.snapshot(name) for name in names if lake.exists(name)}
+
+
+def checked_snapshots(lake: Lake) -> dict[str, Snapshot]:
+    """The newest snapshots, whose rows are as many as the ledger counts, or more.
+
+    Raises DamageError where a table has fewer: a part of it is gone, or an ingest was cut short. One that is at work is
+    waited for.
+    """
+    snapshots = accepted_snapshots(lake)
+    if short := _short(lake, snapshots):
+        with locks(lake.root, [f"ingest {name}" for name in short]):
+            snapshots = accepted_snapshots(lake)
+            short = _short(lake, snapshots)
+    for name, (rows, counted) in short.items():
+        raise DamageError(
+            f"{lake.path(name)} has {rows:,} rows, and the ledger counts {counted:,} accepted ones: if an ingest was "
+            f"cut short, run it again; else bring the table back from a backup, or restore a version that has them all"
+        )
+    return snapshots
+
+
+def _short(lake: Lake, snapshots: Mapping[str, Snapshot]) -> dict[str, tuple[int, int]]:
+    """The tables that have fewer rows than the ledger counts: both numbers. Delta has the first in its log."""
+    counted = {name: counts["accepted"] for name, counts in totals(lake).items()}
+    rows = {name: one.frame.count() for name, one in snapshots.items() if name in counted}
+    return {name: (rows[name], counted[name]) for name in rows if rows[name] < counted[name]}
 
 
 def accepted(lake: Lake) -> Accepted:
-    """Every accepted table there is, by the name of its contract; closures that were moved are superseded."""
-    tables = {name: one.widened(lake.read(name)) for name, one in CONTRACTS.items() if lake.exists(name)}
+    """`sources_of` the newest versions."""
+    return sources_of(accepted_snapshots(lake))
+
+
+def sources_of(snapshots: Mapping[str, Snapshot]) -> Accepted:
+    """The rows of accepted tables, and until when each is complete by the ledger; closures that were moved are
+    superseded."""
+    tables = {name: one.widened(snapshots[name].frame) for name, one in CONTRACTS.items() if name in snapshots}
     if CLOSURES.name in tables:
         tables[CLOSURES.name] = with_replaced_closures(tables[CLOSURES.name])
-    return Accepted(tables, complete_until(lake))
+    return Accepted(tables, complete_until(snapshots[LEDGER].frame) if LEDGER in snapshots else {})

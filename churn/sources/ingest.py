@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 
 from churn.config import Config, Source
 from churn.errors import ConfigError, nearest
+from churn.runtime.locks import locks
 from churn.sources.classification import DUPLICATES, Batch, Cache, classify_batch, duplicates
 from churn.sources.doubts import doubts
 from churn.sources.holds import Report, hold, refuse, report
@@ -62,11 +63,10 @@ def ingest(
     """
     if not batch:
         raise ConfigError("a batch needs a name; the day it was delivered is a good one")
-    with _cached() as cache:
-        batches = [
-            classify_batch(spark, source, lake, batch=batch, as_of=as_of, cache=cache)
-            for source in _chosen(config, sources)
-        ]
+    chosen = _chosen(config, sources)
+    # What becomes of a row depends on those that are there, so batches of a source are written one after the other.
+    with locks(lake.root, [f"ingest {source.name}" for source in chosen]), _cached() as cache:
+        batches = [classify_batch(spark, source, lake, batch=batch, as_of=as_of, cache=cache) for source in chosen]
         # A hold first: rows that are still to come may change which share is broken.
         for check in (hold, refuse):
             for one in batches:

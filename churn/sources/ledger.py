@@ -139,9 +139,7 @@ def totals(lake: Lake) -> dict[str, dict[str, int]]:
     return {row["source"]: {name: int(row[name]) for name in COUNTS} for row in rows.collect()}
 
 
-def complete_until(lake: Lake) -> dict[str, datetime]:
+def complete_until(ledger: DataFrame) -> dict[str, datetime]:
     """By source, the end of what was delivered of it: batches follow one another without a gap."""
-    if not lake.exists(LEDGER):
-        return {}
-    rows = lake.read(LEDGER).groupBy("source").agg(F.max("complete_until").alias("end")).collect()
+    rows = ledger.groupBy("source").agg(F.max("complete_until").alias("end")).collect()
     return {row["source"]: row["end"] for row in rows if row["end"]}

@@ -414,11 +414,11 @@ def _value(column: str) -> str:
 
 
 def _reject(rule: str) -> str:
-    return f"`_reject_{rule}`"
+    return quoted(f"_reject_{rule}")
 
 
 def _flag(rule: str) -> str:
-    return f"`_flag_{rule}`"
+    return quoted(f"_flag_{rule}")
 
 
 def _mapping_rules(contract: Contract) -> list[str]:

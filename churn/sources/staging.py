@@ -57,7 +57,7 @@ class Staged:
 
 def check_inputs(config: Config) -> None:
     """Raises ConfigError where inputs and the queries that name them do not fit; nothing is read."""
-    used = {name for source in config.sources.values() for name in source.inputs}
+    used = {config.uplift.input, *(name for source in config.sources.values() for name in source.inputs)}
     for name, one in config.inputs.items():
         if name not in used:
             raise ConfigError(f"{one.section()} is read by no query; name it after FROM in one, or drop the section")

@@ -242,7 +242,7 @@ class Boosting(Algorithm):
         else:
             fitted.fit(matrix, label)
             best = len(fitted._predictors)
-        nodes = [_boosting_nodes(of_one[0].nodes) for of_one in fitted._predictors[:best]]
+        nodes = [boosting_nodes(of_one[0].nodes) for of_one in fitted._predictors[:best]]
         base = float(fitted._baseline_prediction.ravel()[0])
         first = nodes[0].copy()
         first["value"] += base  # MLlib's boosting has no term of its own beside the trees
@@ -329,7 +329,7 @@ def _forest_nodes(tree: Any) -> Nodes:
     return nodes
 
 
-def _boosting_nodes(tree: Any) -> Nodes:
+def boosting_nodes(tree: Any) -> Nodes:
     """A tree of scikit-learn's HistGradientBoostingClassifier, fitted on numbers without null."""
     nodes = np.zeros(len(tree), NODE)
     is_leaf = tree["is_leaf"].astype(bool)

@@ -6,11 +6,13 @@ for MLlib's own classifiers, Spark fits them on rows prepared in the same way. E
 
 from __future__ import annotations
 
+import hashlib
+import json
 import pickle
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, Final, cast
@@ -28,7 +30,7 @@ from churn.dataset.column_summary import Summary, merged
 from churn.dataset.split import Fold, Split
 from churn.errors import BadInputError
 from churn.features.engine.measures import micros
-from churn.model_spec import ModelSpec
+from churn.model_spec import Campaign, ModelSpec
 from churn.sampling import DRAWS, drawn
 from churn.training.algorithms import Linear, MLlib, Single, Trees
 from churn.training.fit_task import MOST_MARGINS, FitResult, Task, on_blocks
@@ -50,6 +52,8 @@ class Fitted:
 
     model: PipelineModel
     preparation: Preparation
+    centre: Floats
+    """The mean of each slot in training."""
     chosen: str
     slopes: Mapping[str, float]
     """What the margin of the chosen candidate, or each of those of a blend, is multiplied by; 0 is left out."""
@@ -58,6 +62,14 @@ class Fitted:
     trials: Mapping[str, Trial]
     importance: Mapping[str, float]
     split: Split
+    margins: Floats
+    """The log-odds of the rows it was fitted on, or some 50,000 of them, without the calibrator's intercept."""
+
+    @property
+    def digest(self) -> str:
+        """The same of two models that are the same, whatever the ids are that MLlib has given them."""
+        summary = json.dumps(self.summary, sort_keys=True).encode()
+        return hashlib.sha256(summary + self.margins.tobytes()).hexdigest()
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -71,8 +83,13 @@ class Fitted:
             "rounds": dict(self.rounds),
             "trials": {name: tried.summary for name, tried in self.trials.items()},
             "columns": {name: list(getattr(self.preparation, name)) for name in ("numeric", "text", "nullable")},
+            "slots": [
+                asdict(slot) | {"centre": float(centre)}
+                for slot, centre in zip(self.preparation.slots, self.centre, strict=True)
+            ],
             "importance": dict(self.importance),
             "split": dates,
+            "learnt_until": self.split.learnt_until.isoformat(),
         }
 
 
@@ -97,7 +114,8 @@ def fit(
         }
         # A blend is tried on a slice later than the one its weights are fitted on.
         offered = [name for name in spec.candidates if name in singles or len(split.folds) > 1]
-        trials = {name: _trial([by_name[part] for part in candidates_of(spec, name)]) for name in offered}
+        campaign = spec.campaign if spec.training.select_by == "empc" else None
+        trials = {name: _trial([by_name[part] for part in candidates_of(spec, name)], campaign) for name in offered}
         chosen = simplest_of_the_best(trials)
         by_part = dict(zip(candidates_of(spec, chosen), trials[chosen].slopes, strict=True))
         slopes = {part: slope for part, slope in by_part.items() if slope} or by_part
@@ -109,16 +127,19 @@ def fit(
             final = [by_name[part][-1] for part in slopes]
         parts = dict(zip(slopes, final, strict=True))
         used = _used_slots(final)
-        model = _assembled(labelled.sparkSession, slopes, parts, used, scratch)
+        margins = np.sum([slope * parts[part].margin for part, slope in slopes.items()], axis=0)
+        model = _assembled(labelled.sparkSession, slopes, parts, margins, used, scratch)
         return Fitted(
             model=model,
             preparation=final[0].preparation.only(used),
+            centre=final[0].centre[used],
             chosen=chosen,
             slopes=slopes,
             rounds={part: one.rounds for part, one in parts.items() if one.rounds is not None},
             trials=trials,
             importance=_by_feature(final[0].preparation, slopes, parts),
             split=split,
+            margins=margins,
         )
 
 
@@ -143,19 +164,20 @@ def _median(rounds: Sequence[int | None]) -> int | None:
     return round(float(np.median(known))) if known else None
 
 
-def _trial(parts: Sequence[Sequence[FitResult]]) -> Trial:
+def _trial(parts: Sequence[Sequence[FitResult]], campaign: Campaign | None) -> Trial:
     """Of the parts of a candidate, over all later slices."""
     slices = [
         (of_slice[0].later_label, np.column_stack([one.later_margin for one in of_slice]))
         for of_slice in zip(*parts, strict=True)
     ]
-    return trial(slices, np.array([part[-1].unit_slope for part in parts]))
+    return trial(slices, np.array([part[-1].unit_slope for part in parts]), campaign)
 
 
 def _assembled(
     spark: SparkSession,
     slopes: Mapping[str, float],
     parts: Mapping[str, FitResult],
+    log_odds: Floats,
     used: npt.NDArray[np.bool_],
     scratch: str,
 ) -> PipelineModel:
@@ -165,7 +187,6 @@ def _assembled(
     positives over all matured as-ofs, since that share changes with the season.
     """
     first = next(iter(parts.values()))
-    log_odds = np.sum([slope * parts[part].margin for part, slope in slopes.items()], axis=0)
     stages = preparation(first.preparation.only(used))
     for part, one in parts.items():
         own = one.model.only(used) if isinstance(one.model, Linear | Trees) else one.model
@@ -362,7 +383,7 @@ class Trainer:
         )
         ready = ready.repartition("as_of", ORDER).sortWithinPartitions("as_of", ORDER).persist()
         train, later = ready.where("not is_later"), ready.where("is_later")
-        totals = train.select(F.count("label"), Summarizer.std(F.col(VECTOR))).head()
+        totals = train.select(F.count("label"), Summarizer.std(F.col(VECTOR)), Summarizer.mean(F.col(VECTOR))).head()
         assert totals is not None
         estimator = task.candidate.estimator(rows=int(totals[0]), rounds=task.rounds)
         estimator = estimator.setFeaturesCol(VECTOR).setLabelCol("label")
@@ -395,6 +416,7 @@ class Trainer:
             later_as_of=after["as_of"].to_numpy("datetime64[us]").astype(np.int64),
             later_label=after["label"].to_numpy(np.float64),
             later_margin=after["margin"].to_numpy(),
+            centre=totals[2].toArray(),
             deviation=totals[1].toArray(),
         )
 

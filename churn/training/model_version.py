@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pyspark.ml import PipelineModel
@@ -17,3 +18,10 @@ class ModelVersion:
     number: str
     run_id: str
     summary: Mapping[str, Any]
+    scored_as: str = "champion"
+    """The alias by which it scores; a challenger has not passed its gates."""
+
+    @property
+    def learnt_until(self) -> datetime:
+        """When the newest label that it has learnt from was complete: it knows nothing that happened later."""
+        return datetime.fromisoformat(self.summary["learnt_until"])

@@ -14,7 +14,7 @@ from pyspark.ml.feature import SQLTransformer, VectorAssembler, VectorSlicer
 from pyspark.sql import SparkSession
 
 from churn.training.algorithms import Linear
-from churn.training.mllib_models import logistic
+from churn.training.mllib_models import logistic, weighted_sum
 from churn.training.preparation import Preparation, Slot
 
 Stages = list[Any]
@@ -70,7 +70,12 @@ def margin(name: str) -> str:
 
 
 def calibration(spark: SparkSession, slopes: Mapping[str, float], intercept: float) -> Stages:
-    """A probability from the margins of one candidate, or of several that are blended."""
+    """A probability from the margins of one candidate, or of several that are blended.
+
+    `probability` is MLlib's vector of both classes. `prediction`, the column that MLflow's `pyfunc` and `spark_udf`
+    return, is the number in it: the probability of a 1.
+    """
     linear = Linear(np.array(list(slopes.values())), intercept)
-    model = logistic(spark, linear).setFeaturesCol(_MARGINS)
-    return [VectorAssembler(inputCols=[margin(name) for name in slopes], outputCol=_MARGINS), model]
+    model = logistic(spark, linear).setFeaturesCol(_MARGINS).setPredictionCol("")
+    assembler = VectorAssembler(inputCols=[margin(name) for name in slopes], outputCol=_MARGINS)
+    return [assembler, model, weighted_sum(spark, Linear(np.array([0.0, 1.0]), 0.0), "probability", "prediction")]

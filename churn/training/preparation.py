@@ -139,8 +139,9 @@ class Preparation:
     slots: tuple[Slot, ...] = field(repr=False)
 
     @classmethod
-    def fit(cls, summary: Summary, features: Sequence[str]) -> Preparation:
-        """Raises BadInputError where no column varies."""
+    def fit(cls, summary: Summary, features: Sequence[str], *, of_logarithms: bool = False) -> Preparation:
+        """`of_logarithms` says that the summary is one of signed logarithms already. Raises BadInputError where no
+        column varies."""
         numbers = {name: summary.numbers[name] for name in features if name in summary.numbers}
         texts = {name: summary.texts[name] for name in features if name in summary.texts}
         numeric = tuple(name for name, of in numbers.items() if of.least < of.greatest)
@@ -154,14 +155,15 @@ class Preparation:
         nullable = tuple(name for name in numeric + text if known[name] < summary.rows)
         # The median of whole numbers to 256 is exact, that of others within 0.4 % (see Number).
         medians = {name: numbers[name].quantile(0.5) for name in numeric}
-        fills = {name: float(signed_log(np.array([median]))[0]) for name, median in medians.items()}
+        if not of_logarithms:
+            medians = {name: float(signed_log(np.array([median]))[0]) for name, median in medians.items()}
         levels = {name: sorted(level for level, _ in _most_frequent(texts[name])) for name in text}
         return cls(
             numeric,
             text,
             nullable,
             (
-                *(Slot(name, fill=fills[name]) for name in numeric),
+                *(Slot(name, fill=medians[name]) for name in numeric),
                 *(Slot(name, is_missing=True) for name in nullable),
                 *(Slot(name, level=level) for name in text for level in levels[name]),
             ),

@@ -12,6 +12,9 @@ from scipy.optimize import brentq, minimize
 from scipy.special import expit
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from churn.model_spec import Campaign
+from churn.training.profit import row_profits
+
 Floats = npt.NDArray[np.float64]
 
 LEAST_ROWS = 100
@@ -29,17 +32,21 @@ class Trial:
     average_precision: float
     slopes: tuple[float, ...]
     losses: Floats
+    """Of each row; the candidate with the least mean is the best."""
+    empc: float | None = None
+    """The expected maximum profit per customer, where candidates are selected by it."""
 
     @property
     def figures(self) -> dict[str, float]:
-        return {name: getattr(self, name) for name in ("log_loss", "auc", "average_precision")}
+        found = {name: getattr(self, name) for name in ("log_loss", "auc", "average_precision", "empc")}
+        return {name: value for name, value in found.items() if value is not None}
 
     @property
     def summary(self) -> dict[str, Any]:
         return self.figures | {"slopes": list(self.slopes)}
 
 
-def trial(parts: Sequence[tuple[Floats, Floats]], unit_slopes: Floats) -> Trial:
+def trial(parts: Sequence[tuple[Floats, Floats]], unit_slopes: Floats, campaign: Campaign | None = None) -> Trial:
     """The losses of logistic regressions on the margins, slopes not below 0 (Platt 1999, Advances in Large Margin
     Classifiers, ch. 5; with several margins it is stacking: Breiman 1996, Machine Learning 24:49-64).
 
@@ -47,7 +54,7 @@ def trial(parts: Sequence[tuple[Floats, Floats]], unit_slopes: Floats) -> Trial:
     of the candidate. Losses are those of the second slice on, with slopes fitted on the slices before it and an
     intercept of its own, as rates change with the season; of the only slice, with slopes fitted on the other folds.
     Where a class has fewer than LEAST_ROWS rows in all, `slopes` are `unit_slopes`, which turn margins into log-odds,
-    divided by their number.
+    divided by their number. With a `campaign`, a row's loss is what it takes from the expected maximum profit.
     """
     label, margins = _together(parts)
     if len(parts) > 1:
@@ -59,15 +66,17 @@ def trial(parts: Sequence[tuple[Floats, Floats]], unit_slopes: Floats) -> Trial:
         ]
     log_odds = np.concatenate([_log_odds(before, after, unit_slopes) for before, after in pairs])
     labels = np.concatenate([of_after for _, (of_after, _) in pairs])
-    losses = np.logaddexp(0, log_odds) - labels * log_odds
+    log_losses = np.logaddexp(0, log_odds) - labels * log_odds
+    profits = row_profits(labels, log_odds, campaign).expected if campaign else None
     slopes, _ = _non_negative(label, margins, unit_slopes)
     reliable = min(label.sum(), (1 - label).sum()) >= LEAST_ROWS
     return Trial(
-        log_loss=float(losses.mean()),
+        log_loss=float(log_losses.mean()),
         auc=float(roc_auc_score(labels, log_odds)),
         average_precision=float(average_precision_score(labels, log_odds)),
         slopes=tuple((slopes if reliable else unit_slopes / len(unit_slopes)).tolist()),
-        losses=losses,
+        losses=log_losses if profits is None else -profits,
+        empc=None if profits is None else float(profits.mean()),
     )
 
 
@@ -118,9 +127,9 @@ def simplest_of_the_best(trials: Mapping[str, Trial]) -> str:
     """The first candidate, in the order they are declared, that is within one standard error of the best.
 
     The rule of one standard error: Breiman, Friedman, Olshen & Stone 1984, Classification and Regression Trees, 3.4.3;
-    the error here is that of the paired difference in log loss.
+    the error here is that of the paired difference in loss.
     """
-    best = min(trials.values(), key=lambda tried: tried.log_loss)
+    best = min(trials.values(), key=lambda tried: float(tried.losses.mean()))
     for name, tried in trials.items():
         difference = tried.losses - best.losses
         if difference.mean() <= difference.std() / np.sqrt(len(difference)):

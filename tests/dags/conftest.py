@@ -19,6 +19,7 @@ PYTHON = os.environ.get("CHURN_PYTHON") or str(ROOT / ".venv" / "bin" / "python"
 for name in [name for name in os.environ if name.startswith(("AIRFLOW", "CHURN_"))]:
     del os.environ[name]
 os.environ |= {
+    "CHURN_CHALLENGER": "1",  # the companies of these tests are small
     "AIRFLOW_HOME": tempfile.mkdtemp(prefix="airflow-"),
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps({"conn_type": "spark", "host": "local[*]"}),

@@ -17,20 +17,24 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 from airflow.sdk import DAG, CronDataIntervalTimetable, PartitionedAssetTimetable, macros
-from airflow.sdk.exceptions import AirflowException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
 from conftest import ROOT, spark_environment
 
 GOLDEN = Path(__file__).with_name("spark_submit.txt")
 MIDNIGHT = datetime(2026, 10, 1, tzinfo=UTC)
 
-IDS = ["backfill", "churn_ingest", "churn_retrain", "churn_score", "fraud_retrain", "fraud_score", "monitor"]
+IDS = [
+    *("backfill", "churn_ingest", "churn_retrain", "churn_score", "fraud_retrain", "fraud_score"),
+    *("monitor", "sales_retrain", "sales_score"),
+]
 RETRAIN = ["build_features > train", "evaluate > promote", "retrain_trigger > build_features", "train > evaluate"]
 ORDER = {
-    "backfill": ["churn.build_features > churn.score", "fraud.build_features > fraud.score"],
+    "backfill": [f"{model}.build_features > {model}.score" for model in ("churn", "fraud", "sales")],
     "churn_ingest": [
         "ingest_calls > accepted",
         "ingest_closures > accepted",
+        "ingest_contacts > accepted",
         "ingest_customers > accepted",
         "ingest_fraud_reports > accepted",
         "ingest_transactions > accepted",
@@ -40,6 +44,8 @@ ORDER = {
     "fraud_retrain": RETRAIN,
     "fraud_score": ["build_features > score"],
     "monitor": [],
+    "sales_retrain": RETRAIN,
+    "sales_score": ["build_features > score"],
 }
 
 
@@ -123,7 +129,9 @@ def test_what_starts_a_run(bag: DagBag) -> None:
         "churn_score": ["churn_accepted"],
         "fraud_retrain": ["churn_accepted"],
         "fraud_score": ["churn_accepted"],
-        "monitor": ["churn_scores_churn", "churn_scores_fraud"],
+        "monitor": ["churn_scores_churn", "churn_scores_fraud", "churn_scores_sales"],
+        "sales_retrain": ["churn_accepted"],
+        "sales_score": ["churn_accepted"],
     }
     publishes = {
         f"{dag.dag_id}.{task.task_id}": [asset.name for asset in task.outlets]
@@ -134,6 +142,7 @@ def test_what_starts_a_run(bag: DagBag) -> None:
         "churn_ingest.accepted": ["churn_accepted"],
         "churn_score.score": ["churn_scores_churn"],
         "fraud_score.score": ["churn_scores_fraud"],
+        "sales_score.score": ["churn_scores_sales"],
     }
 
 
@@ -244,3 +253,13 @@ def test_the_code_and_the_message_of_a_real_spark_submit(
     with pytest.raises(AirflowException) as failed:
         hook.submit(str(tmp_path / "job.py"))
     assert (steps.exit_code(hook, failed.value), steps.final_message(hook, failed.value)) == (code, message)
+
+
+@pytest.mark.parametrize("code", [2, 5, 6, 7])
+def test_what_a_retry_cannot_mend_fails_at_once(bag: DagBag, code: int) -> None:
+    """Bad input, an exceeded limit, no champion, damage: the next try would find the same."""
+    task = bag.dags["churn_score"].get_task("score").prepare_for_execution()
+    submitted_process = SimpleNamespace(returncode=code)
+    task._hook = SimpleNamespace(_submit_sp=submitted_process, _last_submit_log_lines=["error: the reason"])
+    with pytest.raises(AirflowFailException, match="error: the reason"):
+        task._end(AirflowException("spark-submit failed"), {})

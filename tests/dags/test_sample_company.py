@@ -48,7 +48,7 @@ def test_a_model_is_trained_evaluated_and_promoted(running: Airflow, company: Pa
     assert dict(aliases) == {"challenger": 1, "champion": 1}
     sources = len(tasks) - len(("accepted", "retrain_trigger", "build_features", *steps))
     [ledger] = content(company, "ledger")["ledger"]["rows"].values()
-    assert len(ledger) == sources == 5
+    assert len(ledger) == sources == 6
 
 
 def test_the_champion_scores_and_is_within_its_limits(running: Airflow, company: Path) -> None:
@@ -57,7 +57,11 @@ def test_the_champion_scores_and_is_within_its_limits(running: Airflow, company:
     assert running.ended("churn_score", scored) == "success"
     monitored = running.run_of("monitor", partition=AS_OF)
     assert running.ended("monitor", monitored) == "success"
-    assert running.states("monitor", monitored) == {"monitor_churn": "success", "monitor_fraud": "skipped"}
+    assert running.states("monitor", monitored) == {
+        "monitor_churn": "success",
+        "monitor_fraud": "skipped",
+        "monitor_sales": "skipped",
+    }
     rows = content(company, "scores_churn")["scores_churn"]["rows"][AS_OF]
     assert len(rows) > 2000
     assert all("'model_version': '1'" in row for row in rows)

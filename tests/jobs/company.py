@@ -111,6 +111,7 @@ def run_chain(folder: Path, as_of: str) -> str:
 def arguments(job: str, folder: Path, as_of: str | None, model: str = "model") -> list[str]:
     """The arguments of a job's script."""
     of_model = () if job == "ingest" else ("--model", str(folder / f"{model}.py"))
+    of_model += ("--challenger",) if job.startswith("score") else ()  # these shops are too small for a champion
     return ["--config", str(folder / "churn.toml"), *(("--as-of", as_of) if as_of else ()), *of_model]
 
 

@@ -11,7 +11,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from churn.dataset.feature_table import read_features
+from churn.dataset.feature_table import read_features, stored_features
 from churn.errors import BadInputError
 from churn.loading import load_spec
 from churn.storage import Lake
@@ -115,9 +115,9 @@ def test_a_day_without_rows_is_built_and_scored_like_another(company: Path, spar
     rows = lake.read("empty_as_ofs").orderBy("as_of").collect()
     assert [(row["features"], row["as_of"]) for row in rows] == [("features_fraud", day) for day in days]
     spec = load_spec(company / "model.py")
-    assert read_features(lake, spec, days).isEmpty()
+    assert read_features(stored_features(lake, spec), days).isEmpty()
     with pytest.raises(BadInputError, match="features_fraud was never built for as-of 2025-12-31; run build_features"):
-        read_features(lake, spec, [datetime(2025, 12, 31), *days])
+        read_features(stored_features(lake, spec), [datetime(2025, 12, 31), *days])
     assert [step("build_features", company, CLOSED[-1], "--only"), step("score", company, CLOSED[-1])] == [0, 0]
     assert {f"{row['as_of']:%Y-%m-%d}" for row in lake.read("scores_fraud").collect()} == {DAY}
 

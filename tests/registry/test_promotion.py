@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from churn.errors import BadInputError
+from churn.errors import BadInputError, NoChampionError
 from churn.evaluation.gates import AtMost
 from churn.labels.closure import Closure
 from churn.model_spec import ModelSpec, Verdict
@@ -205,7 +205,9 @@ def test_the_version_in_use_or_why_there_is_none(registry: ModelRegistry, tmp_pa
         ModelRegistry(f"sqlite:///{tmp_path / 'none.db'}", "churn").in_use()
     assert not (tmp_path / "none.db").exists()  # a look-up creates none
     trained(registry, "train")
-    assert registry.in_use() == ("challenger", "1")
+    with pytest.raises(NoChampionError, match=r"has no champion; version 1, the challenger, has not been promoted"):
+        registry.in_use()
+    assert registry.in_use(challenger=True) == ("challenger", "1")
     registry.point("champion", "1")
     trained(registry, "train again")
     assert registry.in_use() == ("champion", "1")

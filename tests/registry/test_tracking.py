@@ -18,6 +18,7 @@ from urllib.request import url2pathname
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from mlflow.models import get_model_info
 from pyspark.ml import Pipeline
 from pyspark.ml.classification import LogisticRegression
@@ -208,6 +209,16 @@ def unused_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
+
+
+def test_a_server_that_goes_away_is_one_message(store: str) -> None:
+    """What is raised while a run logs is explained, as where it begins; a password is not in it."""
+    with (
+        pytest.raises(ChurnError, match=r"cannot track runs at .*: no answer of http://ann:\*\*\*@host:5000; check"),
+        tracking.run(store, "gone away", "train", key=KEY),
+    ):
+        raise MlflowException("no answer of http://ann:hush@host:5000")
+    assert runs(store, "gone away") == [("FAILED", KEY)]
 
 
 def test_a_deleted_experiment_is_not_written_to(store: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -12,7 +12,8 @@ import pytest
 
 from churn.evaluation.leakage import LeakEvidence
 from churn.evaluation.metrics import evaluate
-from churn.model_spec import Verdict
+from churn.evaluation.profit import profit
+from churn.model_spec import Campaign, Verdict
 from churn.reporting.model_report import Driver, Report, Source, draw, render
 from tests.reading import picture_texts, text
 
@@ -143,6 +144,30 @@ def test_it_needs_no_network_and_runs_no_code(page: str) -> None:
     descriptions = picture_texts(page)
     assert len(descriptions) == 5
     assert all(len(description) > 40 for description in descriptions)
+
+
+def test_a_campaign_has_its_profit(report: Report) -> None:
+    """EMPC of each date beside the baseline's, with what it assumes; a model without a campaign has no such section."""
+    campaign = Campaign(clv=150.0)
+    by_date = {
+        date: {
+            **evaluate(part["label"], part["score"], seed=1, resamples=20, campaign=campaign),
+            **asdict(profit(part["label"], part["score"], campaign)),
+            "baseline": evaluate(
+                part["label"], part["baseline"], seed=1, resamples=20, probability=False, campaign=campaign
+            ),
+        }
+        for date, (_, part) in zip(report.by_date, report.rows.groupby("as_of"), strict=True)
+    }
+    with_profit = replace(report, by_date=by_date, campaign=campaign)
+    page = text(render(with_profit, draw(with_profit)))
+    found, first = by_date["2026-05-01"], by_date["2026-05-01"]["baseline"]
+    assert "a leaver who accepts is worth 150.00, the offer costs 10.00, a contact 1.00" in page
+    low, high = found["intervals"]["empc"]
+    interval = f"{low:.3f}\N{EN DASH}{high:.3f}"
+    row = f"2026-05-01 {found['empc']:.3f} {interval} {first['empc']:.3f} {100 * found['empc_fraction']:.1f}"
+    assert row in page
+    assert "Profit curve" in page
 
 
 def test_names_are_escaped(page: str) -> None:

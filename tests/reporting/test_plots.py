@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from churn.monitoring.drift import Bins, Drift
 from churn.reporting import plots
+from churn.reporting.monitoring_plots import distribution
 
 ROWS = pd.DataFrame(
     {
@@ -58,3 +60,13 @@ def test_the_timeline_names_each_slice_and_its_as_ofs() -> None:
 
 def test_the_same_rows_give_the_same_bytes() -> None:
     assert plots.svg(plots.calibration(ROWS)) == plots.svg(plots.calibration(ROWS))
+
+
+def test_a_name_is_drawn_as_it_is() -> None:
+    """A plan named $}{$ is no formula, and a control character no part of a picture."""
+    names = ("$}{$", "\x1b[2J")
+    drift = Drift("plan", "training", Bins(texts=names), (5, 3, 2), (4, 4, 2), 0, 0)
+    drawn = plots.svg(distribution(drift, "training"))
+    assert "$}{$" in drawn
+    assert "\x1b" not in drawn
+    assert "\\x1b[2J" in drawn

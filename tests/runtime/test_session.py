@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
+import tempfile
 import zipfile
 from datetime import datetime
 from pathlib import Path
@@ -11,9 +13,10 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from churn.errors import ConfigError
+from churn.errors import ChurnError, ConfigError
 from churn.runtime import jars
 from churn.runtime import session as sessions
+from churn.runtime.private_folders import private_folder
 from churn.testing import frame
 
 JARS = Path("/opt/jars")
@@ -106,6 +109,50 @@ def test_a_properties_file_has_the_settings_of_the_line(tmp_path: Path, master: 
     assert (library is None) == (master == "local[2]")
 
 
+@pytest.mark.usefixtures("machine")
+def test_secrets_are_in_a_private_file_not_on_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every user of a machine sees the command lines of all; a file is readable for its owner alone."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    conf = {"spark.hadoop.fs.s3a.secret.key": "hush", "spark.executor.memory": "8g"}
+    line = sessions.submit("job.py", conf=conf)
+    assert "hush" not in " ".join(line)
+    assert settings(line)["spark.executor.memory"] == "8g"
+    file = Path(line[line.index("--properties-file") + 1])
+    assert sessions.read_properties(file) == {"spark.hadoop.fs.s3a.secret.key": "hush"}
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+
+    sessions.write_properties(tmp_path / "spark.conf", conf=conf)
+    assert (tmp_path / "spark.conf").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_temporary_folder_is_this_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that another user made, or can write to, could have its files replaced while they are used."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = private_folder("churn-test")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert private_folder("churn-test") == folder
+    folder.chmod(0o777)
+    with pytest.raises(ChurnError, match="is not a folder of this user's alone"):
+        private_folder("churn-test")
+    folder.rmdir()
+    folder.symlink_to(tmp_path)
+    with pytest.raises(ChurnError, match="is not a folder of this user's alone"):
+        private_folder("churn-test")
+
+
+def test_a_jar_is_pinned_by_its_digest(tmp_path: Path) -> None:
+    """A jar that a mirror has changed is not put beside Spark's."""
+    jar = tmp_path / "delta.jar"
+    jar.write_bytes(b"classes")
+    digest = hashlib.sha256(b"other classes").hexdigest()
+    with pytest.raises(ChurnError, match=f"delta.jar has the digest .*, want {digest}"):
+        jars.check_digests([jar], {"delta.jar": digest})
+    with pytest.raises(ChurnError, match="want none: it is not expected"):
+        jars.check_digests([jar], {})
+    jars.check_digests([jar], {"delta.jar": hashlib.sha256(b"classes").hexdigest()})
+    jars.check_digests(jars.jars(), jars.pinned())
+
+
 def test_missing_jars_are_an_error_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHURN_JARS", str(tmp_path))
     with pytest.raises(ConfigError, match=r"no Delta jars in .*: run `make setup`.*CHURN_JARS"):
@@ -120,7 +167,10 @@ def test_spark_has_no_second_copy_of_a_jar() -> None:
 
 
 def test_the_session_is_the_running_one(spark: SparkSession) -> None:
-    assert sessions.session("another") is spark
+    # pyspark may wrap the JVM's session anew, for example after a stream's micro-batch ran in this process.
+    SparkSession(spark.sparkContext, spark._jsparkSession)
+    assert sessions.session("another")._jsparkSession.equals(spark._jsparkSession)
+    assert not spark.newSession()._jsparkSession.equals(spark._jsparkSession)
 
 
 def test_the_session_has_delta_and_utc(spark: SparkSession, tmp_path: Path) -> None:

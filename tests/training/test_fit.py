@@ -17,11 +17,11 @@ from churn.evaluation.by_date import evaluate_by_date, scored_rows
 from churn.labels.closure import Closure
 from churn.labels.fraud import Fraud
 from churn.model_output import probability
-from churn.model_spec import Candidate, EvaluationSettings, LabelWindow, ModelSpec, Training
+from churn.model_spec import Campaign, Candidate, EvaluationSettings, LabelWindow, ModelSpec, Training
 from churn.scoring.batch import scored
 from churn.training.algorithms import Blend, Boosting, Forest, Logistic, MLlib
 from churn.training.fit import fit
-from churn.training.selection import Trial, intercept, simplest_of_the_best
+from churn.training.selection import Trial, intercept, simplest_of_the_best, trial
 
 DATES = [datetime(2026, 1, 1) + timedelta(days=30 * month) for month in range(4)]
 SPLIT = split_in_time(DATES, test=[DATES[3]], window=LabelWindow(lead=0, horizon=30), calibrate=1)
@@ -189,6 +189,23 @@ def test_the_simplest_candidate_within_one_standard_error_is_chosen() -> None:
     simple, close, better = tried([0.5, 0.7] * 50), tried([0.7, 0.49] * 50), tried([0.3, 0.5] * 50)
     assert simplest_of_the_best({"simple": simple, "close": close}) == "simple"
     assert simplest_of_the_best({"simple": simple, "better": better}) == "better"
+
+
+def test_profit_may_choose_the_candidate() -> None:
+    """A better log loss in the bulk is worth nothing to a campaign that reaches the top of the ranking alone."""
+    rng = np.random.default_rng(4)
+    label = (np.arange(4000) % 10 == 0).astype(float)
+    at_the_top = np.where((label == 1) & (rng.random(4000) < 0.3), 3.0, 0.0) + 0.01 * rng.normal(size=4000)
+    in_the_bulk = np.where(label == 1, 0.0, np.where(rng.random(4000) < 0.75, -3.0, 0.0)) + 0.01 * rng.normal(size=4000)
+    margins = {"bulk": in_the_bulk[:, None], "top": at_the_top[:, None]}
+    parts = {name: [(label[:2000], one[:2000]), (label[2000:], one[2000:])] for name, one in margins.items()}
+    campaign = Campaign(clv=60.0)
+    by_loss = {name: trial(one, np.ones(1)) for name, one in parts.items()}
+    by_profit = {name: trial(one, np.ones(1), campaign) for name, one in parts.items()}
+    assert by_profit["top"].empc == pytest.approx(-by_profit["top"].losses.mean())
+    assert by_profit["top"].log_loss == by_loss["top"].log_loss
+    seen = {name: (round(by_loss[name].log_loss, 3), round(by_profit[name].empc or 0, 3)) for name in parts}
+    assert (simplest_of_the_best(by_loss), simplest_of_the_best(by_profit)) == ("bulk", "top"), seen
 
 
 def test_an_intercept_makes_the_mean_probability_the_weighted_share() -> None:

@@ -193,10 +193,21 @@ def _repeat(rows: Rows, within_days: float) -> Grouped:
     return _count_by(rows.after(rows, within_days).in_window.customer)
 
 
-def _changes(rows: Rows) -> Grouped:
+def _changed(rows: Rows) -> Rows:
+    """The rows whose value differs from the one before."""
     changed = np.zeros(len(rows.value), dtype=bool)
     changed[1:] = (rows.value[1:] != rows.value[:-1]) & (rows.customer[1:] == rows.customer[:-1])
-    return _count_by(rows.where(changed).in_window.customer)
+    return rows.where(changed)
+
+
+def _changes(rows: Rows) -> Grouped:
+    return _count_by(_changed(rows).in_window.customer)
+
+
+def _days_since_change(rows: Rows) -> Grouped:
+    changed = _changed(rows)
+    customer, event = _nth_last(changed, changed.in_window.event, 1)
+    return customer, (rows.as_of - event) / DAY
 
 
 def _slope(rows: Rows) -> Grouped:
@@ -327,6 +338,9 @@ AGGREGATIONS: Final[Mapping[str, Aggregation]] = {
     "occupied": Aggregation("count", ordered=_occupied),
     "repeat": Aggregation("count", ordered=_repeat, lookback_days=lambda parameters: parameters["within_days"]),
     "changes": Aggregation("count", "value", ordered=_changes, lookback_days=lambda parameters: inf),
+    "days_since_change": Aggregation(
+        "number", "value", ordered=_days_since_change, lookback_days=lambda parameters: inf
+    ),
     "slope": Aggregation("measure", "number", ordered=_slope),
     "decayed": Aggregation("measure", "number", ordered=_decayed),
 }

@@ -99,17 +99,25 @@ class _Folders:
             found = [child for status, _ in found if status.isDirectory() for child in self._children(status, part)]
         return found
 
-    def files(self, status: Any, is_named: bool) -> Iterator[tuple[str, int]]:
-        """The files at or below a place, with their sizes."""
+    def files(self, status: Any, is_named: bool, above: frozenset[str] = frozenset()) -> Iterator[tuple[str, int]]:
+        """The files at or below a place, with their sizes; `above` are the folders it is in. Raises BadInputError for a
+        folder that holds a link to itself, whose files have no end."""
         path = status.getPath()
         if not is_named and is_hidden(path.getName()):
             return
         if status.isFile():
             yield path.toString(), status.getLen()
             return
+        here = path.toUri().getPath()
+        real = os.path.realpath(here) if self.is_local else here
+        if real in above:
+            raise BadInputError(
+                f"{self.source.section()} path {self.source.path}: {here} is a link to a folder that it is in, so its "
+                "files have no end; remove the link"
+            )
         for name, child in self._list(status):
             if child is not None:
-                yield from self.files(child, is_named=False)
+                yield from self.files(child, is_named=False, above=above | {real})
             elif not is_hidden(name):
                 raise self.undecodable(name)
 

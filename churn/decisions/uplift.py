@@ -1,0 +1,344 @@
+"""Whom a campaign moves: learnt on one half of its rows and measured on the other, over many random halves."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from math import sqrt
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark import inheritable_thread_target
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from churn.config import Uplift
+from churn.dataset.column_summary import Summary
+from churn.decisions.uplift_curve import CURVE, Ranking, difference, over_halves
+from churn.decisions.uplift_learners import Effect, Flags, Floats, Learner, MeanLearner, TLearner, XLearner
+from churn.decisions.uplift_rows import CUSTOMER, KEY, UpliftRows
+from churn.errors import BadInputError
+from churn.training.algorithms import Boosting, Logistic
+from churn.training.preparation import DRAW, ORDER, PACKED, Preparation, Rows, pack
+
+_ADDITIVE: Final = Boosting(max_trees=60, learning_rate=0.05, max_depth=1, min_rows_per_leaf=200, slots_per_split=0.5)
+_LOGISTIC: Final = Logistic(reg_param_total=100.0)
+LEARNERS: Final[Mapping[str, Learner]] = MappingProxyType(
+    {
+        "additive": MeanLearner((TLearner(_ADDITIVE), XLearner(_ADDITIVE, 40))),
+        "logistic": MeanLearner((TLearner(_LOGISTIC), XLearner(_LOGISTIC))),
+        "interactions": XLearner(_ADDITIVE.model_copy(update={"max_depth": 4, "max_trees": 100}), 60),
+    }
+)
+"""What is tried in each half. Effects are small beside the noise of outcomes, so the first, which is taken unless
+another is better by more than the noise, is strongly regularised: few trees, each a step of one feature."""
+FOLDS: Final = 4
+"""Parts of a training half by which learners are compared inside it."""
+NOISE: Final = 2.0
+"""By how many standard errors another learner must be better than the first to be taken."""
+AT_ONCE: Final = 8
+LEAST: Final = 20
+"""Outcomes, and rows without one, that each arm needs: below, nothing can be learnt of it."""
+
+_ARMS: Final = (datetime(1970, 1, 1), datetime(1970, 1, 2))
+"""Rows are packed by as-of; here the first stands for the rows held out, the second for the treated."""
+
+
+@dataclass(frozen=True)
+class Half:
+    """One random half: what was learnt on it, and how it ranks the rows of the other."""
+
+    chosen: str
+    tried: Mapping[str, float]
+    """The Qini of each learner inside the training half."""
+    train_rows: int
+    test_rows: int
+    uplift_at: Mapping[float, float | None]
+    curve: tuple[float, ...]
+    qini: float
+    effect: float | None
+    """The effect of the campaign on the rows measured."""
+
+
+def measure_uplift(
+    found: UpliftRows, settings: Uplift, *, learners: Mapping[str, Learner] = LEARNERS
+) -> dict[str, Any]:
+    """Uplift at each share and the Qini coefficient per treated row, over random halves, as JSON has it.
+
+    In each half a learner is chosen by folds of the training rows alone, and measured on the other half. The same rows
+    give the same figures, however they are partitioned. Raises BadInputError where an arm is missing or has too few of
+    one outcome.
+    """
+    with PackedRows(found) as packed:
+        campaigns = campaign_effects(found.rows, settings.value)
+        check_arms(campaigns)
+        halves = packed.each(
+            [_HalfTask(number, settings, packed.columns, learners) for number in range(settings.halves)]
+        )
+    rows = {"test_rows": halves[0].test_rows, "train_rows": halves[0].train_rows}
+    return {
+        "outcome": found.outcome,
+        "rows": dict(found.counts),
+        "arms": {name: campaigns["all"][name] for name in ("treated", "held_out")},
+        "features": {"numbers": len(found.numbers), "texts": len(found.texts)},
+        "halves": settings.halves,
+        "effect": over_halves([half.effect for half in halves], **rows),
+        "uplift_at": {
+            f"{share:g}": over_halves([half.uplift_at[share] for half in halves], **rows) for share in settings.shares
+        },
+        "qini": over_halves([half.qini for half in halves], **rows),
+        "curve": [
+            {"share": share, **over_halves([half.curve[place] for half in halves], **rows)}
+            for place, share in enumerate(CURVE)
+        ],
+        "learners": {
+            name: {
+                "chosen_in_halves": sum(name == half.chosen for half in halves),
+                "qini_in_training": float(np.mean([half.tried[name] for half in halves])),
+            }
+            for name in learners
+        },
+        "campaigns": campaigns,
+    }
+
+
+# ---------------------------------------------------------------- what each campaign did
+
+
+def campaign_effects(rows: DataFrame, value: float | None) -> dict[str, Any]:
+    """By campaign, and for `all`: rows and outcomes of each arm, the effect on the outcome's rate with its interval,
+    the outcomes it added, what it cost, and what it `earned` where an outcome is worth a `value`."""
+    found = (
+        rows.groupBy(F.coalesce("campaign", F.lit("")).alias("campaign"), "treated")
+        .agg(F.count("*").alias("rows"), F.sum("outcome").alias("outcomes"), F.sum("cost").alias("cost"))
+        .collect()
+    )
+    names = sorted({row["campaign"] for row in found})
+    of_each = {name: [row for row in found if row["campaign"] == name] for name in names if name}
+    return {name: _campaign(counted, value) for name, counted in {**of_each, "all": found}.items()}
+
+
+def _campaign(counted: Sequence[Any], value: float | None) -> dict[str, Any]:
+    arms = {
+        name: {
+            "rows": sum(row["rows"] for row in counted if row["treated"] == is_treated),
+            "outcomes": sum(row["outcomes"] for row in counted if row["treated"] == is_treated),
+        }
+        for name, is_treated in (("treated", True), ("held_out", False))
+    }
+    treated, held_out = ((arms[name]["rows"], arms[name]["outcomes"]) for name in ("treated", "held_out"))
+    effect = difference(treated, held_out)
+    costs = [row["cost"] for row in counted if row["treated"] and row["cost"] is not None]
+    cost = float(sum(costs)) if costs else None
+    added = _scaled(effect, treated[0])
+    earned = None
+    if value is not None:
+        earned = _scaled(effect, treated[0] * value, minus=cost or 0.0)
+    return {**arms, "effect": effect, "added_outcomes": added, "cost": cost, "earned": earned}
+
+
+def _scaled(effect: Mapping[str, Any], factor: float, *, minus: float = 0.0) -> dict[str, Any]:
+    if effect["mean"] is None:
+        return {"mean": None, "interval": None}
+    low, high = effect["interval"]
+    return {"mean": effect["mean"] * factor - minus, "interval": [low * factor - minus, high * factor - minus]}
+
+
+def check_arms(campaigns: Mapping[str, Any]) -> None:
+    """Raises BadInputError where an arm lacks rows with, or without, the outcome."""
+    for name in ("treated", "held_out"):
+        arm = campaigns["all"][name]
+        ones, zeros = arm["outcomes"], arm["rows"] - arm["outcomes"]
+        if min(ones, zeros) < LEAST:
+            raise BadInputError(
+                f"[uplift]: of {arm['rows']} rows {name.replace('_', ' ')}, {ones} have the outcome and {zeros} have "
+                f"not; uplift needs {LEAST} of each in both arms: check 'treated' and 'outcome', or bring more contacts"
+            )
+
+
+# ---------------------------------------------------------------- the rows, packed once
+
+
+class PackedRows:
+    """The rows, read and packed once; leaving the context unpersists them."""
+
+    def __init__(self, found: UpliftRows) -> None:
+        self.columns = (*found.numbers, *found.texts)
+        arm = F.when(F.col("treated"), F.lit(_ARMS[1])).otherwise(F.lit(_ARMS[0])).cast("timestamp")
+        rows = found.rows.select(
+            arm.alias("as_of"),
+            F.col("outcome").alias("label"),
+            F.col(KEY).alias(ORDER),
+            F.col(CUSTOMER).alias(DRAW),
+            *(F.col(f"`{name.replace('`', '``')}`") for name in self.columns),
+        )
+        self._packed = rows.mapInArrow(partial(pack, numbers=found.numbers, texts=found.texts), PACKED)
+
+    def __enter__(self) -> PackedRows:
+        self._packed = self._packed.select("block").persist()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._packed.unpersist()
+
+    def each(self, tasks: Sequence[_HalfTask]) -> list[Half]:
+        """The result of every task, each of which reads all rows."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            session = self._packed.sparkSession
+            submit = inheritable_thread_target(session)(self._one)
+            return list(pool.map(submit, tasks))
+
+    def _one(self, task: _HalfTask) -> Half:
+        (row,) = self._packed.coalesce(1).mapInArrow(task.run, "result binary").collect()
+        half: Half = pickle.loads(row["result"])  # noqa: S301 - what this job's own task made
+        return half
+
+
+# ---------------------------------------------------------------- one half, in one task
+
+
+@dataclass(frozen=True)
+class _HalfTask:
+    number: int
+    settings: Uplift
+    columns: tuple[str, ...]
+    learners: Mapping[str, Learner]
+
+    def __reduce__(self) -> Any:  # a mapping proxy cannot be pickled
+        return _HalfTask, (self.number, self.settings, self.columns, dict(self.learners))
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """From blocks to a Half, pickled."""
+        from threadpoolctl import threadpool_limits  # noqa: PLC0415 - the driver need not have it
+
+        with threadpool_limits(1):
+            result = self.half(Rows.unpacked(batches, lambda block: np.ones(len(block), bool)))
+        yield pa.RecordBatch.from_pydict({"result": pa.array([pickle.dumps(result)], pa.binary())})
+
+    def half(self, rows: Rows) -> Half:
+        customers = _customers(rows)
+        draw = _draws(customers, (self.settings.seed, self.number))
+        train, test = rows.where(draw < 0.5), rows.where(draw >= 0.5)
+        rng = np.random.default_rng((self.settings.seed, self.number, 1))
+        chosen, tried = self._chosen(_sample(train, self.settings.trial_rows, rng), rng)
+        fitted = _sample(train, self.settings.train_rows, rng)
+        prepared = prepare(fitted, self.columns)
+        effect = _fit(self.learners[chosen], fitted, prepared, self.settings.seed)
+        ranking = Ranking.of(effect.of(test.matrix(prepared)), _treated(test), test.label)
+        return Half(
+            chosen=chosen,
+            tried=tried,
+            train_rows=len(train.label),
+            test_rows=len(test.label),
+            uplift_at={share: ranking.uplift(share) for share in self.settings.shares},
+            curve=tuple(ranking.gain(share) for share in CURVE),
+            qini=ranking.qini(),
+            effect=ranking.uplift(1.0),
+        )
+
+    def _chosen(self, train: Rows, rng: np.random.Generator) -> tuple[str, dict[str, float]]:
+        """The learner to use, and the Qini of each over folds of the training rows."""
+        fold = np.floor(_draws(_customers(train), tuple(rng.integers(1 << 31, size=2))) * FOLDS)
+        found: dict[str, list[float]] = {name: [] for name in self.learners}
+        for number in range(FOLDS):
+            inner, later = train.where(fold != number), train.where(fold == number)
+            prepared = prepare(inner, self.columns)
+            matrix = later.matrix(prepared)
+            for name, learner in self.learners.items():
+                effect = _fit(learner, inner, prepared, self.settings.seed)
+                found[name].append(Ranking.of(effect.of(matrix), _treated(later), later.label).qini())
+        return choose(found), {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def choose(tried: Mapping[str, Sequence[float]]) -> str:
+    """The learner with the highest mean over folds, if it beats the first by more than the noise; else the first.
+
+    The noise is NOISE standard errors of the difference, fold by fold.
+
+    >>> choose({"first": [1.0, 2.0, 3.0], "noisy": [1.0, 5.0, 0.5], "better": [1.2, 2.3, 3.2]})
+    'better'
+    >>> choose({"first": [1.0, 2.0, 3.0], "noisy": [1.0, 9.0, 0.5]})
+    'first'
+    """
+    first = next(iter(tried))
+    gains = {name: np.array(values) - np.array(tried[first]) for name, values in tried.items()}
+    better = {
+        name: float(gain.mean())
+        for name, gain in gains.items()
+        if gain.mean() > NOISE * gain.std(ddof=1) / sqrt(len(gain))
+    }
+    return max(better, key=lambda name: better[name], default=first)
+
+
+def _fit(learner: Learner, rows: Rows, prepared: Preparation, seed: int) -> Effect:
+    return learner.fit(rows.matrix(prepared), _treated(rows), rows.label, seed)
+
+
+def _treated(rows: Rows) -> Flags:
+    flags: Flags = rows.as_of != 0
+    return flags
+
+
+def _customers(rows: Rows) -> npt.NDArray[np.int64]:
+    """The number of each row's customer; where rows name none, each is a customer of its own."""
+    named = rows.table[DRAW].to_numpy()
+    return np.unique(named, return_inverse=True)[1] if named.any() else np.arange(len(named))
+
+
+def _draws(customers: npt.NDArray[np.int64], seed: tuple[int, ...]) -> Floats:
+    """A number from 0 to below 1 for each row, the same for all rows of a customer."""
+    drawn: Floats = np.random.default_rng(seed).random(int(customers.max()) + 1)[customers]
+    return drawn
+
+
+def _sample(rows: Rows, most: int, rng: np.random.Generator) -> Rows:
+    if len(rows.label) <= most:
+        return rows
+    mask = np.zeros(len(rows.label), bool)
+    mask[rng.choice(len(mask), most, replace=False)] = True
+    return rows.where(mask)
+
+
+def prepare(rows: Rows, columns: Sequence[str]) -> Preparation:
+    """How columns become a vector, fitted on these rows, whose numbers are signed logarithms already."""
+    batch = rows.table.combine_chunks().to_batches()
+    return Preparation.fit(Summary.of(batch[0], *_kinds(rows, columns)), columns, of_logarithms=True)
+
+
+def _kinds(rows: Rows, columns: Sequence[str]) -> tuple[list[str], list[str]]:
+    texts = [name for name in columns if pa.types.is_string(rows.table.schema.field(name).type)]
+    return [name for name in columns if name not in texts], texts
+
+
+def sentences(found: Mapping[str, Any]) -> Iterator[str]:
+    """What was measured, in words."""
+    rows, arms = found["rows"], found["arms"]
+    left_out = ", ".join(
+        f"{count:,} {name.replace('_', ' ')}" for name, count in rows.items() if name not in ("rows_in", "used")
+    )
+    yield f"{rows['rows_in']:,} contacts: {rows['used']:,} used, {left_out}"
+    yield (
+        f"outcome {found['outcome']}: {arms['treated']['outcomes']:,} of {arms['treated']['rows']:,} treated, "
+        f"{arms['held_out']['outcomes']:,} of {arms['held_out']['rows']:,} held out"
+    )
+    for name, campaign in found["campaigns"].items():
+        earned = f", earned {_figure(campaign['earned'], '{:,.0f}')}" if campaign["earned"] else ""
+        yield f"campaign {name}: effect {_figure(campaign['effect'], '{:.2%}')}{earned}"
+    for share, figures in found["uplift_at"].items():
+        yield f"uplift in the top {float(share):.0%}: {_figure(figures, '{:.2%}')}"
+    yield f"Qini per treated: {_figure(found['qini'], '{:.5f}')}"
+
+
+def _figure(figures: Mapping[str, Any], form: str) -> str:
+    if figures["mean"] is None:
+        return "not known"
+    interval = figures["interval"]
+    around = f" ({form.format(interval[0])} to {form.format(interval[1])})" if interval else ""
+    return form.format(figures["mean"]) + around

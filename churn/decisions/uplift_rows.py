@@ -1,0 +1,300 @@
+"""The rows that uplift is learnt from: who was contacted or held out, with features from before and an outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import Final
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import BooleanType, DataType, DateType, NumericType, StringType, TimestampNTZType, TimestampType
+
+from churn.config import NULLS, Config, Source, Uplift
+from churn.errors import BadInputError, ConfigError, nearest
+from churn.features import customer_features, features
+from churn.labels.closure import Closure
+from churn.labels.inactivity import Inactivity
+from churn.model_spec import LabelWindow, Sources
+from churn.sources.completeness import complete_until
+from churn.sources.contacts import is_treated
+from churn.sources.expressions import check_expression, check_frame
+from churn.sources.functions import expanded, tokens
+from churn.sources.query_inputs import read_input
+from churn.sources.spark_errors import SPARK_ERRORS, first_line, unlogged
+from churn.storage import literal, quoted
+
+_ALWAYS: Final = datetime(9999, 1, 1)
+KEY: Final = "_key"
+"""A hash of the row's content: rows are in its order, whatever their partitions were."""
+CUSTOMER: Final = "_customer"
+"""A hash of the customer; 0 in every row = each row is a customer of its own."""
+FAMILIES: Final = ("calls", "spending", "account", "crossover")
+WINDOWS: Final = (30, 90, 180)
+
+
+@dataclass(frozen=True)
+class UpliftRows:
+    """`rows` have KEY, CUSTOMER, `treated` (boolean), `outcome` (0 or 1), `campaign` (text), `cost` (a double), and the
+    columns `numbers` (doubles) and `texts`. `counts` says what became of every row that was read."""
+
+    rows: DataFrame
+    numbers: tuple[str, ...]
+    texts: tuple[str, ...]
+    counts: Mapping[str, int]
+    outcome: str
+    """As a sentence has it: "stayed for 60 days"."""
+
+
+def uplift_rows(spark: SparkSession, config: Config, sources: Sources) -> UpliftRows:
+    """The rows that `[uplift]` names. Raises ConfigError for SQL or columns that do not fit the input; BadInputError
+    where it cannot be read, or where the accepted tables lack what the outcome needs."""
+    if config.uplift.input is not None:
+        return _of_input(spark, config, config.uplift.input)
+    return _of_contacts(config.uplift, sources)
+
+
+# ---------------------------------------------------------------- a log with columns of its own
+
+
+def _of_input(spark: SparkSession, config: Config, name: str) -> UpliftRows:
+    uplift, setting = config.uplift, config.inputs[name]
+    found = read_input(spark, Source(), setting, with_file=False)
+    log = _Log(spark, uplift, found.table, config.path.name)
+    every = found.raw.count()
+    kinds = {field.name: field.dataType for field in log.table.schema}
+    chosen = _chosen_columns(uplift, kinds, log)
+    numbers = _numbers(log.table, {column: kinds[column] for column in chosen})
+    texts = [column for column in chosen if column not in numbers]
+    by_content = f"xxhash64({', '.join(quoted(column) for column in log.table.columns)})"
+    customer = "0L"
+    if uplift.customer:
+        named = log.expression("customer", uplift.customer)
+        customer = f"if({named} IS NULL, {by_content}, xxhash64(string{named}))"
+    sql = {
+        "treated": f"boolean({log.expression('treated', uplift.treated)})",
+        "outcome": f"int(boolean({log.expression('outcome', uplift.outcome)}))",
+        "campaign": f"string({log.expression('campaign', uplift.campaign)})",
+        "cost": f"try_cast({log.expression('cost', uplift.cost)} AS double)",
+        CUSTOMER: customer,
+    }
+    rows = log.select(
+        f"{by_content} AS {KEY}",
+        *(f"{text} AS {column}" for column, text in sql.items()),
+        *(f"{value} AS {quoted(column)}" for column, value in numbers.items()),
+        *(f"string({quoted(column)}) AS {quoted(column)}" for column in texts),
+    )
+    (count,) = rows.selectExpr(
+        "count(*) AS readable",
+        "count_if(treated IS NULL) AS in_no_arm",
+        "count_if(treated IS NOT NULL AND outcome IS NULL) AS without_outcome",
+    ).collect()
+    used = count["readable"] - count["in_no_arm"] - count["without_outcome"]
+    counts = {"rows_in": every, "used": used, "unreadable": every - count["readable"]}
+    counts |= {name: count[name] for name in ("in_no_arm", "without_outcome")}
+    used_rows = rows.where("treated IS NOT NULL AND outcome IS NOT NULL")
+    return UpliftRows(used_rows, tuple(numbers), tuple(texts), counts, uplift.outcome)
+
+
+@dataclass(frozen=True)
+class _Log:
+    """The readable rows of an input, and SQL over their columns, checked."""
+
+    spark: SparkSession
+    uplift: Uplift
+    table: DataFrame
+    file: str
+
+    def expression(self, setting: str, text: str | None) -> str:
+        """What may run. Raises ConfigError for what reads the clock or calls what is not allowed."""
+        if text is None:
+            return "null"
+        if refused := check_expression(self.spark, text, self.table.columns):
+            raise ConfigError(f"{self.file}: [uplift] {setting} = {text!r} {refused}")
+        plain = expanded(text)
+        try:
+            with unlogged():
+                analysed = self.table.selectExpr(plain)
+                problems = check_frame(analysed)
+        except SPARK_ERRORS as error:
+            message = first_line(error).split("] ", 1)[-1].split(" SQLSTATE")[0]
+            raise ConfigError(f"{self.file}: [uplift] {setting} = {text!r} cannot run: {message}") from None
+        if problems or len(analysed.columns) != 1:
+            raise ConfigError(f"{self.file}: [uplift] {setting} = {text!r} {'; '.join(problems) or 'is not one value'}")
+        return f"({plain}\n)"
+
+    def select(self, *columns: str) -> DataFrame:
+        try:
+            with unlogged():
+                return self.table.selectExpr(*columns)
+        except SPARK_ERRORS as error:
+            raise ConfigError(
+                f"{self.file}: [uplift] cannot run: {first_line(error)}; treated and outcome are conditions, such as "
+                '"segment = \'mail\'" and "visits > 0"'
+            ) from None
+
+    def named(self, text: str | None) -> set[str]:
+        """The columns whose names are parts of an expression."""
+        named = {part.text.strip("`").lower() for part in tokens(text or "")}
+        return {column for column in self.table.columns if column.lower() in named}
+
+
+def _chosen_columns(uplift: Uplift, columns: Mapping[str, DataType], log: _Log) -> list[str]:
+    """The columns that `features` names, in the order of the input; those that tell the arm or the outcome are no
+    features. Raises ConfigError where a name or a pattern fits none."""
+    known_after = log.named(uplift.treated) | log.named(uplift.outcome)
+    beside = known_after | log.named(uplift.cost) | log.named(uplift.customer)
+    chosen: dict[str, None] = {}
+    for pattern in uplift.features:
+        fitting = [name for name in columns if fnmatchcase(name, pattern)]
+        if not fitting:
+            raise ConfigError(f"{log.file}: [uplift] features {pattern!r} is no column{nearest(pattern, columns)}")
+        if pattern in known_after:
+            raise ConfigError(
+                f"{log.file}: [uplift] features {pattern!r} tells the arm or the outcome of a row, which nobody knows "
+                "before the contact; drop it"
+            )
+        chosen |= dict.fromkeys(fitting)
+    for pattern in uplift.exclude:
+        if not any(fnmatchcase(name, pattern) for name in columns):
+            raise ConfigError(f"{log.file}: [uplift] exclude {pattern!r} is no column{nearest(pattern, columns)}")
+    left = [
+        name
+        for name in columns
+        if name in chosen and name not in beside and not any(fnmatchcase(name, one) for one in uplift.exclude)
+    ]
+    readable = (NumericType, BooleanType, StringType, DateType, TimestampType, TimestampNTZType)
+    if wrong := [name for name in left if not isinstance(columns[name], readable)]:
+        raise ConfigError(
+            f"{log.file}: [uplift] features {wrong[0]!r} is {columns[wrong[0]].simpleString()}, want a number, a text "
+            "or a time; name it in exclude"
+        )
+    if not left:
+        raise ConfigError(f"{log.file}: [uplift] features names no column that is left to learn from")
+    return left
+
+
+def _numbers(table: DataFrame, kinds: Mapping[str, DataType]) -> dict[str, str]:
+    """The columns that are numbers, each as a double in SQL: text too, where every value is one; times are days."""
+    numbers: dict[str, str] = {}
+    for name, kind in kinds.items():
+        column = quoted(name)
+        if isinstance(kind, NumericType | BooleanType):
+            numbers[name] = f"double({column})"
+        elif isinstance(kind, DateType | TimestampType | TimestampNTZType):
+            numbers[name] = f"unix_seconds(timestamp({column})) / 86400D"
+        else:
+            numbers[name] = f"try_cast(nullif({column}, {_null_word(column)}) AS double)"
+    texts = [name for name, kind in kinds.items() if isinstance(kind, StringType)]
+    if texts:
+        is_known = {name: f"NOT coalesce({_is_null(quoted(name))}, true)" for name in texts}
+        counted = ", ".join(f"count_if({is_known[name]})" for name in texts)
+        unread = ", ".join(f"count_if({is_known[name]} AND {numbers[name]} IS NULL)" for name in texts)
+        ((known, not_numbers),) = table.selectExpr(f"array({counted})", f"array({unread})").collect()
+        for name, count, failed in zip(texts, known, not_numbers, strict=True):
+            if failed or not count:
+                del numbers[name]
+    return {name: f"nullif({value}, double('NaN'))" for name, value in numbers.items()}
+
+
+def _is_null(column: str) -> str:
+    return f"lower({column}) IN ({', '.join(literal(word) for word in NULLS)})"
+
+
+def _null_word(column: str) -> str:
+    return f"if({_is_null(column)}, {column}, null)"
+
+
+# ---------------------------------------------------------------- the company's own contacts
+
+
+def _of_contacts(uplift: Uplift, sources: Sources) -> UpliftRows:
+    """Contacts by the midnight before them, with what was known then."""
+    if "contacts" not in sources:
+        raise BadInputError(
+            "there are no accepted contacts to learn uplift from; map [sources.contacts] in churn.toml and ingest it, "
+            "or name the 'input' of [uplift]"
+        )
+    contacts = sources["contacts"].where("superseded_at IS NULL").withColumn("as_of", F.date_trunc("day", "event_time"))
+    every = contacts.count()
+    outcomes = _outcomes(contacts, uplift, sources)
+    decided = outcomes.where("outcome IS NOT NULL")
+    as_ofs = sorted(row["as_of"] for row in decided.select("as_of").distinct().collect())
+    if not as_ofs:
+        raise BadInputError(
+            f"none of {every} contacts has an outcome yet: 'outcome = {uplift.outcome}' is known {uplift.days} days "
+            "after a contact; set fewer days in [uplift], or wait"
+        )
+    names = uplift.features or FAMILIES
+    usable = [
+        feature for feature in features(*names) if feature.sources <= set(sources) and not feature.transactions_only
+    ]
+    if not usable:
+        raise BadInputError(
+            f"[uplift] features: none of {', '.join(names)} can be made from {', '.join(sorted(sources))}"
+        )
+    columns = [column for feature in usable for column in feature.columns(WINDOWS)]
+    spine = decided.select("customer_id", "as_of").distinct()
+    of_features = {name: sources[name] for feature in usable for name in feature.sources}
+    known = customer_features(spine, of_features, usable, windows=WINDOWS, as_ofs=as_ofs)
+    joined = decided.join(known, on=["customer_id", "as_of"], how="inner")
+    kinds = {field.name: field.dataType for field in known.schema if field.name in columns}
+    texts = [name for name in columns if isinstance(kinds[name], StringType)]
+    numbers = [name for name in columns if name not in texts]
+    rows = joined.select(
+        F.xxhash64("customer_id", "contact_id").alias(KEY),
+        F.xxhash64("customer_id").alias(CUSTOMER),
+        is_treated().alias("treated"),
+        "outcome",
+        "campaign",
+        F.coalesce(F.col("cost").cast("double"), F.lit(0.0)).alias("cost"),
+        *(F.col(name).cast("double").alias(name) for name in numbers),
+        *texts,
+    )
+    used = rows.count()
+    counts = {"rows_in": every, "used": used, "without_outcome": every - used}
+    return UpliftRows(rows, tuple(numbers), tuple(texts), counts, _sentence(uplift))
+
+
+def _sentence(uplift: Uplift) -> str:
+    """
+    >>> [_sentence(Uplift(outcome=name)) for name in ("stayed", "bought", "accepted")]
+    ['stayed for 60 days', 'bought within 60 days', 'accepted the offer']
+    """
+    when = {"stayed": f"for {uplift.days} days", "accepted": "the offer"}
+    return f"{uplift.outcome} {when.get(uplift.outcome, f'within {uplift.days} days')}"
+
+
+def _outcomes(contacts: DataFrame, uplift: Uplift, sources: Sources) -> DataFrame:
+    """The contacts with `outcome`, 1 or 0; null = not known, such as of a window that the end of data cuts."""
+    if uplift.outcome == "accepted":
+        return contacts.withColumn("outcome", F.coalesce(F.col("accepted"), F.lit(False)).cast("int"))
+    needed = {"stayed": "closures", "bought": "transactions", "called": "calls"}[uplift.outcome]
+    if needed not in sources:
+        raise BadInputError(
+            f"[uplift] outcome = {uplift.outcome!r} needs {needed}; map [sources.{needed}] in churn.toml"
+        )
+    window = LabelWindow(lead=0, horizon=uplift.days)
+    until = complete_until(sources, [needed], by=_ALWAYS)[needed]
+    complete = F.col("as_of") <= F.lit(until - timedelta(days=uplift.days))
+    current = {needed: sources[needed].where("superseded_at IS NULL")}
+    rows = contacts.where(complete)
+    labels = _labels(rows.select("customer_id", "as_of").distinct(), uplift.outcome, current, window)
+    return contacts.join(labels, on=["customer_id", "as_of"], how="left")
+
+
+def _labels(rows: DataFrame, outcome: str, current: Sources, window: LabelWindow) -> DataFrame:
+    if outcome == "stayed":
+        labelled = Closure().compute(rows, current, window)
+    elif outcome == "bought":
+        labelled = Inactivity().compute(rows, current, window)
+    else:
+        inbound = current["calls"].where("coalesce(direction, 'inbound') = 'inbound'")
+        calls = inbound.select("customer_id", F.col("event_time").alias("_at"))
+        found = rows.join(calls, on="customer_id", how="inner").where(window.contains(F.col("_at")))
+        called = found.select("customer_id", "as_of").distinct().withColumn("_called", F.lit(1))
+        labelled = rows.join(called, on=["customer_id", "as_of"], how="left")
+        labelled = labelled.withColumn("label", 1 - F.coalesce("_called", F.lit(0)))
+    return labelled.select("customer_id", "as_of", (1 - F.col("label")).alias("outcome"))

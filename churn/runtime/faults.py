@@ -1,0 +1,75 @@
+"""Errors of Spark, Delta and the operating system that a user can do something about, as one message each."""
+
+from __future__ import annotations
+
+import errno
+import re
+from typing import Final
+
+from churn import errors
+from churn.errors import ChurnError, DamageError
+
+_IN_WORKER = re.compile(
+    r"churn\.errors\.(?P<name>\w+): (?P<message>.+?)(?=\n\s*\n|\n\s+at |\n\w[\w.]*(?:Error|Exception)\b|\Z)", re.DOTALL
+)
+_PLACE = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?/[^\s'\"`,;()<>\[\]]+")
+_PLACED: Final = {
+    r"No space left on device|Disk quota exceeded": ("the disk is full", "make room, then run again"),
+    r"Read-only file system|Permission denied|AccessControlException|AccessDeniedException|Mkdirs failed"
+    r"|Failed to create file|ParentNotDirectoryException|Parent path is not a directory": (
+        "a place cannot be written or read",
+        "give permission, or set another [storage] root; then run again",
+    ),
+    r"DELTA_(?:TRUNCATED_TRANSACTION_LOG|LOG_FILE_NOT_FOUND|VERSIONS_NOT_CONTIGUOUS|STATE_RECOVER_ERROR"
+    r"|MISSING_PART_FILES|CHECKPOINT\w*|INVALID_COMMITTED_VERSION|NON_PARSABLE\w*|EMPTY_DIRECTORY)"
+    r"|(?:JsonParseException|JsonEOFException|JsonMappingException|MismatchedInputException|MalformedInputException)": (
+        "the log of a table is damaged",
+        "bring the file back from a backup, or go back to the last sound version with `churn repair TABLE`",
+    ),
+    r"FAILED_READ_FILE|DELTA_FILE_NOT_FOUND|FileNotFoundException|is not a Parquet file|Could not read footer"
+    r"|CorruptedDeltaException|ParquetDecodingException|DELTA_FILE_TO_OVERWRITE_NOT_FOUND": (
+        "a file of a table is missing or damaged",
+        "bring it back from a backup, or go back to the version before it was written with `churn repair TABLE`",
+    ),
+}
+"""Patterns of messages of Java's: what has happened, and what to do."""
+_SYSTEM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO)
+
+
+def explained(error: BaseException) -> ChurnError | None:
+    """The error as one that this library explains; None where there is nothing to explain.
+
+    What a Python worker of Spark raised as a ChurnError is the same again, with its exit code. A full disk, a place
+    that cannot be written and a table that is damaged are a DamageError that names the place.
+    """
+    if isinstance(error, OSError):
+        if error.errno not in _SYSTEM:
+            return None
+        return DamageError(f"{error.filename or 'a file'}: {error.strerror}; mend that, then run again")
+    if not type(error).__module__.startswith(("pyspark", "py4j")):
+        return None
+    text = _text(error)
+    if found := _IN_WORKER.search(text):
+        kind = getattr(errors, found["name"], ChurnError)
+        return kind(found["message"].strip()) if issubclass(kind, ChurnError) else None
+    for pattern, (what, then) in _PLACED.items():
+        if match := re.search(pattern, text):
+            return DamageError(f"{what}: {_place(text, match.start())}; {then}")
+    return None
+
+
+def _text(error: BaseException) -> str:
+    """The message of an error of Spark's, and those of its causes."""
+    try:
+        return f"{error}\n{getattr(error, '_stackTrace', None) or ''}"
+    except Exception:  # the text of a Java exception is in its JVM, which may have ended
+        return type(error).__name__
+
+
+def _place(text: str, at: int) -> str:
+    """The path in the line of a message, else the first after it or before it, else the line itself."""
+    begin = text.rfind("\n", 0, at) + 1
+    end = text.find("\n", at)
+    line = text[begin : end if end > 0 else None]
+    found = _PLACE.search(line) or _PLACE.search(text, at) or _PLACE.search(text)
+    return found[0].rstrip(".:") if found else line.strip()[:200]

@@ -1,0 +1,85 @@
+"""Locks between processes of a machine: two jobs that would write the same thing do it one after the other.
+
+A lock is a file in the hidden folder `.NAME.locks` beside what it protects, locked by the kernel (flock): it is free as
+soon as its process has ended, in whatever way, and a file that is left behind locks nothing. Object stores have no such
+locks; see docs/install.md.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+_POLL_SECONDS: Final = 0.05
+_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:/")
+
+
+def _print(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def local_path(place: str) -> Path | None:
+    """The path of a place on this machine; None of one that is elsewhere, such as in an object store."""
+    path = place.removeprefix("file://").removeprefix("file:")
+    return None if _SCHEME.match(path) else Path(path).absolute()
+
+
+@contextmanager
+def lock(place: str | Path, name: str, *, waiting: Callable[[str], None] = _print) -> Iterator[None]:
+    """Inside, no other process has the lock `name` of a place, a file or a folder; waits until it is free.
+
+    Says so, once, where it has to wait. Does nothing where the place is not on this machine, or cannot be written to:
+    nothing is written there then. Not to be nested: the lock that a process has is not free for itself either.
+    """
+    file = _lock_file(place, name)
+    if file is None:
+        yield
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        yield
+        return
+    try:
+        announced = False
+        while not _locked(descriptor):
+            if not announced:
+                waiting(f"waiting for another job: {name} of {place}")
+                announced = True
+            time.sleep(_POLL_SECONDS)  # not a blocking call, which would hold up SIGTERM
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locks(place: str | Path, names: Iterable[str]) -> Iterator[None]:
+    """Several locks of a place, in one order, so that two jobs never wait for each other."""
+    with ExitStack() as stack:
+        for name in sorted(set(names)):
+            stack.enter_context(lock(place, name))
+        yield
+
+
+def _lock_file(place: str | Path, name: str) -> Path | None:
+    path = local_path(str(place))
+    return path and path.parent / f".{path.name}.locks" / quote(name, safe=" ")
+
+
+def _locked(descriptor: int) -> bool:
+    """Whether the lock could be taken now."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,38 @@
+"""Learn whom past campaigns moved, and measure it on customers that were not learnt from."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from churn.decisions.uplift import measure_uplift, sentences
+from churn.decisions.uplift_rows import uplift_rows
+from churn.job_runner import Job, job_main, progress, require_folder
+from churn.options import ConfigFile, OutFile, SummaryFile
+from churn.registry import tracking
+from churn.sources.accepted import sources_of
+
+
+def step(config: ConfigFile, out: OutFile, summary: SummaryFile = None) -> None:
+    with Job("uplift", config, summary=summary) as job:
+        require_folder(out)
+        settings = job.config.uplift
+        read = job.snapshots if settings.input is None else {}
+        with tracking.tracked_run(job.config, "uplift", settings.input or "contacts") as run:
+            run.params({"uplift": settings.model_dump()})
+            for table in read.values():
+                run.table(table.table, path=table.path, version=table.version)
+            found = measure_uplift(uplift_rows(job.spark, job.config, sources_of(read)), settings)
+            run.metrics("uplift", {name: found[name] for name in ("effect", "uplift_at", "qini")})
+            run.json(found, "uplift.json")
+        out.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+        for sentence in sentences(found):
+            progress(sentence)
+        progress(f"uplift: {out}")
+        job.summarise(uplift=found)
+
+
+main = job_main(step)
+
+if __name__ == "__main__":
+    sys.exit(main(None))

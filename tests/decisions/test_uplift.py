@@ -1,0 +1,205 @@
+"""Uplift from a log of a campaign and from the company's own contacts, as the command measures it."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from churn.config import Config, Uplift, load
+from churn.decisions.uplift import campaign_effects, check_arms, measure_uplift
+from churn.decisions.uplift_learners import TLearner
+from churn.decisions.uplift_rows import uplift_rows
+from churn.errors import BadInputError, ConfigError
+from churn.testing import frame
+from churn.training.algorithms import Logistic
+from tests.jobs.company import churn
+from tests.mlflow_store import runs
+
+LOG = "id,group,age,city,spent_after,bought"
+CONFIG = """
+[inputs.log]
+path = "log.csv"
+
+[uplift]
+input = "log"
+treated = "case `group` when 'mail' then true when 'none' then false end"
+outcome = "bought = 'y'"
+features = ["age", "city"]
+halves = 2
+value = 10.0
+"""
+
+
+def write(folder: Path, rows: list[str], config: str = CONFIG) -> Path:
+    (folder / "log.csv").write_text("\n".join([LOG, *rows]) + "\n")
+    (folder / "churn.toml").write_text(config)
+    return folder / "churn.toml"
+
+
+def campaign() -> list[str]:
+    """1,200 customers, of whom those above 40 are moved by the mail; an age in ten is not known."""
+    dice = random.Random(5)
+    rows = []
+    for number in range(1_200):
+        age, group, city = dice.randrange(20, 60), dice.choice(["mail", "none"]), dice.choice(["x", "y"])
+        bought = dice.random() < 0.2 + (0.5 if group == "mail" and age > 40 else 0.0)
+        shown = "n/a" if dice.random() < 0.1 else age
+        rows.append(f"{number},{group},{shown},{city},{int(bought)},{'y' if bought else 'n'}")
+    return rows
+
+
+def test_the_command_measures_a_log_and_tracks_the_run(spark: SparkSession, tmp_path: Path) -> None:
+    file = write(tmp_path, [*campaign(), "x,other,30,x,0,n", "y,mail,30,x,0,"])
+    done = churn("uplift", "--config", file, "--out", tmp_path / "uplift.json")
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "uplift.json").read_text())
+    assert found["rows"] == {"rows_in": 1202, "used": 1200, "unreadable": 0, "in_no_arm": 1, "without_outcome": 1}
+    assert found["features"] == {"numbers": 1, "texts": 1}
+    assert sorted(found["uplift_at"]) == ["0.1", "0.2", "0.3", "0.5"]
+    assert set(found["qini"]) == {"mean", "interval", "deviation"}
+    # The mail moves half of the customers by 0.5, so the top 30 % by about as much, and all by half of it.
+    assert found["uplift_at"]["0.3"]["mean"] > 0.35
+    assert 0.15 < found["effect"]["mean"] < 0.35
+    assert found["qini"]["mean"] > 0.03
+    arms = found["arms"]
+    assert arms["treated"]["rows"] + arms["held_out"]["rows"] == 1200
+    assert found["campaigns"]["all"]["earned"]["mean"] == pytest.approx(
+        10 * found["campaigns"]["all"]["added_outcomes"]["mean"]
+    )
+    assert "Qini per treated" in done.stdout
+    assert runs(tmp_path) == [("uplift log", "FINISHED")]
+
+
+def test_the_same_rows_give_the_same_figures_however_they_are_partitioned(spark: SparkSession, tmp_path: Path) -> None:
+    company = load(write(tmp_path, campaign()))
+    rows = uplift_rows(spark, company, {})
+    settings = company.uplift.model_copy(update={"halves": 1})
+    learners = {"t": TLearner(Logistic(reg_param_total=10.0))}
+    one, other = (
+        measure_uplift(replace(rows, rows=divided), settings, learners=learners)
+        for divided in (rows.rows.coalesce(1), rows.rows.repartition(3))
+    )
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('features = ["age", "city"]', 'features = ["agee"]'), "'agee' is no column; did you mean 'age'"),
+        (('features = ["age", "city"]', 'features = ["bought"]'), "'bought' tells the arm or the outcome"),
+        (("outcome = \"bought = 'y'\"", "outcome = \"boght = 'y'\""), "outcome = .* cannot run: .*boght"),
+        (("outcome = \"bought = 'y'\"", 'outcome = "rand() > 0.5"'), "outcome = .*rand"),
+        (('features = ["age", "city"]', 'features = ["age"]\nexclude = ["z*"]'), "exclude 'z\\*' is no column"),
+    ],
+)
+def test_settings_that_do_not_fit_the_log_are_refused(
+    spark: SparkSession, tmp_path: Path, change: tuple[str, str], message: str
+) -> None:
+    company = load(write(tmp_path, campaign()[:3], CONFIG.replace(*change)))
+    with pytest.raises(ConfigError, match=message):
+        uplift_rows(spark, company, {})
+
+
+def test_a_pattern_takes_neither_the_arm_nor_the_outcome(spark: SparkSession, tmp_path: Path) -> None:
+    config = CONFIG.replace('["age", "city"]', '["*"]\nexclude = ["spent*"]\ncustomer = "id"')
+    found = uplift_rows(spark, load(write(tmp_path, campaign()[:3], config)), {})
+    assert (found.numbers, found.texts) == (("age",), ("city",))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ('outcome = "visited"', "none of the accepted contacts: stayed, bought, called, accepted"),
+        ('treated = "x"', "has 'treated' and no 'input'"),
+        ('input = "log"\ntreated = "x"\nfeatures = ["a"]', "there is no .inputs.log."),
+    ],
+)
+def test_settings_that_do_not_fit_each_other_are_refused(tmp_path: Path, settings: str, message: str) -> None:
+    (tmp_path / "churn.toml").write_text(f"[uplift]\n{settings}\n")
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path / "churn.toml")
+
+
+# ---------------------------------------------------------------- the company's own contacts
+
+TIMES = "customer_id string, event_time timestamp, known_time timestamp, superseded_at timestamp"
+
+
+@pytest.fixture(scope="module")
+def sources(spark: SparkSession) -> dict[str, DataFrame]:
+    """Contacts of 1 March; the data end on 1 June, so that the outcome of the contact of 1 May is not known."""
+    contacts = [
+        ("a", "2026-03-01 09:00", "2026-03-01", None, "k1", "march", "treated", "4.5", True),
+        ("b", "2026-03-01 09:00", "2026-03-01", None, "k1", "march", "held_out", "0", False),
+        ("b", "2026-05-01 09:00", "2026-05-01", None, "k2", "may", "treated", None, None),
+        ("c", "2026-03-01 09:00", "2026-03-01", "2026-03-02", "k1", "march", "treated", "9", True),  # retracted
+    ]
+    calls = [
+        ("a", "2026-02-20", "2026-02-20", None, "inbound"),  # before the contact: a feature
+        ("a", "2026-03-20", "2026-03-20", None, "inbound"),  # after it: the outcome
+        ("b", "2026-05-31", "2026-05-31", None, "inbound"),
+    ]
+    closures = [("b", "2026-04-01", "2026-04-01", None, "voluntary")]
+    return {
+        "contacts": frame(
+            spark, contacts,
+            f"{TIMES}, contact_id string, campaign string, arm string, cost decimal(18,4), accepted boolean",
+        ),
+        "calls": frame(spark, calls, f"{TIMES}, direction string"),
+        "closures": frame(spark, closures, f"{TIMES}, kind string"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("outcome", "wanted"),
+    [("stayed", {"treated": 1, "held out": 0}), ("called", {"treated": 1, "held out": 0})],
+)
+def test_the_outcome_of_a_contact_is_what_happened_after_it(
+    spark: SparkSession, sources: dict[str, DataFrame], outcome: str, wanted: dict[str, int]
+) -> None:
+    settings = Uplift(outcome=outcome, days=60, features=("calls_made",))
+    found = uplift_rows(spark, Config(path=Path("churn.toml"), uplift=settings), sources)
+    rows = {("treated" if row["treated"] else "held out"): row for row in found.rows.collect()}
+    assert {arm: row["outcome"] for arm, row in rows.items()} == wanted
+    assert {arm: (row["campaign"], row["cost"]) for arm, row in rows.items()} == {
+        "treated": ("march", 4.5),
+        "held out": ("march", 0.0),
+    }
+    assert found.counts == {"rows_in": 3, "used": 2, "without_outcome": 1}
+    # What was known at the midnight before the contact, and nothing after it.
+    assert rows["treated"]["calls_made_30d"] == 1.0
+
+
+def test_contacts_that_are_missing_or_too_young_are_refused(spark: SparkSession, sources: dict[str, DataFrame]) -> None:
+    company = Config(path=Path("churn.toml"), uplift=Uplift(days=365))
+    with pytest.raises(BadInputError, match="none of 3 contacts has an outcome yet"):
+        uplift_rows(spark, company, sources)
+    with pytest.raises(BadInputError, match=r"map \[sources.contacts\]"):
+        uplift_rows(spark, company, {name: rows for name, rows in sources.items() if name != "contacts"})
+
+
+def test_each_campaign_has_its_effect_and_what_it_earned(spark: SparkSession) -> None:
+    """Spring: 3 of 4 against 1 of 4, so 2 more outcomes for 8 paid; no arm is swapped."""
+    rows = frame(
+        spark,
+        [
+            *[("spring", True, outcome, 2.0) for outcome in (1, 1, 1, 0)],
+            *[("spring", False, outcome, 0.0) for outcome in (1, 0, 0, 0)],
+            *[("autumn", True, 0, 1.0)],
+        ],
+        "campaign string, treated boolean, outcome int, cost double",
+    )
+    found = campaign_effects(rows, value=10.0)
+    spring = found["spring"]
+    assert (spring["treated"], spring["held_out"]) == ({"rows": 4, "outcomes": 3}, {"rows": 4, "outcomes": 1})
+    assert (spring["effect"]["mean"], spring["added_outcomes"]["mean"], spring["cost"]) == (0.5, 2.0, 8.0)
+    assert spring["earned"]["mean"] == 12.0
+    assert found["autumn"]["effect"] == {"mean": None, "interval": None}
+    assert found["all"]["treated"] == {"rows": 5, "outcomes": 3}
+    with pytest.raises(BadInputError, match="of 5 rows treated, 3 have the outcome and 2 have not"):
+        check_arms(found)

@@ -1,0 +1,162 @@
+"""Damage to tables and places: one message that names the place and the next step, and an exit code of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+import typer
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from churn.errors import BadInputError, DamageError
+from churn.options import exit_code
+from churn.runtime.faults import explained
+from churn.runtime.files import write_whole
+from churn.storage import Lake, repair
+
+DAYS = [datetime(2026, 5, day) for day in (1, 2, 3)]
+
+
+@pytest.fixture
+def lake(spark: SparkSession, tmp_path: Path) -> Lake:
+    """A table of three versions, a day each."""
+    lake = Lake(spark, str(tmp_path / "lake"))
+    for day in DAYS:
+        lake.replace(spark.createDataFrame([(day, day.day)], "as_of timestamp, score int"), "scores", {"as_of": day})
+    return lake
+
+
+def commit(lake: Lake, version: int) -> Path:
+    return Path(lake.path("scores"), "_delta_log", f"{version:020}.json")
+
+
+def ended(step: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """The exit code and the message of a job that does this."""
+    app = typer.Typer()
+    app.command()(lambda: step() and None)
+    capsys.readouterr()
+    return exit_code(app, []), capsys.readouterr().err
+
+
+def empty_commit(lake: Lake) -> Path:
+    file = commit(lake, 2)
+    file.write_bytes(b"")
+    return file
+
+
+def garbled_commit(lake: Lake) -> Path:
+    file = commit(lake, 1)
+    file.write_bytes(file.read_bytes()[:40])
+    return file
+
+
+def missing_commit(lake: Lake) -> Path:
+    file = commit(lake, 1)
+    file.unlink()
+    return file.parent
+
+
+def missing_data(lake: Lake) -> Path:
+    file = next(Path(lake.path("scores")).rglob("*.parquet"))
+    file.unlink()
+    return file
+
+
+def garbled_data(lake: Lake) -> Path:
+    file = next(Path(lake.path("scores")).rglob("*.parquet"))
+    file.write_bytes(b"not parquet")
+    file.with_name(f".{file.name}.crc").unlink()
+    return file
+
+
+@pytest.mark.parametrize("damage", [empty_commit, garbled_commit, missing_commit, missing_data, garbled_data])
+def test_a_damaged_table_is_named_with_the_next_step(
+    lake: Lake, spark: SparkSession, damage: Callable[[Lake], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A retry cannot help, so the exit code is not that of a failure; a commit of no bytes is no commit."""
+    place = damage(lake)
+    java_log = spark._jvm.org.apache.spark.sql.delta.DeltaLog  # type: ignore[union-attr]
+    java_log.clearCache()  # as another process has it
+
+    code, message = ended(lambda: lake.read("scores").collect(), capsys)
+
+    assert code == 7, message
+    assert message.startswith("error: ")
+    assert message.count("\n") == 1
+    assert str(place.name) in message
+    assert "churn repair" in message
+
+
+def test_repair_goes_back_to_the_version_before_an_empty_commit(lake: Lake, spark: SparkSession) -> None:
+    """What was written since is run again; the damaged files are kept beside the log."""
+    empty_commit(lake)
+    with pytest.raises(DamageError, match=r"version 2 is empty"):
+        lake.read("scores")
+    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()  # type: ignore[union-attr]
+
+    assert repair(lake, "scores") == (1, [commit(lake, 2).name])
+
+    assert sorted(row["score"] for row in lake.read("scores").collect()) == [1, 2]
+    lake.replace(spark.createDataFrame([(DAYS[2], 3)], "as_of timestamp, score int"), "scores", {"as_of": DAYS[2]})
+    assert sorted(row["score"] for row in lake.read("scores").collect()) == [1, 2, 3]
+    with pytest.raises(BadInputError, match="the log of 'scores' has no empty commit"):
+        repair(lake, "scores")
+
+
+def test_a_place_that_cannot_be_written_is_named(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A lake below a file, as one on a read-only disk."""
+    (tmp_path / "file").write_text("")
+    lake = Lake(spark, str(tmp_path / "file" / "lake"))
+    code, message = ended(lambda: lake.replace(spark.range(1), "scores", {}), capsys)
+    assert (code, "a place cannot be written or read" in message) == (7, True), message
+    assert str(tmp_path / "file") in message
+
+
+def test_a_full_disk_is_named() -> None:
+    """As the operating system says it, for which a test has no disk."""
+    found = explained(OSError(28, "No space left on device", "/lake/scores/part-0"))
+    assert isinstance(found, DamageError)
+    assert str(found) == "/lake/scores/part-0: No space left on device; mend that, then run again"
+    assert explained(FileNotFoundError(2, "No such file", "/lake")) is None
+
+
+def test_bad_input_that_a_worker_finds_has_its_own_exit_code(
+    spark: SparkSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Spark passes on no more than the text of an error of a Python worker."""
+
+    def broken(batches: object) -> object:
+        raise BadInputError("a whole number of 9e30 is too large")
+
+    frame: DataFrame = spark.range(3).mapInArrow(broken, "id long")  # type: ignore[arg-type]
+    code, message = ended(lambda: frame.agg(F.sum("id")).collect(), capsys)
+    assert (code, message) == (2, "error: a whole number of 9e30 is too large\n")
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    """A report on a full disk leaves the old one; a link is replaced, and what it points to is left alone."""
+    report, other = tmp_path / "report.html", tmp_path / "other.html"
+    other.write_text("of somebody else")
+    report.symlink_to(other)
+    write_whole(report, "new")
+    assert (report.read_text(), report.is_symlink(), other.read_text()) == ("new", False, "of somebody else")
+
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(report, "half \ud800")
+    assert report.read_text() == "new"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["other.html", "report.html"]
+
+
+@pytest.mark.parametrize("name", ["col:on", "{a,b}", "[x]", "a b%20c"])
+def test_a_lake_in_a_folder_of_any_name(spark: SparkSession, tmp_path: Path, name: str) -> None:
+    """No part of a path is a pattern, or a scheme."""
+    lake = Lake(spark, str(tmp_path / name / "lake"))
+    for day in DAYS[:2]:
+        lake.replace(spark.createDataFrame([(day, day.day)], "as_of timestamp, score int"), "scores", {"as_of": day})
+    assert sorted(row["score"] for row in lake.read("scores").collect()) == [1, 2]
+    assert [row["score"] for row in lake.snapshot("scores", 0).frame.collect()] == [1]
