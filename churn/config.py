@@ -366,9 +366,9 @@ class Source(RawInput):
     for no value where an id or a number is wanted; `maximum` replaces the greatest value that the contract allows for a
     column. `accept` names rules of doubt that its rows may break, such as customer_id_in_scientific_notation. Messages
     show only the form of the columns `personal`, of ids and of free text. With `${day}` in its path a batch reads the
-    last `look_back` whole days before its as-of, the first one all days before it; else all there is. `arrivals` is
-    where its rows arrive as a stream. Reasons, holidays, weekend, currency and rates are those of the whole file. A
-    dataclass, so that `replace` makes what a batch reads unchecked.
+    last `look_back` whole days before its as-of and all since the batch before, the first one all days before it; else
+    all there is. `arrivals` is where its rows arrive as a stream. Reasons, holidays, weekend, currency and rates are
+    those of the whole file. A dataclass, so that `replace` makes what a batch reads unchecked.
     """
 
     zone: Annotated[_Text, AfterValidator(_zone)] = "UTC"

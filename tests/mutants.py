@@ -121,7 +121,7 @@ MUTANTS = (
     Mutant(
         "an as-of without rows is as if never built",
         "churn/dataset/feature_table.py",
-        "- _as_ofs(rows) - _empty(lake, table)",
+        "- _as_ofs(rows) - stored.empty",
         "- _as_ofs(rows)",
         "tests/jobs/test_fraud_chain.py",
     ),
