@@ -18,10 +18,11 @@ import pyarrow as pa
 from pyspark import inheritable_thread_target
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from scipy import stats
 
 from churn.config import Uplift
 from churn.dataset.column_summary import Summary
-from churn.decisions.uplift_curve import CURVE, Ranking, difference, over_halves
+from churn.decisions.uplift_curve import CONFIDENCE, CURVE, Ranking, difference, over_halves
 from churn.decisions.uplift_learners import Effect, Flags, Floats, Learner, MeanLearner, TLearner, XLearner
 from churn.decisions.uplift_rows import CUSTOMER, KEY, UpliftRows
 from churn.errors import BadInputError
@@ -41,8 +42,6 @@ LEARNERS: Final[Mapping[str, Learner]] = MappingProxyType(
 another is better by more than the noise, is strongly regularised: few trees, each a step of one feature."""
 FOLDS: Final = 4
 """Parts of a training half by which learners are compared inside it."""
-NOISE: Final = 2.0
-"""By how many standard errors another learner must be better than the first to be taken."""
 AT_ONCE: Final = 8
 LEAST: Final = 20
 """Outcomes, and rows without one, that each arm needs: below, nothing can be learnt of it."""
@@ -260,7 +259,7 @@ class _HalfTask:
 def choose(tried: Mapping[str, Sequence[float]]) -> str:
     """The learner with the highest mean over folds, if it beats the first by more than the noise; else the first.
 
-    The noise is NOISE standard errors of the difference, fold by fold.
+    It does where the interval of their difference, fold by fold (Student's t), lies above 0.
 
     >>> choose({"first": [1.0, 2.0, 3.0], "noisy": [1.0, 5.0, 0.5], "better": [1.2, 2.3, 3.2]})
     'better'
@@ -272,7 +271,7 @@ def choose(tried: Mapping[str, Sequence[float]]) -> str:
     better = {
         name: float(gain.mean())
         for name, gain in gains.items()
-        if gain.mean() > NOISE * gain.std(ddof=1) / sqrt(len(gain))
+        if gain.mean() > stats.t.ppf(0.5 + CONFIDENCE / 2, len(gain) - 1) * gain.std(ddof=1) / sqrt(len(gain))
     }
     return max(better, key=lambda name: better[name], default=first)
 
