@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -50,6 +51,9 @@ _ARMS: Final = (datetime(1970, 1, 1), datetime(1970, 1, 2))
 """Rows are packed by as-of; here the first stands for the rows held out, the second for the treated."""
 
 
+Task = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+
+
 @dataclass(frozen=True)
 class Half:
     """One random half: what was learnt on it, and how it ranks the rows of the other."""
@@ -66,9 +70,17 @@ class Half:
     """The effect of the campaign on the rows measured."""
 
 
-def measure_uplift(
-    found: UpliftRows, settings: Uplift, *, learners: Mapping[str, Learner] = LEARNERS
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Measured:
+    """What was measured, as JSON has it, and the learner that most halves chose, fitted on all rows."""
+
+    results: dict[str, Any]
+    chosen: str
+    preparation: Preparation
+    effect: Effect
+
+
+def measure_uplift(found: UpliftRows, settings: Uplift, *, learners: Mapping[str, Learner] = LEARNERS) -> Measured:
     """Uplift at each share and the Qini coefficient per treated row, over random halves, as JSON has it.
 
     In each half a learner is chosen by folds of the training rows alone, and measured on the other half. The same rows
@@ -78,11 +90,13 @@ def measure_uplift(
     with PackedRows(found) as packed:
         campaigns = campaign_effects(found.rows, settings.value)
         check_arms(campaigns)
-        halves = packed.each(
-            [_HalfTask(number, settings, packed.columns, learners) for number in range(settings.halves)]
-        )
+        tasks = [_HalfTask(number, settings, packed.columns, learners) for number in range(settings.halves)]
+        halves: list[Half] = packed.each([task.run for task in tasks])
+        chosen = Counter(half.chosen for half in halves)
+        name = max(learners, key=lambda name: chosen[name])
+        ((prepared, effect),) = packed.each([_FitTask(settings, packed.columns, learners[name]).run])
     rows = {"test_rows": halves[0].test_rows, "train_rows": halves[0].train_rows}
-    return {
+    results = {
         "outcome": found.outcome,
         "rows": dict(found.counts),
         "arms": {name: campaigns["all"][name] for name in ("treated", "held_out")},
@@ -106,6 +120,7 @@ def measure_uplift(
         },
         "campaigns": campaigns,
     }
+    return Measured(results, name, prepared, effect)
 
 
 # ---------------------------------------------------------------- what each campaign did
@@ -187,17 +202,16 @@ class PackedRows:
     def __exit__(self, *_: object) -> None:
         self._packed.unpersist()
 
-    def each(self, tasks: Sequence[_HalfTask]) -> list[Half]:
+    def each(self, tasks: Sequence[Task]) -> list[Any]:
         """The result of every task, each of which reads all rows."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
             session = self._packed.sparkSession
             submit = inheritable_thread_target(session)(self._one)
             return list(pool.map(submit, tasks))
 
-    def _one(self, task: _HalfTask) -> Half:
-        (row,) = self._packed.coalesce(1).mapInArrow(task.run, "result binary").collect()
-        half: Half = pickle.loads(row["result"])  # noqa: S301 - what this job's own task made
-        return half
+    def _one(self, task: Task) -> Any:
+        (row,) = self._packed.coalesce(1).mapInArrow(task, "result binary").collect()
+        return pickle.loads(row["result"])  # noqa: S301 - what this job's own task made
 
 
 # ---------------------------------------------------------------- one half, in one task
@@ -215,11 +229,7 @@ class _HalfTask:
 
     def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """From blocks to a Half, pickled."""
-        from threadpoolctl import threadpool_limits  # noqa: PLC0415 - the driver need not have it
-
-        with threadpool_limits(1):
-            result = self.half(Rows.unpacked(batches, lambda block: np.ones(len(block), bool)))
-        yield pa.RecordBatch.from_pydict({"result": pa.array([pickle.dumps(result)], pa.binary())})
+        yield _pickled(self.half, batches)
 
     def half(self, rows: Rows) -> Half:
         customers = _customers(rows)
@@ -254,6 +264,32 @@ class _HalfTask:
                 effect = _fit(learner, inner, prepared, self.settings.seed)
                 found[name].append(Ranking.of(effect.of(matrix), _treated(later), later.label).qini())
         return choose(found), {name: float(np.mean(values)) for name, values in found.items()}
+
+
+@dataclass(frozen=True)
+class _FitTask:
+    """The learner fitted on all rows, to be used."""
+
+    settings: Uplift
+    columns: tuple[str, ...]
+    learner: Learner
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """From blocks to (Preparation, Effect), pickled."""
+        yield _pickled(self._fitted, batches)
+
+    def _fitted(self, rows: Rows) -> tuple[Preparation, Effect]:
+        fitted = _sample(rows, self.settings.train_rows, np.random.default_rng(self.settings.seed))
+        prepared = prepare(fitted, self.columns)
+        return prepared, _fit(self.learner, fitted, prepared, self.settings.seed)
+
+
+def _pickled(of: Callable[[Rows], Any], batches: Iterable[pa.RecordBatch]) -> pa.RecordBatch:
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - the driver need not have it
+
+    with threadpool_limits(1):
+        result = of(Rows.unpacked(batches, lambda block: np.ones(len(block), bool)))
+    return pa.RecordBatch.from_pydict({"result": pa.array([pickle.dumps(result)], pa.binary())})
 
 
 def choose(tried: Mapping[str, Sequence[float]]) -> str:

@@ -73,6 +73,7 @@ def test_the_command_measures_a_log_and_tracks_the_run(spark: SparkSession, tmp_
     )
     assert "Qini per treated" in done.stdout
     assert runs(tmp_path) == [("uplift log", "FINISHED")]
+    assert (tmp_path / "mlruns").exists()
 
 
 def test_the_same_rows_give_the_same_figures_however_they_are_partitioned(spark: SparkSession, tmp_path: Path) -> None:
@@ -81,7 +82,7 @@ def test_the_same_rows_give_the_same_figures_however_they_are_partitioned(spark:
     settings = company.uplift.model_copy(update={"halves": 1})
     learners = {"t": TLearner(Logistic(reg_param_total=10.0))}
     one, other = (
-        measure_uplift(replace(rows, rows=divided), settings, learners=learners)
+        measure_uplift(replace(rows, rows=divided), settings, learners=learners).results
         for divided in (rows.rows.coalesce(1), rows.rows.repartition(3))
     )
     assert one == other
