@@ -321,6 +321,26 @@ def uplift(config: ConfigFile, out_file: OutFile, master: Master = LOCAL, conf: 
         _run("uplift", *arguments, master=master, conf=settings)
 
 
+@app.command()
+def value(
+    config: ConfigFile,
+    as_of: AsOf,
+    out_file: OutFile,
+    horizon: Annotated[int | None, typer.Option(metavar="DAYS", min=1, help="Of the value; else [value].")] = None,
+    master: Master = LOCAL,
+    conf: SparkSettings = None,
+) -> None:
+    """Predict each customer's margin over the next year, and compare it with what happened since the as-of."""
+    from churn.job_runner import load_company
+
+    company, settings = load_company(config), _spark_settings(conf)
+    arguments = ["--config", str(config), "--as-of", as_of.isoformat(), "--out", str(out_file.absolute())]
+    if horizon:
+        arguments += ["--horizon", str(horizon)]
+    with _session_for_jobs(company, master, settings):
+        _run("value", *arguments, master=master, conf=settings)
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def airflow(
     command: typer.Context,

@@ -195,21 +195,38 @@ class Arrivals(Frozen):
 class Stream(Frozen):
     """`[stream]`: how transactions are scored as they arrive.
 
-    `lateness_minutes` is how long after a later one a transaction may arrive and still have all its features. `servers`
-    are Kafka's; alerts go to the folder or the topic `alerts` beside their table. `files` and `rows` bound what one
-    micro-batch takes of each source: files of a folder, messages of a topic. `buckets` of keys are worked on side by
-    side; like the features, they are fixed as long as the checkpoint lives.
+    `lateness_minutes` is how long after a later one a transaction may arrive and still have all its features.
+    `ahead_minutes` is how far ahead of its micro-batch a row may be dated, by a clock that is fast; a row further ahead
+    is quarantined. It is at most `lateness_minutes`, so that no row makes those in time late; None = 10, or less where
+    `lateness_minutes` is. `servers` are Kafka's; alerts go to the folder or the topic `alerts` beside their table.
+    `files` and `rows` bound what one micro-batch takes of each source: files of a folder, messages of a topic.
+    `buckets` of keys are worked on side by side; like the features, they are fixed as long as the checkpoint lives.
     """
 
     checkpoint: _Local
     alerts: _Local
     servers: _Text | None = None
     alerts_topic: _Text | None = None
-    lateness_minutes: Annotated[float, Field(ge=0)] = 60
+    lateness_minutes: Annotated[float, Field(ge=0, le=525_600)] = 60
+    ahead_minutes: Annotated[float, Field(ge=0)] | None = None
     files: Annotated[int, Field(ge=1)] = 100
     rows: Annotated[int, Field(ge=1)] = 50_000
     buckets: Annotated[int, Field(ge=1, le=10_000)] = 4
     options: _Options = _EMPTY
+
+    @model_validator(mode="after")
+    def _not_past_lateness(self) -> Stream:
+        if self.ahead_minutes is not None and self.ahead_minutes > self.lateness_minutes:
+            raise ValueError(
+                f"ahead_minutes is {self.ahead_minutes:g}, want at most lateness_minutes, {self.lateness_minutes:g}: a"
+                " row that is dated ahead would make those in time late"
+            )
+        return self
+
+    @property
+    def ahead(self) -> timedelta:
+        """How far ahead of its micro-batch a row may be dated."""
+        return timedelta(minutes=min(10, self.lateness_minutes) if self.ahead_minutes is None else self.ahead_minutes)
 
 
 def _word(word: str) -> str:
@@ -296,9 +313,12 @@ class RawInput:
         """Whether it comes as a file a day, or several."""
         return self.path is not None and DAY in self.path
 
-    def days(self, as_of: datetime) -> list[date]:
-        """The days that a batch must have, of a source that comes daily."""
-        return [as_of.date() - timedelta(days=back) for back in range(self.look_back, 0, -1)]
+    def days(self, as_of: datetime, since: date | None = None) -> list[date]:
+        """The days that a batch must have, of a source that comes daily: the last `look_back`, and those from `since`
+        on."""
+        last = as_of.date()
+        most = self.look_back if since is None else max(self.look_back, (last - since).days)
+        return [last - timedelta(days=back) for back in range(most, 0, -1)]
 
     def place(self, *days: str) -> str:
         """The path of these days, as a Hadoop pattern; of none, that of any day. JDBC has no path."""
@@ -438,6 +458,20 @@ class Uplift(Frozen):
         return self
 
 
+class Value(Frozen):
+    """`[value]`: what a customer is expected to be worth in the next `horizon` days.
+
+    `margin` is the share of what customers spend that is margin. `method` is purchases (from how often and for how much
+    a customer bought), or contracts (the chance that the account is still open, times fee and spend); auto takes
+    contracts where there are closures and customers.
+    """
+
+    horizon: Annotated[int, Field(ge=1)] = 365
+    margin: Annotated[float, Field(gt=0, le=1)] = 1.0
+    method: Literal["auto", "purchases", "contracts"] = "auto"
+    seed: int = 17
+
+
 class _Storage(Frozen):
     root: _Local = "lake"
 
@@ -472,6 +506,7 @@ class Config(Frozen):
     sources: Table[Annotated[Source, BeforeValidator(_of_query)]] = _EMPTY
     stream: Stream = _EMPTY
     uplift: Uplift = _EMPTY
+    value: Value = _EMPTY
     models: Annotated[Table[Table[object]], Field(alias="model")] = _EMPTY
     spark: Table[Annotated[_Text, BeforeValidator(_setting)]] = _EMPTY
 

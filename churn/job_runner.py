@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from churn.model_spec import ModelSpec, Sources
 from churn.options import exit_code
 from churn.runtime.files import write_whole
 from churn.runtime.session import scoped_session
-from churn.sources.accepted import accepted_snapshots, checked_snapshots, sources_of
+from churn.sources.accepted import accepted, accepted_snapshots, checked_snapshots, sources_of
+from churn.sources.ingest import ingest
 from churn.storage import Lake, Snapshot
 
 
@@ -90,9 +92,18 @@ class Job:
     @cached_property
     def sources(self) -> Sources:
         """The accepted tables. Raises BadInputError where the model's label or cohort needs one that is missing."""
-        tables = sources_of(self.snapshots)
+        return self._checked(sources_of(self.snapshots))
+
+    def _checked(self, tables: Sources) -> Sources:
         check_sources(self.spec, tables)
         return tables
+
+    @contextmanager
+    def ingested_apart(self, as_of: datetime) -> Iterator[Sources]:
+        """All sources as a first batch would accept them, in a temporary lake: no table of the company's changes."""
+        with self.lake.temporary() as lake:
+            ingest(self.spark, lake, self.config, batch="apart", as_of=as_of)
+            yield self._checked(accepted(lake))
 
     def summarise(self, **results: object) -> None:
         """Add results to the summary that `churn run` prints at its end."""

@@ -82,15 +82,16 @@ class LabelWindow(Frozen):
         end = F.col("as_of") + F.make_dt_interval(F.lit(self.lead + self.horizon))
         return (timestamp >= self.start(F.col("as_of"))) & (timestamp < end)
 
-    def check_matured(self, as_ofs: Sequence[datetime], known_until: datetime) -> None:
-        """Raises LeakageError where a label window is cut by `known_until`: its 0s and 1s are not facts yet."""
+    def check_matured(self, as_ofs: Sequence[datetime], known_until: datetime, source: str = "rows") -> None:
+        """Raises LeakageError where a label window is cut by `known_until`, the end of `source`: its 0s and 1s are not
+        facts yet."""
         newest = max(as_ofs)
         if self.matured_at(newest) > known_until:
             raise LeakageError(
                 f"labels of as-of {newest:%Y-%m-%d} are complete on {self.matured_at(newest):%Y-%m-%d} (lead "
-                f"{self.lead} + horizon {self.horizon} + maturity {self.maturity} days), but rows are known only until "
-                f"{known_until:%Y-%m-%d %H:%M}; use as-ofs until {known_until - self.matures_after:%Y-%m-%d}, or a "
-                "shorter horizon"
+                f"{self.lead} + horizon {self.horizon} + maturity {self.maturity} days), but {source} are known only "
+                f"until {known_until:%Y-%m-%d %H:%M}; use as-ofs until {known_until - self.matures_after:%Y-%m-%d}, or "
+                "a shorter horizon"
             )
 
 
@@ -98,13 +99,14 @@ class Label(Frozen, ABC):
     """What is predicted: a file in `labels/`, or in the folder `labels` of a company's own catalogue.
 
     Its fields are the settings of the label. `entity` is what a row of it is, `sources` the accepted tables it is
-    computed from, `complete_by` those of them whose newest row shows that labels are known until then.
+    computed from. `evidence` are those of them in which a missing row decides a label: one is known once each of these
+    is complete until its window has matured. Empty = all.
     """
 
     name: ClassVar[str]
     entity: ClassVar[Entity]
     sources: ClassVar[tuple[str, ...]]
-    complete_by: ClassVar[tuple[str, ...]] = ()
+    evidence: ClassVar[tuple[str, ...]] = ()
     vocabulary: ClassVar[Vocabulary]
     prevented_by_contacts: ClassVar[bool] = False
     """Whether contacts are made to prevent a 1, so that a 0 of a treated customer says little (`Training.treated`)."""
@@ -302,6 +304,19 @@ class Campaign(Frozen):
         return self.alpha / (self.alpha + self.beta)
 
 
+class ReasonSettings(Frozen):
+    """Why a row has its score: the features that moved it most (churn.scoring.reasons)."""
+
+    count: Positive = 3
+    """Reasons of a row."""
+    top: NotNegative = 1000
+    """How many of the highest scores of an as-of have reasons, beside every alert."""
+    all_rows: bool = False
+    """Whether every row has reasons."""
+    protected: tuple[str, ...] = ()
+    """Features, families or single columns of them that are never given as a reason."""
+
+
 class Monitoring(Frozen):
     """What a monitoring run compares."""
 
@@ -332,6 +347,7 @@ class ModelSpec(Frozen):
     """None = no alerts; rows are scored and ranked only."""
     campaign: Campaign | None = None
     """None = the model's profit is not measured."""
+    reasons: ReasonSettings = ReasonSettings()
     monitoring: Monitoring = Monitoring()
     gates: tuple[Gate, ...] = ()
     """What a challenger must show to become champion; empty = churn.evaluation.gates.GATES."""
@@ -374,7 +390,7 @@ class ModelSpec(Frozen):
     @property
     def settings(self) -> dict[str, Any]:
         """Every setting, as a reviewer reads it."""
-        parts = ("window", "cohort", "features", "schedule", "training", "evaluation", "monitoring")
+        parts = ("window", "cohort", "features", "schedule", "training", "evaluation", "reasons", "monitoring")
         return {
             "name": self.name,
             "label": {"name": self.label.name, **self.label.model_dump()},

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
+from uuid import uuid4
 
 from delta.exceptions import DeltaConcurrentModificationException
 from delta.tables import DeltaTable
@@ -48,6 +49,16 @@ class Lake:
     def scratch(self) -> str:
         """A folder for temporary files, which every node can reach."""
         return self.path("_scratch")
+
+    @contextmanager
+    def temporary(self) -> Iterator[Lake]:
+        """A lake of its own in the scratch folder, removed at the end, so that no table of this one changes."""
+        lake = Lake(self.spark, f"{self.scratch}/lake-{uuid4().hex}")
+        try:
+            yield lake
+        finally:
+            folder, file_system = self._file_system(lake.root)
+            file_system.delete(folder, True)
 
     def exists(self, name: str) -> bool:
         """Whether the table has been written. Raises BadInputError where its folder holds other files, DamageError
@@ -118,23 +129,25 @@ class Lake:
         name: str,
         key: Sequence[str],
         *,
+        widen: bool = False,
         delete: str | None = None,
         within: Mapping[str, Sequence[object]] | None = None,
     ) -> None:
         """Update the rows with the same key, and insert the other rows of `df`.
 
         A row whose column `delete` is true deletes the row with its key instead. `within` restricts the merge to values
-        of partition columns; other files are not read. The key must be unique in `df` and never null.
+        of partition columns; other files are not read. The key must be unique in `df` and never null. `widen` adds
+        columns as in `replace`.
         """
         flag = F.col(f"new.{delete}") if delete else F.lit(False)
         same_key = [f"old.`{column}` = new.`{column}`" for column in key]
         pruned = [f"old.{_is_in(column, values)}" for column, values in (within or {}).items()]
         columns: dict[str, str | Column] = {column: F.col(f"new.{column}") for column in df.columns if column != delete}
         with self._committing(name):
+            table = DeltaTable.forPath(self.spark, self.path(name)).alias("old")
+            merge = table.merge(df.alias("new"), " AND ".join(pruned + same_key))
             (
-                DeltaTable.forPath(self.spark, self.path(name))
-                .alias("old")
-                .merge(df.alias("new"), " AND ".join(pruned + same_key))
+                (merge.withSchemaEvolution() if widen else merge)
                 .whenMatchedDelete(flag)
                 .whenMatchedUpdate(~flag, columns)
                 .whenNotMatchedInsert(~flag, columns)
@@ -167,9 +180,13 @@ class Lake:
         return sorted(int(entry.name.partition(".")[0]) for entry in found)
 
     def _entries(self, path: str) -> list[Any]:
-        folder = java_class(self.spark, "org.apache.hadoop.fs.Path")(path)
-        file_system = folder.getFileSystem(self.spark._jsparkSession.sessionState().newHadoopConf())
+        folder, file_system = self._file_system(path)
         return list(file_system.listStatus(folder)) if file_system.exists(folder) else []
+
+    def _file_system(self, path: str) -> tuple[Any, Any]:
+        """A Hadoop path, and the file system it is on."""
+        folder = java_class(self.spark, "org.apache.hadoop.fs.Path")(path)
+        return folder, folder.getFileSystem(self.spark._jsparkSession.sessionState().newHadoopConf())
 
 
 def repair(lake: Lake, name: str) -> tuple[int, list[str]]:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
 
+from churn.dataset.calendar import backtest_end
 from churn.evaluation.alert_metrics import CARD_PRECISION, CARDS
 from churn.evaluation.backtest import backtest
 from churn.evaluation.by_date import BASELINE
 from churn.job_runner import Job, job_main, progress, require_folder
 from churn.options import AsOfs, ConfigFile, ModelFile, OutFile, SummaryFile
-from churn.sources.ingest import ingest
 
-NoIngest = Annotated[bool, typer.Option("--no-ingest", help="Take the accepted tables as they are.")]
+NoIngest = Annotated[bool, typer.Option("--no-ingest", help="Take the accepted tables of the lake as they are.")]
 
 
 def step(
@@ -29,20 +30,19 @@ def step(
     with Job("backtest", config, model, summary) as job:
         origins, spec = sorted(set(as_of)), job.spec
         require_folder(out)
-        if not no_ingest:
-            ingest(job.spark, job.lake, job.config, batch="backtest", as_of=origins[-1])
-        by_origin = {}
-        found = backtest(job.spark, spec, job.sources, origins, scratch=job.lake.scratch, progress=progress)
-        for origin, metrics in found:
-            cards = metrics.get(CARD_PRECISION)
-            progress(
-                f"{origin}: {metrics['n']:,} {spec.vocabulary.entities}, {metrics['positives']:,} "
-                f"{spec.vocabulary.positives}; AUC {metrics['auc']:.4f} (baseline {metrics[BASELINE]['auc']:.4f}),"
-                f" average precision {metrics['average_precision']:.4f}, Brier {metrics['brier']:.4f},"
-                f" lift in the top 10 % {metrics['lift']['0.1']:.2f}"
-                + ("" if cards is None else f", card precision at {CARDS} {cards:.4f}")
-            )
-            by_origin[origin] = metrics
+        by_origin, end = {}, backtest_end(spec, origins[-1])
+        with nullcontext(job.sources) if no_ingest else job.ingested_apart(end) as sources:
+            found = backtest(job.spark, spec, sources, origins, scratch=job.lake.scratch, progress=progress)
+            for origin, metrics in found:
+                cards = metrics.get(CARD_PRECISION)
+                progress(
+                    f"{origin}: {metrics['n']:,} {spec.vocabulary.entities}, {metrics['positives']:,} "
+                    f"{spec.vocabulary.positives}; AUC {metrics['auc']:.4f} (baseline {metrics[BASELINE]['auc']:.4f}),"
+                    f" average precision {metrics['average_precision']:.4f}, Brier {metrics['brier']:.4f},"
+                    f" lift in the top 10 % {metrics['lift']['0.1']:.2f}"
+                    + ("" if cards is None else f", card precision at {CARDS} {cards:.4f}")
+                )
+                by_origin[origin] = metrics
         out.write_text(json.dumps(by_origin, indent=2) + "\n", "utf-8")
         progress(f"metrics: {out}")
 

@@ -11,8 +11,9 @@ from churn.job_runner import Job, job_main, progress
 from churn.options import AsOf, Challenger, ConfigFile, ModelFile, SummaryFile
 from churn.registry import tracking
 from churn.registry.model_registry import ModelRegistry
-from churn.scoring.alerts import alert_table, alerts
+from churn.scoring.alerts import alert_table, raise_alerts, raised_alerts
 from churn.scoring.batch import score_table, scored
+from churn.scoring.reasons import with_reasons
 
 
 def step(
@@ -27,17 +28,22 @@ def step(
         check_inputs(spec, summary_of(rows, read_columns(version.summary)), version.summary, number)
         table = score_table(spec)
         registry.mark_scored(number, f"{as_of:%Y-%m-%d}")
-        lake.replace(scored(spec, version.model, rows, version=number, scored_as=alias), table, {"as_of": as_of})
+        scores = scored(spec, version.model, rows, version=number, scored_as=alias).persist()
+        raised = raised_alerts(lake, spec, as_of)
+        explained = with_reasons(spec, version, scores, rows, lake.scratch, raised)
+        lake.replace(explained, table, {"as_of": as_of}, widen=True)
+        scores.unpersist()
         written = lake.read(table).where(F.col("as_of") == F.lit(as_of))
         by = f"{spec.name} version {number}, the {alias}"
         if alias != tracking.CHAMPION:
             by += ", as there is no champion"
         progress(f"{written.count():,} {spec.vocabulary.entities} scored by {by}, in {lake.path(table)}")
         if spec.alerts:
-            lake.replace(alerts(spec, spec.alerts, written), alert_table(spec), {"as_of": as_of})
+            before = raised.count() if raised is not None else 0
+            raise_alerts(lake, spec, spec.alerts, written, as_of, raised)
             progress(
                 f"alerts: the {spec.alerts.alert_budget} of the highest scores and {spec.alerts.random_audit} drawn at "
-                f"random, in {lake.path(alert_table(spec))}"
+                f"random, less the {before:,} raised before, in {lake.path(alert_table(spec))}"
             )
         top = written.orderBy("rank").limit(10).collect()
         likeliest = [[row["rank"], row[spec.key[0]], row["score"]] for row in top]

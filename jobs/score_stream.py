@@ -1,16 +1,15 @@
-"""Score transactions as they arrive, by the champion, and raise alerts; with --every, without end."""
+"""Score transactions as they arrive, by the champion as it changes, and raise alerts; with --every, without end."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from churn.job_runner import Job, job_main, progress
 from churn.options import Challenger, ConfigFile, ModelFile, SummaryFile
-from churn.registry import tracking
+from churn.registry.model_in_use import ModelInUse
 from churn.registry.model_registry import ModelRegistry
 from churn.scoring.stream import StreamScorer
 from churn.sources.streaming import StreamPlace
@@ -33,12 +32,8 @@ def step(
     with Job("score_stream", config, model, summary) as job:
         spec = job.spec
         job.spark  # noqa: B018 - a model is loaded into the session
-        registry = ModelRegistry(job.config.tracking_uri, spec.name)
-        alias, number = registry.in_use(challenger=challenger)
-        version = replace(tracking.load_model(job.config.tracking_uri, spec.name, number), scored_as=alias)
-        registry.mark_scored(number, "a stream")
-        progress(f"{spec.name} version {number}, the {alias}, scores what arrives as {source}")
-        StreamScorer(job.lake, job.config, spec, version, source, progress).run(every=every)
+        models = ModelInUse(ModelRegistry(job.config.tracking_uri, spec.name), challenger=challenger)
+        StreamScorer(job.lake, job.config, spec, models, source, progress).run(every=every)
 
 
 main = job_main(step)

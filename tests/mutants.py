@@ -40,6 +40,105 @@ TRANSACTION_FEATURES = "tests/features/test_transaction_features.py tests/proper
 FIT = "tests/training/test_fit.py"
 
 MUTANTS = (
+    # ------------------------------------------------------------ completeness
+    Mutant(
+        "days between two batches are left out",
+        "churn/config.py",
+        "most = self.look_back if since is None else max(self.look_back, (last - since).days)",
+        "most = self.look_back",
+        "tests/sources/test_daily_sources.py",
+    ),
+    Mutant(
+        "a day between two batches is not compared with what is expected",
+        "churn/sources/classification.py",
+        "return fewest_rows(spark, source, _days_since(as_of, before, 1))",
+        "return fewest_rows(spark, source, _days_since(as_of, None, 1))",
+        "tests/sources/test_daily_sources.py",
+    ),
+    Mutant(
+        "a row dated in the future completes a source",
+        "churn/sources/completeness.py",
+        "max({newest if now is None else",
+        "max({newest if True else",
+        "tests/sources/test_completeness.py",
+    ),
+    Mutant(
+        "one source speaks for another",
+        "churn/dataset/calendar.py",
+        "return min((end, name) for name, end in ends.items())",
+        "return max((end, name) for name, end in complete_until(sources, sources, by=by).items())",
+        "tests/dataset/test_examples.py",
+    ),
+    Mutant(
+        "days of transactions mature without transactions",
+        "churn/dataset/examples.py",
+        'return {"transactions": DAY}',
+        "return {}",
+        "tests/dataset/test_examples.py",
+    ),
+    Mutant(
+        "a source that has ended is not noticed",
+        "churn/dataset/calendar.py",
+        "needed |= set(examples(spec).evidence) if labels else set()",
+        "needed -= set(examples(spec).evidence)",
+        "tests/dataset/test_examples.py",
+    ),
+    Mutant(
+        "a row that its batch brings no more is lost",
+        VERSIONS,
+        "f\" WHEN _is_again THEN '{HANDED}' WHEN",
+        "f\" WHEN _is_again THEN 'duplicate' WHEN",
+        "tests/sources/test_ingest.py",
+    ),
+    Mutant(
+        "a row that was handed to a batch is still its duplicate",
+        "churn/sources/ingest.py",
+        "if is_again and lake.exists(DUPLICATES):",
+        "if False:",
+        "tests/sources/test_ingest.py",
+    ),
+    Mutant(
+        "a backtest ingests into the lake",
+        "churn/storage.py",
+        'lake = Lake(self.spark, f"{self.scratch}/lake-{uuid4().hex}")',
+        "lake = Lake(self.spark, self.root if uuid4() else self.scratch)",
+        "tests/jobs/test_chain.py",
+    ),
+    Mutant(
+        "late rows are known before they were there",
+        "churn/sources/mapping.py",
+        "if now and late:",
+        "if False:",
+        "tests/sources/test_ingest.py",
+    ),
+    Mutant(
+        "history is known from the first batch on",
+        "churn/sources/classification.py",
+        "late = next_begin(source, before) if before else None",
+        "late = next_begin(source, before or as_of) if as_of else None",
+        "tests/sources/test_ingest.py",
+    ),
+    Mutant(
+        "an as-of without rows is as if never built",
+        "churn/dataset/feature_table.py",
+        "- _as_ofs(rows) - _empty(lake, table)",
+        "- _as_ofs(rows)",
+        "tests/jobs/test_fraud_chain.py",
+    ),
+    Mutant(
+        "a column that a contract has gained fails its table",
+        "churn/sources/ingest.py",
+        '{"batch": row.batch}, widen=True)',
+        '{"batch": row.batch})',
+        "tests/sources/test_ingest.py",
+    ),
+    Mutant(
+        "an evaluation sees labels that were known later",
+        "churn/evaluation/challenger.py",
+        "known_until=as_of)",
+        "known_until=None)",
+        "tests/jobs/test_chain.py",
+    ),
     # ------------------------------------------------------------ time
     Mutant(
         "an event at as-of is seen",
@@ -495,6 +594,34 @@ MUTANTS = (
         "betaincc(campaign.alpha + 1, campaign.beta, least)",
         "betaincc(campaign.alpha, campaign.beta, least)",
         "tests/evaluation/test_profit.py",
+    ),
+    Mutant(
+        "a purchase that is known later counts in a value",
+        "churn/decisions/value.py",
+        'F.when(is_before, known_by(at)).otherwise(F.col("superseded_at").isNull())',
+        'F.col("superseded_at").isNull()',
+        "tests/decisions/test_value.py",
+    ),
+    Mutant(
+        "a customer who dropped out is expected to buy",
+        "churn/decisions/purchase_model.py",
+        "bought / (1 + dropped)",
+        "bought",
+        "tests/decisions/test_value.py",
+    ),
+    Mutant(
+        "a reason comes from a protected attribute",
+        "churn/scoring/reasons.py",
+        "np.where(shown, np.abs(parts), 0.0)",
+        "np.abs(parts)",
+        "tests/scoring/test_reasons.py",
+    ),
+    Mutant(
+        "a Shapley value forgets the order of features",
+        "churn/scoring/tree_shap.py",
+        "weights[size - 1] * size / (count - size)",
+        "1 / count",
+        "tests/scoring/test_tree_shap.py",
     ),
 )
 

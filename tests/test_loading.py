@@ -84,7 +84,9 @@ def test_a_model_without_alerts_may_be_given_some() -> None:
     )
 
 
-PARTS = "alerts, baseline, campaign, cohort, evaluation, features, label, monitoring, schedule, training, window"
+PARTS = (
+    "alerts, baseline, campaign, cohort, evaluation, features, label, monitoring, reasons, schedule, training, window"
+)
 
 
 @pytest.mark.parametrize(

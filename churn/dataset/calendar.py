@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from churn.dataset.examples import examples
+from churn.dataset.examples import examples, usable_features
 from churn.dataset.split import Split, schedule, split_in_time
 from churn.errors import BadInputError
 from churn.model_spec import ModelSpec, Sources
-from churn.sources.completeness import complete_until, coverage, span
+from churn.sources.completeness import ACTIVITY, begin, complete_until
 
 
 @dataclass(frozen=True)
@@ -28,45 +28,80 @@ class Calendar:
 def calendar(spec: ModelSpec, sources: Sources, as_of: datetime) -> Calendar:
     """A run at `as_of`: the newest matured as-ofs are held out to evaluate the model, which is fitted on earlier ones.
 
-    Raises BadInputError where no row is known before as-of, or as-of lies far behind the data.
+    Raises BadInputError where a source that the run needs was not received until shortly before as-of.
     """
-    newest = _midnight(known_until(spec, sources, as_of) - spec.window.matures_after)
+    check_received(spec, sources, as_of, labels=True)
+    newest = newest_matured(spec, sources, as_of)
     test = tuple(newest - spec.schedule.test_step * step for step in range(spec.schedule.test_as_ofs))[::-1]
-    return Calendar(learn=tuple(_learn(spec, sources, test[0])), test=test, score=as_of)
+    return Calendar(learn=tuple(_learn(spec, sources, as_of, before=test[0])), test=test, score=as_of)
 
 
-def known_until(spec: ModelSpec, sources: Sources, as_of: datetime) -> datetime:
-    """Until when rows are known at as-of. Raises BadInputError where that is none, or long before it."""
-    covered = coverage(sources, known_until=as_of)
-    if as_of - covered > timedelta(days=spec.schedule.stale_after):
-        raise BadInputError(
-            f"as-of {as_of:%Y-%m-%d} lies {(as_of - covered).days} days after the last row known ({covered:%Y-%m-%d}); "
-            f"ingest what has arrived since, or use an as-of until {covered:%Y-%m-%d}"
-        )
-    return covered
+def check_received(spec: ModelSpec, sources: Sources, as_of: datetime, *, labels: bool = False) -> None:
+    """Raises BadInputError, naming the source, where one that as-of's features are made of ended more than
+    `stale_after` days before it; with `labels`, also one that labels are made of.
+
+    Only of activity does silence show that a feed has ended; a month without, say, a new plan is nothing special.
+    """
+    used = {name for feature in usable_features(spec, sources)[0] for name in feature.sources}
+    needed = {name for name in {*used, *examples(spec).requires} if name in ACTIVITY}
+    needed |= set(examples(spec).evidence) if labels else set()
+    begin(sources, by=as_of)
+    for name, end in sorted(complete_until(sources, needed, by=as_of).items()):
+        if as_of - end > timedelta(days=spec.schedule.stale_after):
+            raise BadInputError(
+                f"as-of {as_of:%Y-%m-%d} lies {(as_of - end).days} days after the last row known of {name} "
+                f"({end:%Y-%m-%d}), want at most stale_after = {spec.schedule.stale_after}; ingest what has arrived of "
+                f"{name} since, or use an as-of until {end:%Y-%m-%d}"
+            )
+
+
+def labels_known_until(spec: ModelSpec, sources: Sources, *, by: datetime) -> tuple[datetime, str]:
+    """Until when all that labels are made of is complete, by what was delivered by a time; and the source that ends
+    first."""
+    ends = complete_until(sources, examples(spec).evidence, by=by)
+    return min((end, name) for name, end in ends.items())
+
+
+def newest_matured(spec: ModelSpec, sources: Sources, as_of: datetime) -> datetime:
+    """The newest midnight whose rows and labels are complete at as-of."""
+    until, _ = labels_known_until(spec, sources, by=as_of)
+    newest = until - spec.window.matures_after
+    for name, after in examples(spec).rows_from.items():
+        newest = min(newest, complete_until(sources, [name], by=as_of)[name] - after)
+    return _midnight(newest)
 
 
 def backtest_calendar(spec: ModelSpec, sources: Sources, origin: datetime) -> Calendar:
     """A run at a backtest origin: learn from what had matured by then, evaluate by what happened after.
 
-    Raises BadInputError where too little is known by then, LeakageError where the data end inside the test labels.
+    Raises BadInputError where too little is known by then, LeakageError where a source of labels ends before those of
+    the test rows have matured.
     """
     learn = tuple(_learn(spec, sources, origin))
     test = examples(spec).evaluated_as_ofs(origin)
-    spec.window.check_matured(test, complete_until(sources, spec.label.complete_by))
+    spec.window.check_matured(test, *labels_known_until(spec, sources, by=backtest_end(spec, origin)))
     return Calendar(learn=learn, test=test, score=origin)
 
 
-def _learn(spec: ModelSpec, sources: Sources, origin: datetime) -> list[datetime]:
-    first, last = span(sources, known_until=origin)
-    newest, since, plan = _midnight(last - spec.window.matures_after), _midnight(first), spec.schedule
+def backtest_end(spec: ModelSpec, origin: datetime) -> datetime:
+    """When the labels of a backtest origin have matured."""
+    return spec.window.matured_at(examples(spec).evaluated_as_ofs(origin)[-1])
+
+
+def _learn(spec: ModelSpec, sources: Sources, origin: datetime, before: datetime | None = None) -> list[datetime]:
+    """The as-ofs to learn from that have matured at an origin, or before the first test as-of."""
+    since, plan = _midnight(begin(sources, by=origin)), spec.schedule
+    newest = newest_matured(spec, sources, origin)
+    if before is not None:
+        newest = min(newest, before - spec.window.matures_after)
     as_ofs = schedule(newest, since=since, every=plan.every, history=plan.history, most=plan.max_as_ofs)
     if not as_ofs:
+        until, name = labels_known_until(spec, sources, by=origin)
         raise BadInputError(
             f"model {spec.name}: no as-of to learn from by {origin:%Y-%m-%d}: the data begin {since:%Y-%m-%d}, the "
-            f"newest as-of with complete labels is {newest:%Y-%m-%d}, and {plan.history} days must precede it; use a "
-            f"later as-of, a shorter horizon in [model.{spec.name}.window], or a shorter history in "
-            f"[model.{spec.name}.schedule]"
+            f"newest as-of with complete labels is {newest:%Y-%m-%d} ({name} are complete until {until:%Y-%m-%d}), and "
+            f"{plan.history} days must precede it; use a later as-of, a shorter horizon in "
+            f"[model.{spec.name}.window], or a shorter history in [model.{spec.name}.schedule]"
         )
     return as_ofs
 

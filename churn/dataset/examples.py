@@ -66,6 +66,16 @@ class Examples(ABC):
     def requires(self) -> frozenset[str]:
         """The sources without which labels or rows cannot be computed."""
 
+    @property
+    @abstractmethod
+    def rows_from(self) -> Mapping[str, timedelta]:
+        """The sources that tell which rows there are, and for how long after an as-of its rows still come from each."""
+
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        """The sources that must be complete for a label to be known."""
+        return self.spec.label.evidence or self.spec.label.sources
+
     @abstractmethod
     def when(self, as_of: datetime) -> str:
         """When the outcome of a row scored at `as_of` happens: it follows "the chance that a customer ..."."""
@@ -179,6 +189,10 @@ class CustomerExamples(Examples):
         active = ("transactions",) if self.spec.cohort.kind == "active" else ()
         return frozenset({*self.spec.label.sources, *active})
 
+    @property
+    def rows_from(self) -> Mapping[str, timedelta]:
+        return {"transactions": timedelta()} if self.spec.cohort.kind == "active" else {}
+
     def when(self, as_of: datetime) -> str:
         window = self.spec.window
         first, last = as_of + DAY * window.lead, as_of + DAY * (window.lead + window.horizon - 1)
@@ -243,6 +257,10 @@ class TransactionExamples(Examples):
     @property
     def requires(self) -> frozenset[str]:
         return frozenset({*self.spec.label.sources, "transactions"})
+
+    @property
+    def rows_from(self) -> Mapping[str, timedelta]:
+        return {"transactions": DAY}
 
     def when(self, as_of: datetime) -> str:  # noqa: ARG002
         return ", computed when it is made from what was known just before it"

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from churn.dataset.calendar import calendar, known_until
+from churn.dataset.calendar import calendar, check_received
 from churn.dataset.column_summary import Summary, summarised
 from churn.dataset.examples import examples, feature_columns, usable_features
 from churn.errors import BadInputError
 from churn.features import Feature, features
 from churn.model_spec import ModelSpec, Sources
-from churn.storage import Lake, Snapshot
+from churn.storage import Lake, Snapshot, literal
+
+EMPTY: Final = "empty_as_ofs"
+"""The as-ofs that were built and have no rows, (features, as_of): `features` is the table they would be in."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def build_features(
     too, at the as-ofs where that version is evaluated or scores.
     """
     if only:
-        known_until(spec, sources, as_of)
+        check_received(spec, sources, as_of)
         as_ofs, used_at = [as_of], [as_of]
     else:
         dates = calendar(spec, sources, as_of)
@@ -60,6 +63,7 @@ def build_features(
     if in_use:
         rows = _with_lacking(rows, spec, sources, in_use, used_at)
     lake.replace(rows, feature_table(spec), {"as_of": as_ofs}, widen=True)
+    _record_empty(lake, feature_table(spec), as_ofs)
     return Built(feature_table(spec), tuple(feature_columns(spec, chosen)), tuple(as_ofs), left_out)
 
 
@@ -86,23 +90,50 @@ def _with_lacking(
     return rows.join(added_rows.select(*spec.key, *added), on=list(spec.key), how="left")
 
 
-def stored_features(lake: Lake, spec: ModelSpec, versions: Mapping[str, int] | None = None) -> Snapshot:
+@dataclass(frozen=True)
+class StoredFeatures(Snapshot):
+    """A model's table of features, and the as-ofs that were built and have no rows."""
+
+    empty: frozenset[datetime]
+
+
+def stored_features(lake: Lake, spec: ModelSpec, versions: Mapping[str, int] | None = None) -> StoredFeatures:
     """A model's table of features, at its newest version or at the one that `versions` names."""
     table = feature_table(spec)
-    return lake.snapshot(table, None if versions is None else versions.get(table))
+    stored = lake.snapshot(table, None if versions is None else versions.get(table))
+    return StoredFeatures(stored.table, stored.path, stored.version, stored.frame, _empty(lake, table))
 
 
-def read_features(stored: Snapshot, as_ofs: Sequence[datetime]) -> DataFrame:
-    """The stored features of these as-ofs. Raises BadInputError where one is missing."""
+def read_features(stored: StoredFeatures, as_ofs: Sequence[datetime]) -> DataFrame:
+    """The stored features of these as-ofs. Raises BadInputError where one was never built; one at which there was
+    nobody, such as a day on which a shop is closed, has no rows."""
     table = stored.table
     rows = stored.frame.where(F.col("as_of").isin(*as_ofs))
-    there = {row["as_of"] for row in rows.select("as_of").distinct().collect()}
-    if missing := sorted(set(as_ofs) - there):
+    if missing := sorted(set(as_ofs) - _as_ofs(rows) - stored.empty):
         raise BadInputError(
-            f"{table} has no rows of as-of {', '.join(f'{as_of:%Y-%m-%d}' for as_of in missing)}: either nobody was in "
-            "the cohort then, or build_features has not run for this as-of"
+            f"{table} was never built for as-of {', '.join(f'{as_of:%Y-%m-%d}' for as_of in missing)}; run "
+            "build_features for this as-of"
         )
     return rows
+
+
+def _record_empty(lake: Lake, table: str, as_ofs: Sequence[datetime]) -> None:
+    """Note which of the as-ofs that were built have no rows."""
+    empty = sorted(set(as_ofs) - _as_ofs(lake.read(table).where(F.col("as_of").isin(*as_ofs))))
+    if empty or _empty(lake, table) & set(as_ofs):
+        listed = ", ".join(map(literal, empty)) if empty else ""
+        as_of = f"explode(cast(array({listed}) AS array<timestamp>)) AS as_of"
+        rows = lake.spark.range(1).selectExpr(f"{literal(table)} AS features", as_of)
+        lake.replace(rows, EMPTY, {"features": table, "as_of": as_ofs})
+
+
+def _empty(lake: Lake, table: str) -> frozenset[datetime]:
+    """The as-ofs of a table that were built and have no rows."""
+    return frozenset(_as_ofs(lake.read(EMPTY).where(F.col("features") == table)) if lake.exists(EMPTY) else ())
+
+
+def _as_ofs(rows: DataFrame) -> set[datetime]:
+    return {row["as_of"] for row in rows.select("as_of").distinct().collect()}
 
 
 def read_columns(summary: Mapping[str, Any]) -> list[str]:

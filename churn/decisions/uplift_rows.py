@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -18,7 +18,7 @@ from churn.features import customer_features, features
 from churn.labels.closure import Closure
 from churn.labels.inactivity import Inactivity
 from churn.model_spec import LabelWindow, Sources
-from churn.sources.completeness import coverage
+from churn.sources.completeness import complete_until
 from churn.sources.contacts import is_treated
 from churn.sources.expressions import check_expression, check_frame
 from churn.sources.functions import expanded, tokens
@@ -26,6 +26,7 @@ from churn.sources.query_inputs import read_input
 from churn.sources.spark_errors import SPARK_ERRORS, first_line, unlogged
 from churn.storage import literal, quoted
 
+_ALWAYS: Final = datetime(9999, 1, 1)
 KEY: Final = "_key"
 """A hash of the row's content: rows are in its order, whatever their partitions were."""
 CUSTOMER: Final = "_customer"
@@ -276,7 +277,7 @@ def _outcomes(contacts: DataFrame, uplift: Uplift, sources: Sources) -> DataFram
             f"[uplift] outcome = {uplift.outcome!r} needs {needed}; map [sources.{needed}] in churn.toml"
         )
     window = LabelWindow(lead=0, horizon=uplift.days)
-    until = coverage({name: rows for name, rows in sources.items() if name != "contacts"})
+    until = complete_until(sources, [needed], by=_ALWAYS)[needed]
     complete = F.col("as_of") <= F.lit(until - timedelta(days=uplift.days))
     current = {needed: sources[needed].where("superseded_at IS NULL")}
     rows = contacts.where(complete)

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from churn.dataset.calendar import Calendar, calendar
 from churn.dataset.calendar import split as split_dates
 from churn.dataset.examples import examples
-from churn.dataset.feature_table import check_inputs, read_columns, read_features
+from churn.dataset.feature_table import StoredFeatures, check_inputs, read_columns, read_features
 from churn.dataset.split import Fold
 from churn.errors import BadInputError
 from churn.evaluation.by_date import BASELINE, evaluate_by_date, scored_rows
@@ -25,7 +25,6 @@ from churn.evaluation.leakage import LeakEvidence, auc_alone
 from churn.evaluation.metrics import Metrics, compare, evaluate, metrics
 from churn.features import features
 from churn.model_spec import ModelSpec, Sources, Verdict
-from churn.storage import Snapshot
 from churn.training.fit import Trainer, candidates_of
 from churn.training.model_version import ModelVersion
 
@@ -55,7 +54,7 @@ class Evaluation:
 
 
 def evaluate_challenger(
-    features: Snapshot,
+    features: StoredFeatures,
     spec: ModelSpec,
     sources: Sources,
     as_of: datetime,
@@ -77,9 +76,8 @@ def evaluate_challenger(
     rows_of, matured = examples(spec), split_dates(spec, dates).matured
     stored = read_features(features, (*matured, *dates.test))
     learnt = rows_of.labelled(sources, stored.where(F.col("as_of").isin(*matured)), known_until=dates.test[0])
-    test = rows_of.eligible(
-        sources, rows_of.labelled(sources, stored.where(F.col("as_of").isin(*dates.test)), known_until=as_of)
-    ).persist()
+    evaluated = rows_of.labelled(sources, stored.where(F.col("as_of").isin(*dates.test)), known_until=as_of)
+    test = rows_of.eligible(sources, evaluated).persist()
     segment = SEGMENT if SEGMENT in test.columns else None
     unmatched = _unmatched(dates, version, champion)
     opponent = champion if champion and not unmatched else None

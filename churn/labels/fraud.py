@@ -19,7 +19,6 @@ class Fraud(Label):
     name = "fraud"
     entity = "transaction"
     sources = ("fraud_reports",)
-    complete_by = ("fraud_reports",)
     vocabulary = Vocabulary(
         entity="transaction",
         entities="transactions",

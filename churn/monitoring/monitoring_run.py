@@ -9,6 +9,7 @@ from datetime import datetime
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from churn.dataset.calendar import labels_known_until
 from churn.dataset.examples import examples
 from churn.dataset.feature_table import feature_table, read_columns, read_features, stored_features
 from churn.errors import BadInputError
@@ -21,7 +22,6 @@ from churn.registry.model_registry import ModelRegistry
 from churn.registry.promotion import recorded
 from churn.registry.tracking import load_model
 from churn.scoring.batch import score_table
-from churn.sources.completeness import coverage
 from churn.storage import Lake
 
 
@@ -90,7 +90,7 @@ def monitor(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, regi
         spec,
         scored.items(),
         [(row["as_of"], row["version"]) for row in past],
-        known_until=coverage(sources, known_until=as_of),
+        known_until=labels_known_until(spec, sources, by=as_of)[0],
     )
     found = [outcome(spec, sources, scores, rows, period, known_until=as_of) for period in periods]
     outcomes = [outcome_row(spec.name, as_of, one) for one in found if one]

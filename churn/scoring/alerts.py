@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from functools import reduce
+
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from churn.model_spec import Alerts, ModelSpec
+from churn.storage import Lake
 
 
 def alert_table(spec: ModelSpec) -> str:
@@ -13,16 +17,53 @@ def alert_table(spec: ModelSpec) -> str:
     return f"alerts_{spec.name}"
 
 
-def alerts(spec: ModelSpec, settings: Alerts, scores: DataFrame) -> DataFrame:
-    """(the spec's key, score, rank, model_version, scored_as, chosen_by) of the alerts of each as-of.
+def alert_stream_table(spec: ModelSpec) -> str:
+    """The name of a model's table of alerts in a stream."""
+    return f"{alert_table(spec)}_stream"
 
-    Chosen by `score`: the `alert_budget` of the day with the highest. Chosen by `audit`: `random_audit` of the rest,
-    drawn by the spec's seed, each as likely as any other, so that the model does not learn from its own alerts alone.
+
+def new_alerts(spec: ModelSpec, settings: Alerts, scores: DataFrame, raised: DataFrame | None = None) -> DataFrame:
+    """The alerts of each as-of beside those `raised`: (the spec's key, score, rank, model_version, scored_as,
+    chosen_by), and `reasons` where the scores have them.
+
+    An alert that was raised before, by an earlier run or by a stream, stays, and has its part of the as-of's budget.
+    Chosen by `score`: the rows with the highest scores, `alert_budget` of a day in all. Chosen by `audit`:
+    `random_audit` of the rest, drawn by the spec's seed, each as likely as any other, so that the model does not learn
+    from its own alerts alone.
     """
+    if raised is None:
+        fresh = scores.withColumns({"raised_by_score": F.lit(0), "raised_by_audit": F.lit(0)})
+    else:
+        counts = {f"raised_by_{how}": F.count_if(F.col("chosen_by") == how) for how in ("score", "audit")}
+        by_day = raised.groupBy("as_of").agg(*(count.alias(name) for name, count in counts.items()))
+        unraised = scores.join(raised.select(*spec.key), on=list(spec.key), how="left_anti")
+        fresh = unraised.join(by_day, on="as_of", how="left").fillna(0, subset=list(counts))
+    by_rank = F.row_number().over(Window.partitionBy("as_of").orderBy("rank"))
+    placed = fresh.withColumn("place", by_rank + F.col("raised_by_score"))
+    within = F.col("place") <= settings.alert_budget
     draw = F.xxhash64(*spec.key, F.lit(f"audit {spec.training.seed}"))
-    audit_rank = F.row_number().over(Window.partitionBy("as_of").orderBy(draw, *spec.key))
-    by_score = scores.where(F.col("rank") <= settings.alert_budget).withColumn("chosen_by", F.lit("score"))
-    rest = scores.where(F.col("rank") > settings.alert_budget).withColumn("audit_rank", audit_rank)
-    audited = rest.where(F.col("audit_rank") <= settings.random_audit)
-    by_audit = audited.drop("audit_rank").withColumn("chosen_by", F.lit("audit"))
-    return by_score.unionByName(by_audit).select(*spec.key, "score", "rank", "model_version", "scored_as", "chosen_by")
+    audit_place = F.row_number().over(Window.partitionBy("as_of").orderBy(draw, *spec.key)) + F.col("raised_by_audit")
+    audited = placed.where(~within).withColumn("place", audit_place).where(F.col("place") <= settings.random_audit)
+    chosen = placed.where(within).withColumn("chosen_by", F.lit("score"))
+    beside = [name for name in ("reasons",) if name in scores.columns]
+    columns = (*spec.key, "score", "rank", "model_version", "scored_as", "chosen_by", *beside)
+    return chosen.unionByName(audited.withColumn("chosen_by", F.lit("audit"))).select(*columns)
+
+
+def raised_alerts(lake: Lake, spec: ModelSpec, as_of: datetime) -> DataFrame | None:
+    """(the spec's key, chosen_by) of an as-of's alerts so far, by earlier runs and by streams; None where there is no
+    table."""
+    tables = [name for name in (alert_table(spec), alert_stream_table(spec)) if lake.exists(name)]
+    of_day = [lake.read(name).where(F.col("as_of") == F.lit(as_of)).select(*spec.key, "chosen_by") for name in tables]
+    return reduce(DataFrame.union, of_day) if of_day else None
+
+
+def raise_alerts(
+    lake: Lake, spec: ModelSpec, settings: Alerts, scores: DataFrame, as_of: datetime, raised: DataFrame | None
+) -> None:
+    """Add the alerts of one as-of beside those `raised` before to its table."""
+    table, alerts = alert_table(spec), new_alerts(spec, settings, scores, raised)
+    if lake.exists(table):
+        of_day = lake.read(table).where(F.col("as_of") == F.lit(as_of))
+        alerts = of_day.unionByName(alerts, allowMissingColumns=True)
+    lake.replace(alerts, table, {"as_of": as_of}, widen=True)

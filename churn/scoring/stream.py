@@ -26,6 +26,7 @@ from churn.features import Feature
 from churn.features.stream_features import StreamEngine, union_all
 from churn.model_output import probability
 from churn.model_spec import ModelSpec
+from churn.registry.model_in_use import ModelInUse
 from churn.runtime.session import with_settings
 from churn.scoring.checkpoint import check_settings, is_new
 from churn.scoring.publish import publish
@@ -58,26 +59,34 @@ _RETAINED_LONGER: Final = 30
 _STATUSES: Final = ("accepted", "duplicate", "quarantined")
 _LEDGER_SCHEMA: Final = (
     "stream string, micro_batch bigint, source string, rows_in bigint, accepted bigint, duplicate bigint, "
-    "quarantined bigint, late bigint, watermark timestamp"
+    "quarantined bigint, late bigint, watermark timestamp, model_version string"
 )
 
 
 @dataclass
 class _Position:
-    """The last micro-batch that was written, and the watermark after it; read from the tables after a start."""
+    """The last micro-batch that was written, and the watermark after it; read from the tables after a start.
+
+    `model` is the version that scored it; `refused` are versions that cannot score here, each said once.
+    """
 
     number: int = -1
     watermark: datetime | None = None
+    model: ModelVersion | None = None
+    refused: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
 class StreamScorer:
-    """A model of transactions, and where its transactions, reports and calls arrive."""
+    """A model of transactions, and where its transactions, reports and calls arrive.
+
+    Which version scores is asked anew before each micro-batch, and is in the stream's ledger.
+    """
 
     lake: Lake
     config: Config
     spec: ModelSpec
-    model: ModelVersion
+    models: ModelInUse
     place: StreamPlace
     progress: Callable[[str], None]
     _errors: list[ChurnError] = field(default_factory=list, repr=False)
@@ -90,6 +99,7 @@ class StreamScorer:
         Raises BadInputError where transactions do not arrive, the model needs columns that cannot be computed, or the
         checkpoint was made with other settings; ChurnError where the stream stops at a failure.
         """
+        self._check(self.models.current())
         with with_settings(self._spark, _SPARK_SETTINGS):
             self._run(every)
 
@@ -157,11 +167,6 @@ class StreamScorer:
 
     @cached_property
     def _engine(self) -> StreamEngine:
-        if missing := sorted(set(read_columns(self.model.summary)) - set(self._columns)):
-            raise BadInputError(
-                f"{self.spec.name} version {self.model.number} reads {', '.join(missing)}, which cannot be computed "
-                f"from {', '.join(sorted(self._feature_sources))}; let the other sources arrive, or train without them"
-            )
         return StreamEngine.of(
             self._feature_sources,
             self._features,
@@ -230,6 +235,37 @@ class StreamScorer:
             self._errors.append(error)
             raise
 
+    def _check(self, model: ModelVersion) -> None:
+        """Raises BadInputError where a version reads columns that this stream does not compute."""
+        if missing := sorted(set(read_columns(model.summary)) - set(self._columns)):
+            raise BadInputError(
+                f"{self.spec.name} version {model.number} reads {', '.join(missing)}, which cannot be computed from "
+                f"{', '.join(sorted(self._feature_sources))}; let the other sources arrive, or train without them"
+            )
+
+    def _model(self, lake: Lake, stream: str, number: int) -> ModelVersion:
+        """The version that scores a micro-batch: the one in use now, or the one that scored it before it was tried
+        again.
+
+        A version that cannot be had, or cannot score here, leaves the one before in its place.
+        """
+        position = self._position
+        if position.model is None and (tried := _scored_by(lake, self.spec, stream, number)):
+            return self.models.numbered(*tried)
+        try:
+            current = self.models.current()
+            self._check(current)
+        except ChurnError as error:
+            if position.model is None:
+                raise
+            if (reason := str(error)) not in position.refused:
+                position.refused.add(reason)
+                self.progress(f"{self.spec.name} version {position.model.number} goes on scoring: {reason}")
+            return position.model
+        if position.model is None or position.model.number != current.number:
+            self.progress(f"micro-batch {number}: {self.spec.name} version {current.number} scores from here on")
+        return current
+
     def _micro_batch(self, computed: DataFrame, number: int) -> None:
         """One micro-batch, whose rows are the same however often it is tried."""
         spark = computed.sparkSession
@@ -237,11 +273,12 @@ class StreamScorer:
         lake = Lake(spark, self.lake.root)
         position = self._position
         if position.number != number - 1:
-            position.watermark = _watermark(lake, stream, number)
+            position.watermark, position.model = _watermark(lake, stream, number), None
             self._alerts.forget()
+        model = position.model = self._model(lake, stream, number)
         computed.persist()
         late = F.lit(False) if position.watermark is None else F.col("event_time") < F.lit(position.watermark)
-        scored = self._scored(self._engine.features(computed), late, stream, number).persist()
+        scored = self._scored(model, self._engine.features(computed), late, stream, number).persist()
         ledger = self._engine.ledger(computed).persist()
         days = _days(scored)
         alerts = 0
@@ -253,6 +290,7 @@ class StreamScorer:
                 lake,
                 scored,
                 in_time,
+                model=model,
                 stream=stream,
                 number=number,
                 send=lambda rows: publish(rows, self.config.stream, self.place, stream=stream, micro_batch=number),
@@ -265,17 +303,17 @@ class StreamScorer:
             f"{sum(day['late'] for day in days):,} of them late, {alerts:,} alerts"
         )
 
-    def _scored(self, rows: DataFrame, late: Column, stream: str, number: int) -> DataFrame:
+    def _scored(self, model: ModelVersion, rows: DataFrame, late: Column, stream: str, number: int) -> DataFrame:
         """(the spec's key, event_time, amount, score, model_version, scored_as, late, stream, micro_batch, features) of
         each."""
         days = rows.withColumns({"as_of": F.date_trunc("day", "event_time"), "late": late})
-        return self.model.model.transform(days).select(
+        return model.model.transform(days).select(
             *self.spec.key,
             "event_time",
             "amount",
             probability().alias("score"),
-            F.lit(self.model.number).alias("model_version"),
-            F.lit(self.model.scored_as).alias("scored_as"),
+            F.lit(model.number).alias("model_version"),
+            F.lit(model.scored_as).alias("scored_as"),
             "late",
             F.lit(stream).alias("stream"),
             F.lit(number).cast("long").alias("micro_batch"),
@@ -301,8 +339,9 @@ class StreamScorer:
         watermarks = (position.watermark, *(day["last"] - lateness for day in days))
         watermark = max((at for at in watermarks if at), default=None)
         late = sum(day["late"] for day in days)
+        version = position.model.number if position.model else None
         rows = [
-            (stream, number, name, sum(of.values()), *of.values(), late if name == "transactions" else 0, watermark)
+            (stream, number, name, sum(of.values()), *of.values(), late * (name == "transactions"), watermark, version)
             for name, of in counts.items()
         ]
         frame = lake.spark.createDataFrame(rows, _LEDGER_SCHEMA)
@@ -328,6 +367,16 @@ def _watermark(lake: Lake, stream: str, number: int) -> datetime | None:
     before = (F.col("stream") == stream) & (F.col("micro_batch") < number)
     newest = lake.read(LEDGER_TABLE).where(before).agg(F.max("watermark").alias("watermark")).collect()[0]
     return newest["watermark"] if isinstance(newest["watermark"], datetime) else None
+
+
+def _scored_by(lake: Lake, spec: ModelSpec, stream: str, number: int) -> tuple[str, str] | None:
+    """(version, alias) by which a micro-batch has been scored already, if it has."""
+    table = score_stream_table(spec)
+    if not lake.exists(table):
+        return None
+    rows = lake.read(table).where((F.col("stream") == stream) & (F.col("micro_batch") == number))
+    found = rows.select("model_version", "scored_as").take(1)
+    return (found[0]["model_version"], found[0]["scored_as"]) if found else None
 
 
 def _past_rows(rows: DataFrame, name: str, newest: DataFrame, engine: StreamEngine) -> DataFrame:

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from churn.errors import DamageError
-from churn.model_spec import Sources
 from churn.runtime.locks import locks
 from churn.sources import CONTRACTS
 from churn.sources.announcements import with_replaced_closures
 from churn.sources.catalog.closures import CLOSURES
-from churn.sources.ledger import totals
+from churn.sources.completeness import Accepted
+from churn.sources.ledger import LEDGER, complete_until, totals
 from churn.storage import Lake, Snapshot
 
 
 def accepted_snapshots(lake: Lake, versions: Mapping[str, int] | None = None) -> dict[str, Snapshot]:
-    """Every accepted table there is, by the name of its contract; with `versions` those alone, at these versions."""
+    """Every accepted table there is, by the name of its contract, and the ledger; with `versions` those alone, at these
+    versions."""
+    names = (*CONTRACTS, LEDGER)
     if versions is not None:
-        return {name: lake.snapshot(name, versions[name]) for name in CONTRACTS if name in versions}
-    return {name: lake.snapshot(name) for name in CONTRACTS if lake.exists(name)}
+        return {name: lake.snapshot(name, versions[name]) for name in names if name in versions}
+    return {name: lake.snapshot(name) for name in names if lake.exists(name)}
 
 
 def checked_snapshots(lake: Lake) -> dict[str, Snapshot]:
@@ -47,14 +49,15 @@ def _short(lake: Lake, snapshots: Mapping[str, Snapshot]) -> dict[str, tuple[int
     return {name: (rows[name], counted[name]) for name in rows if rows[name] < counted[name]}
 
 
-def accepted(lake: Lake) -> Sources:
+def accepted(lake: Lake) -> Accepted:
     """`sources_of` the newest versions."""
     return sources_of(accepted_snapshots(lake))
 
 
-def sources_of(snapshots: Mapping[str, Snapshot]) -> Sources:
-    """The rows of accepted tables; closures that were moved are superseded."""
-    tables = {name: snapshot.frame for name, snapshot in snapshots.items()}
+def sources_of(snapshots: Mapping[str, Snapshot]) -> Accepted:
+    """The rows of accepted tables, and until when each is complete by the ledger; closures that were moved are
+    superseded."""
+    tables = {name: one.widened(snapshots[name].frame) for name, one in CONTRACTS.items() if name in snapshots}
     if CLOSURES.name in tables:
         tables[CLOSURES.name] = with_replaced_closures(tables[CLOSURES.name])
-    return tables
+    return Accepted(tables, complete_until(snapshots[LEDGER].frame) if LEDGER in snapshots else {})

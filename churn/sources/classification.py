@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from typing import Final
 
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Row, SparkSession
@@ -18,19 +19,23 @@ from pyspark.sql import functions as F
 
 from churn.config import Source
 from churn.errors import BadInputError, ChurnError, ConfigError
+from churn.sources.completeness import delivered_until, newest_delivered, next_begin
 from churn.sources.contract import Contract
-from churn.sources.daily_files import first_instant, newest_rows, of_batch
+from churn.sources.daily_files import HISTORY, fewest_rows, first_instant, of_batch
 from churn.sources.ledger import LEDGER, LedgerRow
 from churn.sources.mapping import RAW, RULES, Mapped, map_source
 from churn.sources.privacy import form
 from churn.sources.spark_errors import first_line, unlogged
 from churn.sources.staging import PARTIAL, account
-from churn.sources.versions import CONFLICT, resolve
+from churn.sources.versions import CONFLICT, HANDED, resolve
 from churn.sources.zones import utc
 from churn.storage import Lake, literal
 
 Cache = Callable[[DataFrame], DataFrame]
 """Persists a frame until the batch is done."""
+
+DUPLICATES: Final = "duplicates"
+"""The table of the rows that a batch delivered, and that another had accepted before: hashes of key and content."""
 
 _KEY_HASH = "_key_hash"
 
@@ -49,8 +54,9 @@ class Batch:
     """Quarantined rows that the owner's own `reject` rules name, or that are part of a row which the lake has."""
     notes: tuple[str, ...]
     """What the owner of the inputs of a query should know of them."""
-    received: int
-    """The rows that are compared with those expected: of a source that comes daily, those of the last day."""
+    received: tuple[int, date | None]
+    """How many rows are compared with those expected: all, or of a source that comes daily those of one day, of those
+    since the batch before it the day with the fewest."""
     missing_days: tuple[date, ...]
     currencies: tuple[str, ...]
     """Those of its amounts, where there are several, here and in the lake."""
@@ -70,6 +76,8 @@ class _KeyedRows:
     """The hashes that more than one row has, in this batch or in another; None = there are none."""
     existing: DataFrame | None
     """The rows of other batches with one of these hashes."""
+    again: DataFrame | None
+    """The rows that this batch has in the lake, and that others delivered too: with their known time and batch."""
 
 
 def classify_batch(
@@ -84,15 +92,17 @@ def classify_batch(
         raise ConfigError(f"{source.section('expect')} days counts back from an as-of; give one, or drop days")
     if source.is_daily and as_of is None and lake is not None:
         raise ConfigError(f"{source.section()} comes daily, so a batch of it needs an as-of")
-    first = source.is_daily and as_of is not None and _is_first(lake, source, as_of)
+    before = None if as_of is None else _as_of_before(lake, source, as_of)
+    since = utc(before).date() if before else HISTORY
+    late = next_begin(source, before) if before else None  # the first batch brings history, which was known before
     with _explained(source):
-        mapped = map_source(spark, of_batch(spark, source, as_of, first=first), as_of=as_of)
+        mapped = map_source(spark, of_batch(spark, source, as_of, since=since), as_of=as_of, late=late)
         if mapped.staged and mapped.staged.measured:
             cache(mapped.staged.rows)  # for `account`
-        is_regrouped = mapped.staged is not None and mapped.staged.has_groups and not first
-        since = first_instant(source, as_of) if is_regrouped and as_of is not None else None
-        keyed = _read(lake, mapped, batch=batch, cache=cache)
-        rows, compared = _classified(keyed, mapped, as_of=as_of, since=since, cache=cache)
+        is_regrouped = mapped.staged is not None and mapped.staged.has_groups and before is not None
+        begin = first_instant(source, as_of, since) if is_regrouped and as_of is not None else None
+        keyed = _read(lake, mapped, batch=batch, as_of=as_of, cache=cache)
+        rows, compared = _classified(keyed, mapped, as_of=as_of, since=begin, cache=cache)
         statuses = _statuses(compared)
         row = _ledger_row(source, batch, as_of, keyed.counts, statuses)
         inputs, notes = account(mapped.staged) if mapped.staged else ((), ())
@@ -109,8 +119,8 @@ def classify_batch(
             declared=sum(count["n"] for count in keyed.counts if set(count[RULES] or ()) & source.own_rules)
             + row.rules.get(PARTIAL, 0),
             notes=notes,
-            received=_received(spark, source, row, as_of),
-            missing_days=_missing_days(rows, source, as_of),
+            received=_received(spark, source, row, as_of, before),
+            missing_days=_missing_days(rows, source, as_of, before),
             currencies=_currencies(lake, keyed, mapped.contract),
             updated_batches=tuple(sorted({name for of in statuses if (name := of["_updated_batch"]) is not None})),
         )
@@ -124,17 +134,17 @@ def classify(
     has_known_time: bool,
     as_of: datetime | None,
     since: datetime | None = None,
+    again: DataFrame | None = None,
 ) -> DataFrame:
     """Sound rows of one batch beside each other, and beside the versions of their keys that other batches brought.
 
     Adds `_status` (accepted, duplicate, quarantined; null for existing rows), `_rules`, `superseded_at`, and
-    `_updated_batch`: the batch of an existing row whose `superseded_at` changes. Rows are made of what happened from
-    `since` on: one whose existing version begins before is only a part of it, and quarantined.
+    `_updated_batch`: the batch of an existing row whose `superseded_at` changes. `again` are rows with their `batch`
+    that others delivered too: those that this one brings no more are `HANDED` to them. Rows are made of what happened
+    from `since` on: one whose existing version begins before is only a part of it, and quarantined.
     """
-    content = contract.content
-    # A hash passes over nulls; with which are null beside it, a value that moves to another column is a change.
-    content_hash = f"xxhash64({', '.join([*content, *(f'{name} IS NULL' for name in content)])}) AS _content_hash"
-    rows, parts = _side_by_side(incoming, existing).selectExpr("*", content_hash), None
+    hashed = f"{content_hash(contract)} AS _content_hash"
+    rows, parts = _side_by_side(incoming, existing, again).selectExpr("*", hashed), None
     if existing is not None and since is not None:
         began = f"min(if(_is_incoming, null, event_time)) OVER (PARTITION BY {', '.join(contract.key)})"
         is_part = f"coalesce(_is_incoming AND event_time > {began} AND {began} < {literal(since)}, false) AS _is_part"
@@ -143,7 +153,8 @@ def classify(
     if existing is not None and not has_known_time and as_of is not None:
         # What a batch changes is known from its as-of on.
         now = literal(utc(as_of))
-        is_later = f"max(NOT _is_incoming AND known_time < {now}) OVER (PARTITION BY {', '.join(contract.key)})"
+        is_earlier = f"NOT _is_incoming AND NOT _is_again AND known_time < {now}"
+        is_later = f"max({is_earlier}) OVER (PARTITION BY {', '.join(contract.key)})"
         brought = now if contract.announced else f"greatest(event_time, {now})"
         known = f"if(_is_incoming AND {is_later}, {brought}, known_time) AS known_time"
         rows = rows.selectExpr(*(name for name in rows.columns if name != "known_time"), known)
@@ -153,7 +164,8 @@ def classify(
         "superseded_at",
         "_status",
         f"cast(if(_is_conflict, array('{CONFLICT}'), array()) AS array<string>) AS {RULES}",
-        "if(NOT _is_incoming AND NOT superseded_at <=> _superseded_before, _batch, null) AS _updated_batch",
+        f"if(_status <=> '{HANDED}' OR NOT _is_incoming AND NOT superseded_at <=> _superseded_before, _batch, null)"
+        " AS _updated_batch",
     )
     if parts is None:
         return resolved
@@ -161,23 +173,39 @@ def classify(
     return resolved.unionByName(parts.selectExpr(*contract.schema.names, *quarantined), allowMissingColumns=True)
 
 
-def _side_by_side(incoming: DataFrame, existing: DataFrame | None) -> DataFrame:
+def content_hash(contract: Contract) -> str:
+    """SQL: a hash of a row's content, with its key.
+
+    A hash passes over nulls; with which are null beside it, a value that moves to another column is a change.
+    """
+    return f"xxhash64({', '.join([*contract.content, *(f'{name} IS NULL' for name in contract.content)])})"
+
+
+def key_hash(contract: Contract) -> str:
+    """SQL: a hash of a row's key."""
+    return f"xxhash64({', '.join(contract.key)})"
+
+
+def _side_by_side(incoming: DataFrame, existing: DataFrame | None, again: DataFrame | None) -> DataFrame:
     none = ("cast(null AS timestamp) AS _superseded_before", "cast(null AS string) AS _batch")
-    rows = incoming.selectExpr("*", *none, "true AS _is_incoming")
-    if existing is None:
-        return rows
-    renamed = existing.withColumnsRenamed({"superseded_at": "_superseded_before", "batch": "_batch"})
-    return rows.unionByName(renamed.selectExpr("*", "false AS _is_incoming"))
+    rows = incoming.selectExpr("*", *none, "true AS _is_incoming", "false AS _is_again")
+    if existing is not None:
+        renamed = existing.withColumnsRenamed({"superseded_at": "_superseded_before", "batch": "_batch"})
+        rows = rows.unionByName(renamed.selectExpr("*", "false AS _is_incoming", "false AS _is_again"))
+    if again is not None:
+        flags = (none[0], "false AS _is_incoming", "true AS _is_again")
+        rows = rows.unionByName(again.withColumnRenamed("batch", "_batch").selectExpr("*", *flags))
+    return rows
 
 
-def _read(lake: Lake | None, mapped: Mapped, *, batch: str, cache: Cache) -> _KeyedRows:
+def _read(lake: Lake | None, mapped: Mapped, *, batch: str, as_of: datetime | None, cache: Cache) -> _KeyedRows:
     """Read once: the frame serves the search for shared keys, the counts and every write."""
-    key_hash = f"xxhash64({', '.join(mapped.contract.key)})"
-    rows = cache(mapped.rows.selectExpr("*", f"if(size({RULES}) = 0, {key_hash}, null) AS {_KEY_HASH}"))
-    spans = {"first": "min(event_time)", "last": "max(event_time)"}
-    if "currency" in mapped.contract.schema.names:
+    contract = mapped.contract
+    rows = cache(mapped.rows.selectExpr("*", f"if(size({RULES}) = 0, {key_hash(contract)}, null) AS {_KEY_HASH}"))
+    spans = {"first": "min(event_time)", "last": "max(event_time)", "newest": newest_delivered(as_of)}
+    if "currency" in contract.schema.names:
         spans |= {"min_currency": "min(currency)", "max_currency": "max(currency)"}
-    currencies = [f"{name[:3]}({name}) AS {name}" for name in spans if name.endswith("_currency")]
+    merged = {name: f"{sql[:3]}({name})" for name, sql in spans.items()}
     n = F.expr("count(*) AS n")
     by_rules = rows.groupBy(RULES).agg(n, *(F.expr(f"{sql} AS {name}") for name, sql in spans.items()))
     by_key = rows.where(f"{_KEY_HASH} IS NOT NULL").groupBy(_KEY_HASH).agg(n).where("n > 1")
@@ -185,17 +213,58 @@ def _read(lake: Lake | None, mapped: Mapped, *, batch: str, cache: Cache) -> _Ke
     # Counted first, so that how to join is chosen by its size, and no broadcast times out over reading the source.
     counts = (
         counted.groupBy(RULES)
-        .agg(*map(F.expr, ("sum(n) AS n", "min(first) AS first", "max(last) AS last", *currencies)))
+        .agg(*map(F.expr, ("sum(n) AS n", *(f"{of} AS {name}" for name, of in merged.items()))))
         .collect()
     )
     shared = counted.where(f"{RULES} IS NULL").select(_KEY_HASH)
-    if lake is not None and _has_other_batches(lake, mapped.contract, batch):
-        table = lake.read(mapped.contract.name).selectExpr("*", f"{key_hash} AS {_KEY_HASH}")
-        concerned = rows.select(_KEY_HASH).unionByName(table.where(F.col("batch") == batch).select(_KEY_HASH))
-        existing = cache(table.where(F.col("batch") != batch).join(concerned, on=_KEY_HASH, how="left_semi"))
-        shared = cache(shared.unionByName(existing.select(_KEY_HASH)).distinct())
-        return _KeyedRows(rows, counts, shared if shared.count() else None, existing.drop(_KEY_HASH))
-    return _KeyedRows(rows, counts, shared if any(count[RULES] is None for count in counts) else None, None)
+    table = None if lake is None else _stored(lake, contract)
+    if lake is not None and table is not None:
+        again = _delivered_again(lake, contract, table.where(F.col("batch") == batch), batch)
+        existing = table.where(F.col("batch") != batch)
+        if again is not None or not existing.isEmpty():
+            concerned = rows.select(_KEY_HASH).unionByName(table.where(F.col("batch") == batch).select(_KEY_HASH))
+            existing = cache(existing.join(concerned, on=_KEY_HASH, how="left_semi"))
+            for one in (existing, again):
+                shared = shared if one is None else shared.unionByName(one.select(_KEY_HASH))
+            shared = cache(shared.distinct())
+            again = None if again is None else again.drop(_KEY_HASH)
+            return _KeyedRows(rows, counts, shared if shared.count() else None, existing.drop(_KEY_HASH), again)
+    return _KeyedRows(rows, counts, shared if any(count[RULES] is None for count in counts) else None, None, None)
+
+
+def _stored(lake: Lake, contract: Contract) -> DataFrame | None:
+    """The accepted table with the hashes of its keys; None before the first batch."""
+    if not lake.exists(contract.name):
+        return None
+    stored = contract.check(contract.widened(lake.read(contract.name)), complete=True)
+    return stored.selectExpr("*", f"{key_hash(contract)} AS {_KEY_HASH}")
+
+
+def _delivered_again(lake: Lake, contract: Contract, written: DataFrame, batch: str) -> DataFrame | None:
+    """The rows that this batch wrote when it was run before, as other batches delivered them too; None = none did."""
+    if not lake.exists(DUPLICATES):
+        return None
+    of_another = (F.col("source") == contract.name) & (F.col("batch") != batch)
+    recorded = lake.read(DUPLICATES).where(of_another).drop("source")
+    columns = [name for name in contract.schema.names if name != "known_time"]
+    rows = written.selectExpr(*columns, f"{_KEY_HASH} AS key_hash", f"{content_hash(contract)} AS content_hash")
+    again = rows.join(recorded, on=["key_hash", "content_hash"], how="inner").distinct()
+    found = again.select(*contract.schema.names, "batch", F.col("key_hash").alias(_KEY_HASH))
+    return None if found.isEmpty() else found
+
+
+def duplicates(batch: Batch) -> DataFrame:
+    """The duplicates of a batch for the table of them, each content of a key once: who delivered a row too, gets it
+    when the batch that had it first is run again without it."""
+    contract = batch.mapped.contract
+    rows = batch.rows.where("_status = 'duplicate'").selectExpr(
+        f"{literal(batch.row.source)} AS source",
+        f"{literal(batch.row.batch)} AS batch",
+        f"{key_hash(contract)} AS key_hash",
+        f"{content_hash(contract)} AS content_hash",
+        "known_time",
+    )
+    return rows.groupBy("source", "batch", "key_hash", "content_hash").agg(F.min("known_time").alias("known_time"))
 
 
 def _currencies(lake: Lake | None, keyed: _KeyedRows, contract: Contract) -> tuple[str, ...]:
@@ -211,12 +280,6 @@ def _currencies(lake: Lake | None, keyed: _KeyedRows, contract: Contract) -> tup
         other = lake.read(contract.name).where(F.col("currency") != next(iter(extremes))).select("currency").take(1)
         extremes |= {row["currency"] for row in other}
     return tuple(sorted(extremes)) if len(extremes) > 1 else ()
-
-
-def _has_other_batches(lake: Lake, contract: Contract, batch: str) -> bool:
-    if not lake.exists(contract.name):
-        return False
-    return not contract.check(lake.read(contract.name), complete=True).where(F.col("batch") != batch).isEmpty()
 
 
 def _classified(
@@ -236,7 +299,15 @@ def _classified(
         return sound.selectExpr(*alone), None
     incoming = sound.join(keyed.shared, on=_KEY_HASH, how="left_semi").select(*contract.schema.names)
     compared = cache(
-        classify(incoming, keyed.existing, contract, has_known_time=mapped.has_known_time, as_of=as_of, since=since)
+        classify(
+            incoming,
+            keyed.existing,
+            contract,
+            has_known_time=mapped.has_known_time,
+            as_of=as_of,
+            since=since,
+            again=keyed.again,
+        )
     )
     rest = sound.join(keyed.shared, on=_KEY_HASH, how="left_anti").selectExpr(*alone)
     return rest.unionByName(compared), compared
@@ -278,13 +349,13 @@ def _ledger_row(
         n[row["_status"]] += row["n"]
         rules.update(dict.fromkeys(row[RULES], row["n"]))
     compared = n["accepted"] + n["duplicate"] + n["quarantined"]
-    first = last = None
+    first = last = newest = None
     for row in counts:
         if row[RULES] is None:
             continue
         if not row[RULES]:
             n["accepted"] += row["n"] - compared
-            first, last = row["first"], row["last"]
+            first, last, newest = row["first"], row["last"], row["newest"]
         else:
             n["quarantined"] += row["n"]
             rules.update(dict.fromkeys(row[RULES], row["n"]))
@@ -299,6 +370,7 @@ def _ledger_row(
         rules=dict(sorted(rules.items(), key=lambda item: (-item[1], item[0]))),
         first_event=_utc(first),
         last_event=_utc(last),
+        complete_until=delivered_until(source, as_of, newest),
     )
 
 
@@ -340,26 +412,36 @@ def _quarantined(
     return broken.unionByName(raw) if broken is not None else raw
 
 
-def _is_first(lake: Lake | None, source: Source, as_of: datetime) -> bool:
-    """Whether no batch of the source has an earlier as-of."""
+def _as_of_before(lake: Lake | None, source: Source, as_of: datetime) -> datetime | None:
+    """The newest earlier as-of of the batches of a source; None = this is the first."""
     if lake is None or not lake.exists(LEDGER):
-        return True
+        return None
     earlier = (F.col("source") == source.name) & (F.col("as_of") < F.lit(utc(as_of)))
-    return lake.read(LEDGER).where(earlier).isEmpty()
+    before: datetime | None = lake.read(LEDGER).where(earlier).agg(F.max("as_of")).collect()[0][0]
+    return before
 
 
-def _received(spark: SparkSession, source: Source, row: LedgerRow, as_of: datetime | None) -> int:
-    """Days before the last were compared with what is expected by the batches of their own."""
+def _days_since(as_of: datetime, before: datetime | None, days: int) -> list[date]:
+    """The last days before an as-of, and all since the batch before."""
+    last = utc(as_of).date()
+    most = days if before is None else max(days, (last - utc(before).date()).days)
+    return [last - timedelta(days=back) for back in range(most, 0, -1)]
+
+
+def _received(
+    spark: SparkSession, source: Source, row: LedgerRow, as_of: datetime | None, before: datetime | None
+) -> tuple[int, date | None]:
+    """Earlier days were compared with what is expected by the batches before; a history is not compared day by day."""
     if not source.expect.rows or not source.is_daily or as_of is None:
-        return row.rows_in
-    return newest_rows(spark, source, as_of)
+        return row.rows_in, None
+    return fewest_rows(spark, source, _days_since(as_of, before, 1))
 
 
-def _missing_days(rows: DataFrame, source: Source, as_of: datetime | None) -> tuple[date, ...]:
+def _missing_days(rows: DataFrame, source: Source, as_of: datetime | None, before: datetime | None) -> tuple[date, ...]:
     """The days before as-of, of those that are expected, on which nothing usable happened."""
     if not source.expect.days or as_of is None:
         return ()
-    wanted = [(utc(as_of) - timedelta(days=back)).date() for back in range(source.expect.days, 0, -1)]
+    wanted = _days_since(as_of, before, source.expect.days)
     usable = rows.where(F.col("_status").isin("accepted", "duplicate") & (F.col("event_time") >= F.lit(wanted[0])))
     days = usable.select(F.to_date("event_time").alias("day")).distinct().collect()
     present = {row["day"] for row in days}

@@ -111,8 +111,8 @@ class Contract:
     """The typed promise of one source.
 
     `event` and `known` say what the two times mean in this source; `fields` are those beyond the key, `customer_id` and
-    the two times, which every contract has; without `of_customers` there is no `customer_id`. A row of an `announced`
-    one may be known before its event time, which is when it takes effect.
+    the two times, which every contract has; without `of_customers` no `customer_id` is demanded. A row of an
+    `announced` one may be known before its event time, which is when it takes effect.
     """
 
     name: str
@@ -167,6 +167,12 @@ class Contract:
         for name, default in absent.items():
             rows = rows.selectExpr("*", f"{default} AS {name}")
         return rows.select(*(quoted(name) for name in df.columns), *absent)
+
+    def widened(self, df: DataFrame) -> DataFrame:
+        """An accepted table with the columns that the contract has gained since it was written, null or the default."""
+        rows = self.with_defaults(df)
+        new = [field for field in self.columns if field.name not in rows.columns and not field.required]
+        return rows.selectExpr("*", *(f"cast(null AS {field.type}) AS {field.name}" for field in new))
 
     def check(self, df: DataFrame, *, complete: bool = False) -> DataFrame:
         """The same frame, if its columns are those promised, in any order; if `complete`, those with a default too.

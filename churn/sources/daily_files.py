@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, time
+from datetime import date, datetime, time
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from pyspark.sql import SparkSession
@@ -16,52 +18,64 @@ from churn.sources.readers.files import find_files
 from churn.sources.staging import query_rows
 from churn.sources.zones import utc
 
+HISTORY: Final = date.min
+"""The day since which a first batch reads: all days there are."""
 
-def of_batch(spark: SparkSession, source: Source, as_of: datetime | None, *, first: bool = False) -> Source:
+
+def of_batch(spark: SparkSession, source: Source, as_of: datetime | None, *, since: date | None = None) -> Source:
     """The source with the paths that a batch reads: of one that comes daily, the files of its days.
 
-    The first batch reads all days before its as-of; without an as-of it is all days there are. Each input of a query is
-    read like this. Raises HoldError where one of the last `look_back` days has no file, unless it lies before the first
-    file there is.
+    Those are the last `look_back` days, and every day from `since` on, which is where the batch before it ended, or
+    `HISTORY`; without an as-of it is all days there are. Each input of a query is read like this. Raises HoldError
+    where one of these days has no file, unless it lies before the first file there is; a history may have gaps.
     """
     if not source.is_daily:
         return source
     inputs = {
-        name: replace(one, path=_batch_path(spark, one, f"{source.name}: input {name}", as_of, first=first))
+        name: replace(one, path=_batch_path(spark, one, f"{source.name}: input {name}", as_of, since))
         for name, one in source.inputs.items()
     }
-    return replace(source, path=_batch_path(spark, source, source.name, as_of, first=first), inputs=inputs)
+    return replace(source, path=_batch_path(spark, source, source.name, as_of, since), inputs=inputs)
 
 
-def newest_rows(spark: SparkSession, source: Source, as_of: datetime) -> int:
-    """How many rows the last day of a batch has, of a source that comes daily."""
-    inputs = {name: replace(one, look_back=1) for name, one in source.inputs.items()}
-    newest = of_batch(spark, replace(source, look_back=1, inputs=inputs), as_of)
-    return (query_rows if newest.query else read)(spark, newest).count()
+def fewest_rows(spark: SparkSession, source: Source, days: Sequence[date]) -> tuple[int, date]:
+    """The day with the fewest rows of a source that comes daily, and how many these are."""
+    counts = []
+    for day in days:
+        inputs = {name: replace(one, path=_path_of(one, str(day))) for name, one in source.inputs.items()}
+        of_day = replace(source, path=_path_of(source, str(day)), inputs=inputs)
+        counts.append(((query_rows if of_day.query else read)(spark, of_day).count(), day))
+    return min(counts)
 
 
-def first_instant(source: Source, as_of: datetime) -> datetime | None:
+def first_instant(source: Source, as_of: datetime, since: date | None = None) -> datetime | None:
     """When the first day begins that a batch reads of a query's inputs; null where none of them comes daily."""
-    days = [day for one in source.inputs.values() if one.is_daily for day in one.days(utc(as_of))]
+    days = [day for one in source.inputs.values() if one.is_daily for day in one.days(utc(as_of), since)]
     return datetime.combine(min(days), time(), ZoneInfo(source.zone_of("event_time"))) if days else None
 
 
-def _batch_path(spark: SparkSession, place: RawInput, title: str, as_of: datetime | None, *, first: bool) -> str | None:
+def _batch_path(
+    spark: SparkSession, place: RawInput, title: str, as_of: datetime | None, since: date | None
+) -> str | None:
     if DAY not in (place.path or ""):
         return place.path
     if as_of is None:
         return place.place()
-    wanted, available = [str(day) for day in place.days(utc(as_of))], sorted(_available_days(spark, place))
-    last = wanted[-1]
+    is_history = since == HISTORY
+    wanted = [str(day) for day in place.days(utc(as_of), None if is_history else since)]
+    available, last = sorted(_available_days(spark, place)), wanted[-1]
     missing = [day for day in wanted if day not in available and (day == last or (available and day > available[0]))]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise HoldError(
             f"{title}: {place.place(missing[0])}{more} has not come; nothing was written, try again when it has"
         )
-    days = (day for day in available if day <= last and (first or day >= wanted[0]))
-    # A pattern also where it is one day, so that a folder dt=${day} is a column as it is with several.
-    return (place.path or "").replace(DAY, f"{{{','.join(days)}}}")
+    return _path_of(place, *(day for day in available if day <= last and (is_history or day >= wanted[0])))
+
+
+def _path_of(place: RawInput, *days: str) -> str | None:
+    """The path of these days: a pattern also where it is one, so that a folder dt=${day} is a column in any case."""
+    return place.path and place.path.replace(DAY, f"{{{','.join(days)}}}")
 
 
 def _available_days(spark: SparkSession, source: RawInput) -> set[str]:

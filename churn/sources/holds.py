@@ -42,9 +42,11 @@ def report(batch: Batch) -> Report:
 def hold(batch: Batch) -> None:
     """Raises HoldError if rows that are expected have not come."""
     source, row, missing = batch.mapped.source, batch.row, batch.missing_days
-    if batch.received < source.expect.rows:
+    received, day = batch.received
+    if received < source.expect.rows:
+        of_day = f" of {day}" if day else ""
         raise HoldError(
-            f"{row.source}: {batch.received} rows have come, at least {source.expect.rows} are expected; nothing was"
+            f"{row.source}: {received} rows{of_day} have come, at least {source.expect.rows} are expected; nothing was"
             " written, try again when the rest has come"
         )
     if missing:

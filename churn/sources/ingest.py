@@ -15,10 +15,10 @@ from pyspark.sql import functions as F
 from churn.config import Config, Source
 from churn.errors import ConfigError, nearest
 from churn.runtime.locks import locks
-from churn.sources.classification import Batch, Cache, classify_batch
+from churn.sources.classification import DUPLICATES, Batch, Cache, classify_batch, duplicates
 from churn.sources.doubts import doubts
 from churn.sources.holds import Report, hold, refuse, report
-from churn.sources.ledger import LEDGER, LedgerRow, ledger_frame
+from churn.sources.ledger import LEDGER, LedgerRow, balance, has_batch, ledger_frame
 from churn.sources.mapping import RAW, RULES, bound
 from churn.storage import Lake, literal
 
@@ -57,7 +57,8 @@ def ingest(
     nothing to say which came later, are all quarantined. Where known time is not mapped, what a later batch corrects is
     known from that batch's as-of on.
 
-    The same batch again replaces what it wrote, so a run that was killed is finished by running it again. Raises
+    The same batch again replaces what it wrote, so a run that was killed is finished by running it again. A row that it
+    brings no more is handed to the next batch that delivered it too, whose ledger counts it then. Raises
     HoldError or BadInputError before anything of any source is written.
     """
     if not batch:
@@ -101,18 +102,24 @@ def _cached() -> Iterator[Cache]:
 
 
 def _write(spark: SparkSession, lake: Lake, batches: Sequence[Batch]) -> None:
-    """The accepted rows, a commit a source; then all quarantined rows; then the ledger, which says it is done."""
+    """The accepted rows, a commit a source; then duplicates and quarantined rows; then the ledger, which says it is
+    done."""
     for one in batches:
         _write_accepted(lake, one)
-    where = {"source": [one.row.source for one in batches], "batch": batches[0].row.batch}
-    columns = (f"{literal(where['batch'])} AS batch", f"{RULES} AS rules", f"{RAW} AS raw")
+    where = {"source": [one.row.source for one in batches], "batch": [batches[0].row.batch]}
+    if any(one.row.duplicate for one in batches) or lake.exists(DUPLICATES):
+        lake.replace(reduce(DataFrame.unionByName, map(duplicates, batches)), DUPLICATES, where)
+    columns = (f"{literal(batches[0].row.batch)} AS batch", f"{RULES} AS rules", f"{RAW} AS raw")
     quarantined = [
         one.quarantined.selectExpr(f"{literal(one.row.source)} AS source", *columns)
         for one in batches
         if one.quarantined is not None
     ]
     lake.replace(reduce(DataFrame.unionByName, quarantined or [_no_rows(spark)]), QUARANTINE, where)
+    is_again = has_batch(lake, where)
     lake.replace(ledger_frame(spark, [one.row for one in batches]), LEDGER, where, widen=True)
+    if is_again and lake.exists(DUPLICATES):
+        balance(lake, where["source"])
 
 
 def _no_rows(spark: SparkSession) -> DataFrame:
@@ -126,12 +133,12 @@ def _write_accepted(lake: Lake, batch: Batch) -> None:
     columns = [*contract.schema.names, "superseded_at"]
     accepted = batch.rows.where("_status = 'accepted'").selectExpr(*columns, f"{literal(row.batch)} AS batch")
     if not batch.updated_batches:
-        lake.replace(accepted, table, {"batch": row.batch})
+        lake.replace(accepted, table, {"batch": row.batch}, widen=True)
         return
     key = [*contract.key, "known_time", "batch"]
     is_updated = F.col("_updated_batch").isNotNull()
     updated = batch.rows.where(is_updated).select(*columns, F.col("_updated_batch").alias("batch"))
-    written = lake.read(table).where(F.col("batch") == row.batch)
+    written = contract.widened(lake.read(table)).where(F.col("batch") == row.batch)
     gone = written.join(accepted, on=key, how="left_anti").withColumn("_gone", F.lit(True))
     changes = accepted.unionByName(updated).withColumn("_gone", F.lit(False)).unionByName(gone)
-    lake.merge(changes, table, key, delete="_gone", within={"batch": [row.batch, *batch.updated_batches]})
+    lake.merge(changes, table, key, widen=True, delete="_gone", within={"batch": [row.batch, *batch.updated_batches]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
+from functools import reduce
 from typing import Final
 
 from pyspark.sql import DataFrame, SparkSession
@@ -31,6 +32,7 @@ _COLUMNS: Final = {
     "first_event": "timestamp",
     "last_event": "timestamp",
     "inputs": f"array<{_INPUT}>",
+    "complete_until": "timestamp",
 }
 
 
@@ -66,7 +68,8 @@ class LedgerRow:
 
     `rules` counts the quarantined rows by rule; one that breaks two rules is in both. `first_event` and `last_event`
     span the rows that were not quarantined; None = there are none. Of a query, `rows_in` are its rows, and those of its
-    `inputs` that were rejected or malformed.
+    `inputs` that were rejected or malformed. `complete_until` is the end of what was delivered
+    (churn.sources.completeness).
     """
 
     source: str
@@ -80,6 +83,7 @@ class LedgerRow:
     first_event: datetime | None
     last_event: datetime | None
     inputs: tuple[InputRow, ...] = ()
+    complete_until: datetime | None = None
 
 
 def ledger_frame(spark: SparkSession, rows: Sequence[LedgerRow]) -> DataFrame:
@@ -94,6 +98,28 @@ def ledger_frame(spark: SparkSession, rows: Sequence[LedgerRow]) -> DataFrame:
         for row in rows
     )
     return spark.range(1).selectExpr(f"inline(array({', '.join(structs)}))")
+
+
+def has_batch(lake: Lake, where: Mapping[str, Sequence[str]]) -> bool:
+    """Whether a batch was written before, of one of some sources."""
+    if not lake.exists(LEDGER):
+        return False
+    rows = lake.read(LEDGER)
+    return not rows.where(F.col("source").isin(*where["source"]) & F.col("batch").isin(*where["batch"])).isEmpty()
+
+
+def balance(lake: Lake, sources: Sequence[str]) -> None:
+    """Count the accepted rows of every batch of these sources again: a batch that was run again may have handed rows
+    to others, which were duplicates there."""
+    counts = [lake.read(name).groupBy("batch").agg(F.count("*").alias("n")) for name in sources]
+    by_source = [F.lit(name).alias("source") for name in sources]
+    n = reduce(DataFrame.unionByName, (of.select(name, "*") for of, name in zip(counts, by_source, strict=True)))
+    ledger = lake.read(LEDGER).where(F.col("source").isin(*sources))
+    found = ledger.join(n, on=["source", "batch"], how="left").withColumn("n", F.coalesce("n", F.lit(0)))
+    handed = found.where("n != accepted").withColumn("duplicate", F.expr("duplicate + accepted - n"))
+    rows = handed.withColumn("accepted", F.col("n")).select(*ledger.columns)
+    if not rows.isEmpty():
+        lake.merge(rows, LEDGER, ["source", "batch"])
 
 
 def _cell(value: object) -> str:
@@ -111,3 +137,9 @@ def totals(lake: Lake) -> dict[str, dict[str, int]]:
         return {}
     rows = lake.read(LEDGER).groupBy("source").agg(*(F.sum(name).alias(name) for name in COUNTS)).orderBy("source")
     return {row["source"]: {name: int(row[name]) for name in COUNTS} for row in rows.collect()}
+
+
+def complete_until(ledger: DataFrame) -> dict[str, datetime]:
+    """By source, the end of what was delivered of it: batches follow one another without a gap."""
+    rows = ledger.groupBy("source").agg(F.max("complete_until").alias("end")).collect()
+    return {row["source"]: row["end"] for row in rows if row["end"]}

@@ -35,7 +35,7 @@ from churn.errors import ConfigError, nearest
 from churn.sources import CONTRACTS
 from churn.sources.contract import Contract, Field
 from churn.sources.currencies import WITHOUT_RATE, with_one_currency
-from churn.sources.daily_files import of_batch
+from churn.sources.daily_files import HISTORY, of_batch
 from churn.sources.expressions import check_expression, check_frame
 from churn.sources.functions import expanded
 from churn.sources.readers import read
@@ -79,7 +79,7 @@ class Mapped:
     source: Source
     rows: DataFrame
     has_known_time: bool
-    """Whether known time is mapped; otherwise it is the event time."""
+    """Whether known time is mapped; otherwise it is the event time, or the as-of of a later batch that brought it."""
     staged: Staged | None = None
     """The query, and the counts of its inputs, where the rows are those of one."""
 
@@ -115,19 +115,28 @@ def bound(config: Config) -> Mapping[str, tuple[Contract, Source]]:
     return {name: (CONTRACTS[name], source) for name, source in config.sources.items()}
 
 
-def map_source(spark: SparkSession, source: Source, *, as_of: datetime | None = None, raw: bool = False) -> Mapped:
+def map_source(
+    spark: SparkSession,
+    source: Source,
+    *,
+    as_of: datetime | None = None,
+    late: datetime | None = None,
+    raw: bool = False,
+) -> Mapped:
     """Read one source and map it; with `raw`, rows that break no rule have their raw row too.
 
     Text is trimmed and empty text is null. A time without an offset is local time of the source's zone: one that the
     clock repeats in autumn is the later instant, so that nothing is seen before it happened; one that it skips in
-    spring breaks a rule. A date is its first instant. Raises ConfigError for an expression that does not fit the raw
+    spring breaks a rule. A date is its first instant. Where known time is not mapped, what happened before `late` is
+    known from as-of on, which brought it. Raises ConfigError for an expression that does not fit the raw
     columns, BadInputError for a source that cannot be read, HoldError if rows are expected of it.
     """
     now, latest = (None, None) if as_of is None else (literal(utc(as_of)), literal(utc(as_of) + _LATEST))
     rates, source = rates_of(spark, source, as_of), of_batch(spark, source, as_of)
     staged = None if source.query is None else stage(spark, source)
     rows = read(spark, source) if staged is None else staged.rows
-    found = mapped(rows, source, now=now, latest=latest, raw=raw, rates=rates)
+    since = None if late is None else literal(utc(late))
+    found = mapped(rows, source, now=now, latest=latest, late=since, raw=raw, rates=rates)
     return found if staged is None else _with_left_out(found, staged)
 
 
@@ -146,7 +155,8 @@ def rates_of(spark: SparkSession, source: Source, as_of: datetime | None = None)
     is_converted = source.name != "rates" and source.currency is not None and "currency" in names
     if not is_converted or not isinstance(source.rates, Source):
         return None
-    return map_source(spark, source.rates, as_of=as_of).rows.where(F.size(RULES) == 0)
+    rates = of_batch(spark, source.rates, as_of, since=HISTORY)  # those of all days that a batch may convert
+    return map_source(spark, rates, as_of=as_of).rows.where(F.size(RULES) == 0)
 
 
 def mapped(
@@ -155,14 +165,16 @@ def mapped(
     *,
     now: str | None = None,
     latest: str | None = None,
+    late: str | None = None,
     raw: bool = False,
     rates: DataFrame | None = None,
 ) -> Mapped:
     """Raw rows, as `read` has them, with the columns of the source's contract.
 
-    `now` and `latest` are SQL expressions: what is announced is known at `now`, unless the source says when; what
-    happens after `latest` is in_future. Amounts in other currencies than the company's are converted by `rates`. All
-    selections are SQL text, one call into the JVM for a list; as columns they would be thousands of calls.
+    `now`, `latest` and `late` are SQL expressions: what is announced, or happened before `late`, is known at `now`,
+    unless the source says when; what happens after `latest` is in_future. Amounts in other currencies than the
+    company's are converted by `rates`. All selections are SQL text, one call into the JVM for a list; as columns they
+    would be thousands of calls.
     """
     contract = CONTRACTS[source.name]
     expressions = _expressions(contract, source, frame)
@@ -182,6 +194,8 @@ def mapped(
     )
     if not has_known_time:
         known = f"least(event_time, {now})" if contract.announced and now else "event_time"
+        if now and late:
+            known = f"if(event_time < {late}, {now}, {known})"
         typed = typed.selectExpr("*", f"{known} AS known_time")
     typed = _with_defaults(typed, contract, source, expressions)
     in_currency = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Final, Literal
 
@@ -30,8 +31,9 @@ _STREAMED: Final = ("csv", "json", "parquet", "delta")
 def read_stream(spark: SparkSession, config: Config, name: str, place: StreamPlace) -> Mapped | None:
     """A source as a stream, mapped to its contract; None where it has no such place in its `stream` section.
 
-    Its raw columns are those of the source's other files, at its own `path`. A row that is more than a day ahead of its
-    micro-batch breaks the rule in_future: the time of a micro-batch is in the checkpoint, so a rerun gives the same.
+    Its raw columns are those of the source's other files, at its own `path`. A row that is more than `ahead_minutes`
+    ahead of its micro-batch breaks the rule in_future: the time of a micro-batch is in the checkpoint, so a rerun gives
+    the same.
     The rates that convert amounts are those that were there when the stream started.
     Raises ConfigError where the place cannot be read as a stream.
     """
@@ -47,7 +49,9 @@ def read_stream(spark: SparkSession, config: Config, name: str, place: StreamPla
         raw = _files(spark, config, source, address, _raw_schema(spark, source))
     else:
         raw = _topic(spark, config, source, address, _raw_schema(spark, source))
-    return mapped(raw, source, latest="current_timestamp() + INTERVAL 1 DAY", rates=rates_of(spark, source))
+    ahead = config.stream.ahead // timedelta(microseconds=1)
+    latest = f"timestamp_micros(unix_micros(current_timestamp()) + {ahead})"
+    return mapped(raw, source, latest=latest, rates=rates_of(spark, source))
 
 
 def _raw_schema(spark: SparkSession, source: Source) -> StructType:

@@ -20,6 +20,8 @@ Status = Literal["accepted", "duplicate", "quarantined"]
 
 CONFLICT: Final = "conflicting_id"
 """The rule that rows of one key break which differ, with nothing to tell which of them came later."""
+HANDED: Final = "handed"
+"""The status of a row that another batch delivered too, and has now: the batch that had it brings it no more."""
 NEVER: Final = int(np.iinfo(np.int64).max)
 """When a current version is superseded, as a number; null in tables."""
 
@@ -29,21 +31,27 @@ NEVER: Final = int(np.iinfo(np.int64).max)
 def resolve(rows: DataFrame, key: Sequence[str], *, has_known_time: bool, has_as_of: bool) -> DataFrame:
     """Incoming rows beside the existing versions of their keys: adds `_status`, `_is_conflict` and `superseded_at`.
 
-    `rows` have known_time, `_content_hash` and `_is_incoming`. `_status` is null for existing rows; incoming ones are
+    `rows` have known_time, `_batch`, `_content_hash`, `_is_incoming` and `_is_again`. `_status` is null for existing
+    rows; incoming ones are
 
     - quarantined, if another row of the key differs and nothing orders the two: their known time is the same, or it is
       not in the source and they are of one batch, or it is not in the source and the batch has no as-of either;
     - duplicates, if the version before them has the same content;
     - accepted, otherwise: they supersede the version before them, and are superseded by the next.
+
+    Where `_is_again`, another batch delivered the row too, as a duplicate then. It is handed to that batch where
+    the row would not be there any more, has no status otherwise, and contradicts no other row.
     """
     # All windows ask for one order, so rows are sorted once.
     by = f"PARTITION BY {', '.join(key)}"
     every = "ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING"
-    same_time = f"OVER ({by}, known_time ORDER BY _is_incoming {every})"
-    differs = f"min(_content_hash) {same_time} != max(_content_hash) {same_time}"
-    in_order = f"{by} ORDER BY known_time, _is_incoming"
+    order = "_is_again, _is_incoming, if(_is_again, _batch, null)"
+    same_time = f"OVER ({by}, known_time ORDER BY {order} {every})"
+    own = "if(_is_again, null, _content_hash)"
+    differs = f"coalesce(min({own}) {same_time} != max({own}) {same_time}, false)"
+    in_order = f"{by} ORDER BY known_time, {order}"
     if not has_known_time:
-        unordered = "if(_is_incoming, _content_hash, null)" if has_as_of else "_content_hash"
+        unordered = "if(_is_incoming, _content_hash, null)" if has_as_of else own
         of_key = f"OVER ({in_order} {every})"
         differs = f"({differs} OR coalesce(min({unordered}) {of_key} != max({unordered}) {of_key}, false))"
     rows = rows.selectExpr("*", f"_is_incoming AND {differs} AS _is_conflict")
@@ -53,10 +61,10 @@ def resolve(rows: DataFrame, key: Sequence[str], *, has_known_time: bool, has_as
     rows = rows.selectExpr(
         "*",
         "CASE WHEN _is_conflict THEN 'quarantined'"
-        f" WHEN _is_incoming AND coalesce({previous} = _content_hash, false) THEN 'duplicate'"
-        " WHEN _is_incoming THEN 'accepted' END AS _status",
+        f" WHEN coalesce({previous} = _content_hash, false) THEN if(_is_incoming, 'duplicate', null)"
+        f" WHEN _is_again THEN '{HANDED}' WHEN _is_incoming THEN 'accepted' END AS _status",
     )
-    is_version = "NOT _is_incoming OR _status = 'accepted'"
+    is_version = f"NOT (_is_incoming OR _is_again) OR _status IN ('accepted', '{HANDED}')"
     rows = rows.selectExpr("*", f"if({is_version}, known_time, null) AS _version_known")
     following = f"lead(_version_known) IGNORE NULLS OVER ({in_order})"
     return rows.selectExpr("*", f"if(_version_known IS NOT NULL, {following}, null) AS superseded_at")

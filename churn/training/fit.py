@@ -12,7 +12,7 @@ import pickle
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, Final, cast
@@ -52,6 +52,8 @@ class Fitted:
 
     model: PipelineModel
     preparation: Preparation
+    centre: Floats
+    """The mean of each slot in training."""
     chosen: str
     slopes: Mapping[str, float]
     """What the margin of the chosen candidate, or each of those of a blend, is multiplied by; 0 is left out."""
@@ -81,6 +83,10 @@ class Fitted:
             "rounds": dict(self.rounds),
             "trials": {name: tried.summary for name, tried in self.trials.items()},
             "columns": {name: list(getattr(self.preparation, name)) for name in ("numeric", "text", "nullable")},
+            "slots": [
+                asdict(slot) | {"centre": float(centre)}
+                for slot, centre in zip(self.preparation.slots, self.centre, strict=True)
+            ],
             "importance": dict(self.importance),
             "split": dates,
             "learnt_until": self.split.learnt_until.isoformat(),
@@ -126,6 +132,7 @@ def fit(
         return Fitted(
             model=model,
             preparation=final[0].preparation.only(used),
+            centre=final[0].centre[used],
             chosen=chosen,
             slopes=slopes,
             rounds={part: one.rounds for part, one in parts.items() if one.rounds is not None},
@@ -376,7 +383,7 @@ class Trainer:
         )
         ready = ready.repartition("as_of", ORDER).sortWithinPartitions("as_of", ORDER).persist()
         train, later = ready.where("not is_later"), ready.where("is_later")
-        totals = train.select(F.count("label"), Summarizer.std(F.col(VECTOR))).head()
+        totals = train.select(F.count("label"), Summarizer.std(F.col(VECTOR)), Summarizer.mean(F.col(VECTOR))).head()
         assert totals is not None
         estimator = task.candidate.estimator(rows=int(totals[0]), rounds=task.rounds)
         estimator = estimator.setFeaturesCol(VECTOR).setLabelCol("label")
@@ -409,6 +416,7 @@ class Trainer:
             later_as_of=after["as_of"].to_numpy("datetime64[us]").astype(np.int64),
             later_label=after["label"].to_numpy(np.float64),
             later_margin=after["margin"].to_numpy(),
+            centre=totals[2].toArray(),
             deviation=totals[1].toArray(),
         )
 

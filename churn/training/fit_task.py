@@ -38,6 +38,8 @@ class FitResult:
     later_as_of: npt.NDArray[np.int64]
     later_label: Floats
     later_margin: Floats
+    centre: Floats
+    """The mean of each slot of the vector, in training."""
     deviation: Floats
     """Of each slot of the vector, in training."""
 
@@ -117,5 +119,6 @@ class Task:
             later_as_of=after.as_of,
             later_label=after.label,
             later_margin=fitted.margin(later) if len(later) else np.zeros(0),
+            centre=matrix.mean(axis=0, dtype=np.float64),
             deviation=matrix.std(axis=0, dtype=np.float64),
         )

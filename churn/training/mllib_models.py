@@ -25,7 +25,8 @@ from pyspark.ml.linalg import Vectors
 from pyspark.ml.regression import GBTRegressionModel, LinearRegressionModel
 from pyspark.sql import DataFrame, SparkSession
 
-from churn.training.algorithms import Linear, Nodes, Trees
+from churn.errors import BadInputError
+from churn.training.algorithms import NODE, Linear, Nodes, Trees
 
 _PACKAGE: Final = "org.apache.spark.ml"
 _SPLIT: Final = pa.struct(
@@ -137,6 +138,43 @@ def ensemble(spark: SparkSession, trees: Trees, scratch: str) -> Any:
         return cls.load(place.toString())
     finally:
         system.delete(place, True)
+
+
+def trees_of(model: Any, scratch: str) -> Trees:
+    """The inverse of `ensemble`: the trees of a forest or of boosted trees, however they were fitted.
+
+    The margin (a forest's probability, half of the log-odds of boosted trees) is the sum of the values of the leaves.
+    `scratch` is as there. Raises BadInputError where a split is by categories, which no model here has.
+    """
+    spark = SparkSession.active()
+    place = f"{scratch.rstrip('/')}/{model.uid}_{uuid.uuid4().hex[:12]}"
+    path = cast("Any", spark._jvm).org.apache.hadoop.fs.Path(place)
+    system = path.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
+    try:
+        model.write().save(place)
+        rows = spark.read.parquet(f"{place}/data").select("treeID", "nodeData.*").orderBy("treeID", "id").collect()
+    finally:
+        system.delete(path, True)
+    is_forest = isinstance(model, RandomForestClassificationModel)
+    weights = [1 / model.getNumTrees] * model.getNumTrees if is_forest else list(model.treeWeights)
+    by_tree: list[list[Any]] = [[] for _ in weights]
+    for row in rows:
+        by_tree[row["treeID"]].append(row)
+    trees = tuple(_read_nodes(of_tree, weight, is_forest) for of_tree, weight in zip(by_tree, weights, strict=True))
+    return Trees("forest" if is_forest else "boosting", trees, model.numFeatures)
+
+
+def _read_nodes(rows: list[Any], weight: float, is_forest: bool) -> Nodes:
+    nodes = np.zeros(len(rows), NODE)
+    for place, row in enumerate(rows):
+        split, stats = row["split"], row["impurityStats"]
+        if split["numCategories"] >= 0:
+            raise BadInputError("a tree of the model splits by categories, and only numbers are known here")
+        value = stats[1] / sum(stats) if is_forest else row["prediction"]
+        threshold = next(iter(split["leftCategoriesOrThreshold"]), 0.0)
+        left, right = row["leftChild"], row["rightChild"]
+        nodes[place] = (split["featureIndex"], threshold, left, right, weight * value, row["rawCount"], 0.0, 0.0)
+    return nodes
 
 
 def first_trees(model: GBTClassificationModel, later: DataFrame) -> tuple[GBTClassificationModel, int]:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from churn.dataset.cohort import active, as_of_frame, open_accounts, spine
-from churn.errors import BadInputError
 from churn.model_spec import Cohort
-from churn.sources.completeness import complete_until, coverage, span
 from churn.testing import frame
 
 AS_OF = datetime(2026, 3, 1)
@@ -156,31 +153,3 @@ def test_without_customers_a_purchase_shows_who_returned(spark: SparkSession) ->
 def test_customers_are_derived_from_activity_where_there_is_no_source_of_them(spark: SparkSession) -> None:
     calls = frame(spark, [("a", datetime(2026, 2, 1), datetime(2026, 2, 1), None), ("b", AS_OF, AS_OF, None)], TIMES)
     assert cohort(open_accounts({"calls": calls}, as_of_frame(spark, [AS_OF]))) == {"a"}
-
-
-def test_coverage_ends_with_the_day_of_the_last_row(spark: SparkSession) -> None:
-    calls = frame(
-        spark,
-        [
-            ("a", datetime(2026, 2, 1, 9), datetime(2026, 2, 1, 9), None),
-            ("a", datetime(2026, 2, 20, 9), datetime(2026, 2, 25), None),
-        ],
-        TIMES,
-    )
-    assert coverage({"calls": calls}) == datetime(2026, 2, 21)
-    assert coverage({"calls": calls}, known_until=datetime(2026, 2, 22)) == datetime(2026, 2, 2)
-    assert span({"calls": calls})[0] == datetime(2026, 2, 1, 9)
-    announced = frame(spark, [("a", datetime(2026, 9, 1), datetime(2026, 2, 3), None)], TIMES)
-    assert coverage({"closures": announced}) == datetime(2026, 2, 4)  # not in September
-    with pytest.raises(BadInputError, match="known before 2026-01-01"):
-        coverage({"calls": calls}, known_until=datetime(2026, 1, 1))
-
-
-def test_labels_of_reports_are_complete_until_the_newest_report(spark: SparkSession) -> None:
-    transactions = frame(spark, [("a", datetime(2026, 2, 1, 9), datetime(2026, 2, 1, 9), None)], TIMES)
-    reports = frame(spark, [("a", datetime(2026, 2, 1, 9), datetime(2026, 2, 25, 8), None)], TIMES)
-    sources = {"transactions": transactions, "fraud_reports": reports}
-    assert complete_until(sources, ()) == datetime(2026, 2, 2)
-    assert complete_until(sources, ("fraud_reports",)) == datetime(2026, 2, 26)
-    none_yet = {"transactions": transactions, "fraud_reports": reports.limit(0)}
-    assert complete_until(none_yet, ("fraud_reports",)) == datetime(2026, 2, 2)

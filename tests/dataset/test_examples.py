@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from churn.dataset.calendar import backtest_calendar, calendar
+from churn.dataset.calendar import backtest_calendar, calendar, newest_matured
 from churn.dataset.examples import (
     CustomerExamples,
     Period,
@@ -27,11 +27,13 @@ from churn.model_spec import (
     Cohort,
     EvaluationSettings,
     FeatureSet,
+    Label,
     LabelWindow,
     ModelSpec,
     Monitoring,
     Schedule,
 )
+from churn.sources.completeness import Accepted
 from churn.testing import frame
 from churn.training.algorithms import Logistic
 
@@ -98,6 +100,36 @@ def test_a_backtest_origin_that_cannot_be_evaluated_is_refused(
 def test_a_run_far_after_the_last_row_is_refused(purchases: dict[str, DataFrame]) -> None:
     with pytest.raises(BadInputError, match="days after the last row known"):
         calendar(SPEC, purchases, datetime(2027, 1, 1))
+
+
+@pytest.mark.parametrize(("label", "ended"), [(Inactivity(), "transactions"), (Closure(), "closures")])
+def test_as_ofs_mature_by_the_sources_of_their_labels_alone(
+    spark: SparkSession, purchases: dict[str, DataFrame], label: Label, ended: str
+) -> None:
+    """A feed that ended on 1 June leaves no label after it, whatever goes on, and whatever one row says of 2026."""
+    spec = SPEC.model_copy(update={"label": label})
+    tables = {"calls": purchases["transactions"], "closures": purchases["transactions"], **purchases}
+    tables[ended] = tables[ended].where("event_time < '2025-06-01' OR event_time > '2025-12-30'")
+    sources = Accepted(tables, dict.fromkeys(tables, datetime(2025, 7, 1)) | {ended: datetime(2025, 6, 1)})
+    for given in (tables, sources):
+        assert calendar(spec, given, datetime(2025, 7, 1)).test == (datetime(2025, 5, 2),)
+    with pytest.raises(BadInputError, match=f"as-of 2025-07-10 lies 39 days after the last row known of {ended} "):
+        calendar(spec, tables, datetime(2025, 7, 10))
+    origin = datetime(2025, 5, 3)
+    assert backtest_calendar(spec, tables, origin - timedelta(days=1)).test == (datetime(2025, 5, 2),)
+    with pytest.raises(LeakageError, match=f"but {ended} are known only until 2025-06-01 00:00"):
+        backtest_calendar(spec, tables, origin)
+
+
+def test_days_of_transactions_mature_by_reports_and_by_transactions(purchases: dict[str, DataFrame]) -> None:
+    ends = {"transactions": datetime(2025, 6, 20), "fraud_reports": datetime(2025, 7, 1)}
+    tables = {"transactions": purchases["transactions"], "fraud_reports": purchases["transactions"]}
+    day = timedelta(days=1)
+    assert newest_matured(FRAUD, Accepted(tables, ends), datetime(2025, 7, 1)) == datetime(2025, 6, 19)
+    assert (
+        newest_matured(FRAUD, Accepted(tables, ends | {"fraud_reports": datetime(2025, 6, 20)}), datetime(2025, 7, 1))
+        == datetime(2025, 6, 20) - 8 * day
+    )
 
 
 # ---------------------------------------------------------------- the two kinds

@@ -61,7 +61,7 @@ def test_a_worked_example_with_the_published_parameters() -> None:
     assert by_hand == pytest.approx(28.0, abs=1e-6)
 
 
-def test_a_ranking_that_says_nothing_contacts_all_or_nobody() -> None:
+def test_a_ranking_by_chance_contacts_all_or_nobody() -> None:
     """Equal scores are one step: with p leavers, all are contacted where p (80 g - 4) > (1 - p) 24."""
     assert astuple(profit([1, 0], [5, 5], UNIFORM)) == pytest.approx(
         # g > 0.35: 1/2 * [36 - (40 * 0.1225 - 1.4)] - 1/2 * 24 * 0.65 = 16.25 - 7.8

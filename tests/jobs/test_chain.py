@@ -18,7 +18,7 @@ from churn.labels.inactivity import Inactivity
 from churn.loading import load_spec, with_settings
 from churn.model_spec import Alerts, ModelSpec
 from churn.storage import Lake
-from tests.jobs.company import AS_OF, churn, content, run_chain, submitted, write_shop
+from tests.jobs.company import AS_OF, churn, content, run_chain, step, submitted, write_shop
 from tests.mlflow_store import runs, stored
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -64,9 +64,17 @@ def test_the_summary_has_every_table_and_place(shop: Path) -> None:
         assert text in printed
 
 
-def test_a_backtest_evaluates_by_what_happened_after(shop: Path) -> None:
+def versions(spark: SparkSession, folder: Path) -> dict[str, int | None]:
+    """The version of every table of a lake."""
+    lake = Lake(spark, str(folder / "lake"))
+    return {log.parent.name: lake.version(log.parent.name) for log in (folder / "lake").glob("*/_delta_log")}
+
+
+def test_a_backtest_evaluates_by_what_happened_after(shop: Path, spark: SparkSession) -> None:
+    """And it changes no table of the lake."""
     out = shop / "metrics.json"
     where = ("--config", shop / "churn.toml", "--model", shop / "model.py")
+    before = versions(spark, shop)
     done = churn("backtest", *where, "--as-of", "2025-11-01", "--as-of", "2025-12-01", "--out", out)
     assert done.exit_code == 0, done.output
     by_origin = json.loads(out.read_text())
@@ -77,6 +85,9 @@ def test_a_backtest_evaluates_by_what_happened_after(shop: Path) -> None:
         low, high = metrics["intervals"]["auc"]
         assert low <= metrics["auc"] <= high
         assert metrics["baseline"]["auc"] > 0.5
+    assert {"transactions", "ledger"} <= set(before)
+    assert versions(spark, shop) == before
+    assert not list((shop / "lake" / "_scratch").glob("*/_delta_log"))
 
 
 def test_an_origin_whose_labels_the_data_cut_is_refused(shop: Path) -> None:
@@ -132,3 +143,20 @@ def test_the_catalogue_is_printed_as_json() -> None:
     spend = next(row for row in rows if row["name"] == "spend")
     assert spend["columns"][:2] == ["spend_7d", "spend_30d"]
     assert spend["unit"] == "money"
+
+
+def test_an_evaluation_that_is_repeated_later_gives_the_same(shop: Path) -> None:
+    """Its labels are those known at its as-of: what is received later of the days before changes none."""
+    late = [f"late{number},c{number:03},2025-12-15 12:00:00,purchase,9.00" for number in range(150)]
+    with (shop / "transactions.csv").open("a") as file:
+        file.write("\n".join(late) + "\n")
+    assert [step("ingest", shop, "2026-01-08"), step("evaluate", shop, AS_OF)] == [0, 0]
+    query = """
+        select start_time, key, step, value from runs join metrics using (run_uuid)
+        where name like 'evaluate %' order by start_time, key, step
+    """
+    by_run: dict[int, list[object]] = {}
+    for started, *metric in stored(shop, query):
+        by_run.setdefault(started, []).append(metric)
+    before, after = by_run.values()
+    assert after == before != []

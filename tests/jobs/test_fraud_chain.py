@@ -11,8 +11,11 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from churn.dataset.feature_table import read_features, stored_features
+from churn.errors import BadInputError
+from churn.loading import load_spec
 from churn.storage import Lake
-from tests.jobs.company import run_chain
+from tests.jobs.company import run_chain, step
 from tests.mlflow_store import stored
 
 CONFIG = """
@@ -42,6 +45,8 @@ SPEC = ModelSpec(
 )
 """
 BEGIN, DAYS, DAY = datetime(2026, 1, 1), 100, "2026-04-10"
+CLOSED = ("2026-02-20", "2026-03-07", "2026-03-30")
+"""Days on which nobody pays: one is learnt from, one calibrated on, one evaluated."""
 
 
 def _write(folder: Path) -> Path:
@@ -53,6 +58,8 @@ def _write(folder: Path) -> Path:
     for number in range(12_000):
         day, customer, merchant = dice.uniform(0, DAYS), dice.randrange(300), dice.randrange(120)
         at = BEGIN + timedelta(days=day)
+        if f"{at:%Y-%m-%d}" in CLOSED:
+            continue
         fraud = 0 <= day - bad_from.get(merchant, 1e9) < 25 and dice.random() < 0.6
         amount = dice.lognormvariate(3, 0.7) * (1.2 if fraud else 1)
         device = f"d{customer}" if not fraud or dice.random() < 0.5 else f"x{number}"
@@ -99,6 +106,20 @@ def test_the_model_is_evaluated_by_weeks_and_registered(company: Path) -> None:
     assert metrics["test/alerts/recall"] > metrics["test/baseline/alerts/recall"]
     assert metrics["test/average_precision"] > metrics["test/baseline/average_precision"]
     assert 0 < metrics["test/card_precision_at_100"] < 1
+
+
+def test_a_day_without_rows_is_built_and_scored_like_another(company: Path, spark: SparkSession) -> None:
+    """It differs from a day that was never built."""
+    lake = Lake(spark, str(company / "lake"))
+    days = [datetime.fromisoformat(day) for day in CLOSED]
+    rows = lake.read("empty_as_ofs").orderBy("as_of").collect()
+    assert [(row["features"], row["as_of"]) for row in rows] == [("features_fraud", day) for day in days]
+    spec = load_spec(company / "model.py")
+    assert read_features(stored_features(lake, spec), days).isEmpty()
+    with pytest.raises(BadInputError, match="features_fraud was never built for as-of 2025-12-31; run build_features"):
+        read_features(stored_features(lake, spec), [datetime(2025, 12, 31), *days])
+    assert [step("build_features", company, CLOSED[-1], "--only"), step("score", company, CLOSED[-1])] == [0, 0]
+    assert {f"{row['as_of']:%Y-%m-%d}" for row in lake.read("scores_fraud").collect()} == {DAY}
 
 
 def test_the_report_speaks_of_transactions(company: Path) -> None:

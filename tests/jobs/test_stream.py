@@ -15,7 +15,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -27,12 +27,13 @@ from churn.dataset.examples import examples, usable_features
 from churn.loading import load_spec
 from churn.model_output import probability
 from churn.registry import tracking
+from churn.registry.model_registry import ModelRegistry
 from churn.scoring.stream import LEDGER_TABLE, QUARANTINE
 from churn.sources.accepted import accepted
 from churn.sources.ingest import ingest
 from churn.storage import Lake
 from jobs import score_stream
-from tests.jobs.company import arrive, ended_at, run_chain
+from tests.jobs.company import arrive, ended_at, run_chain, step
 
 BEGIN, HISTORY, DAYS = datetime(2026, 1, 1), 60, 3
 FIRST = BEGIN + timedelta(days=HISTORY)
@@ -314,3 +315,31 @@ def test_the_same_through_kafka(
 
 def _send(messages: DataFrame, address: str, topic: str) -> None:
     messages.write.format("kafka").option("kafka.bootstrap.servers", address).option("topic", topic).save()
+
+
+def test_a_row_dated_ahead_makes_no_other_late_and_a_new_version_takes_over(
+    streamed: Path, spark: SparkSession
+) -> None:
+    """A fast clock costs its own row; a version that is promoted scores from the next micro-batch on."""
+    lake, tracking_uri = Lake(spark, str(streamed / "lake")), load(streamed / "churn.toml").tracking_uri
+    versions = {row["model_version"] for row in by_files(lake, LEDGER_TABLE).collect()}
+    assert versions == {"1"}
+    as_of = f"{FIRST - timedelta(days=2):%Y-%m-%d}"
+    assert step("train", streamed, as_of) == 0
+    ModelRegistry(tracking_uri, "fraud").point("champion", "2")
+    ahead, now = datetime.now(UTC) + timedelta(hours=20), FIRST + timedelta(days=DAYS)
+    for number, at in enumerate((f"{ahead:%Y-%m-%d %H:%M:%S}", f"{now:%Y-%m-%d %H:%M:%S}")):
+        line = f"clock{number},c3,{at},{at},purchase,12.50,m1,d3,NL"
+        write(streamed / "arriving", "transactions", f"clock-{number}", [line])
+        stamp = time.time() + 60 * number
+        os.utime(streamed / "arriving" / "transactions" / f"clock-{number}.csv", (stamp, stamp))
+    assert run(streamed) == 0
+    last = by_files(lake, LEDGER_TABLE).where("source = 'transactions'").orderBy("micro_batch").collect()[-2:]
+    assert [(row["quarantined"], row["accepted"], row["late"]) for row in last] == [(1, 0, 0), (0, 1, 0)]
+    assert {row["model_version"] for row in last} == {"2"}
+    scored = by_files(lake, "scores_fraud_stream").where("transaction_id like 'clock%'").collect()
+    assert [(row["transaction_id"], row["model_version"], row["scored_as"]) for row in scored] == [
+        ("clock1", "2", "champion")
+    ]
+    [broken] = by_files(lake, QUARANTINE).where("raw like '%clock0%'").collect()
+    assert broken["rules"] == ["in_future"]

@@ -101,7 +101,7 @@ def test_a_gap_within_the_look_back_holds_the_batch(spark: SparkSession, tmp_pat
 
 def test_rows_are_expected_of_the_last_day_alone(spark: SparkSession, tmp_path: Path) -> None:
     files = {"sales/2026-10-01.csv": HEADER + sale(1, 1) + sale(2, 1), "sales/2026-10-02.csv": HEADER + sale(3, 2)}
-    with pytest.raises(HoldError, match="1 rows have come, at least 2 are expected"):
+    with pytest.raises(HoldError, match="1 rows of 2026-10-02 have come, at least 2 are expected"):
         batch(spark, tmp_path, files, rows=2)
     assert not (tmp_path / "lake").exists()
     files["sales/2026-10-02.csv"] += sale(4, 2)
@@ -131,6 +131,36 @@ def test_the_first_batch_reads_the_history_and_the_next_what_arrived_since(spark
         ("t3", "2026-10-04"),
         ("t4", "2026-10-04"),
     ]
+
+
+def test_a_batch_reads_every_day_since_the_batch_before_it(spark: SparkSession, tmp_path: Path) -> None:
+    """Days between two batches are read: none is left out because its own batch was never run."""
+    files = {f"sales/2026-10-{day:02}.csv": HEADER + sale(day, day) for day in range(1, 13)}
+    rows = [batch(spark, tmp_path, files, as_of=datetime(2026, 10, day)) for day in (3, 10, 11, 10)]
+    assert [(row.batch, row.accepted, row.duplicate) for row in rows] == [
+        ("2026-10-03", 2, 0),  # the 1st and the 2nd
+        ("2026-10-10", 7, 0),  # the 3rd to the 9th
+        ("2026-10-11", 1, 1),  # the 10th, and the 9th again
+        ("2026-10-10", 7, 0),  # again, though there is a later one
+    ]
+    accepted = Lake(spark, str(tmp_path / "lake")).read("transactions").select(F.dayofmonth("event_time"), "batch")
+    assert sorted(tuple(row) for row in accepted.collect()) == [
+        *((day, "2026-10-03") for day in (1, 2)),
+        *((day, "2026-10-10") for day in range(3, 10)),
+        (10, "2026-10-11"),
+    ]
+
+
+def test_days_between_two_batches_are_held_like_the_last(spark: SparkSession, tmp_path: Path) -> None:
+    """A day without a file, or with fewer rows than are expected, holds the batch that reads it."""
+    files = {f"sales/2026-10-0{day}.csv": HEADER + sale(day, day) for day in (1, 2, 4, 6, 7)}
+    batch(spark, tmp_path, files)
+    with pytest.raises(HoldError, match=r"2026-10-03\.csv and 1 more has not come"):
+        batch(spark, tmp_path, files, as_of=datetime(2026, 10, 8))
+    files |= {"sales/2026-10-03.csv": HEADER + sale(3, 3), "sales/2026-10-05.csv": HEADER}
+    with pytest.raises(HoldError, match="0 rows of 2026-10-05 have come, at least 1 are expected"):
+        batch(spark, tmp_path, files, rows=1, as_of=datetime(2026, 10, 8))
+    assert batch(spark, tmp_path, files, as_of=datetime(2026, 10, 8)).accepted == 4
 
 
 def test_looking_back_needs_days_in_the_path(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def test_bank_calls(spark: SparkSession, tmp_path: Path, example: Callable[[str]
         rules={"unidentified": 19_558, "phantom": 278},
         first_event=datetime(1999, 2, 1, 5, 40, 46, tzinfo=UTC),
         last_event=datetime(1999, 2, 28, 19, 6, 20, tzinfo=UTC),
+        complete_until=as_of.replace(tzinfo=UTC),
     )
     assert (customers.rows_in, customers.accepted, customers.duplicate) == (33_344, 4_084, 9_702)
     assert customers.rules == {"unidentified": 19_558}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from pyspark.sql import functions as F
 
 from churn.config import Config, load
 from churn.errors import BadInputError, ConfigError, HoldError
+from churn.sources import CONTRACTS
+from churn.sources.accepted import accepted
 from churn.sources.catalog.closures import CLOSURES
+from churn.sources.catalog.transactions import TRANSACTIONS
 from churn.sources.classification import classify
 from churn.sources.ingest import ingest, validate
 from churn.sources.ledger import LedgerRow
@@ -214,6 +218,7 @@ def test_a_batch_lands_once_whatever_is_run_again(
             rules={"conflicting_id": 2, "known_before_event": 1, "test": 1},
             first_event=datetime(2026, 1, 1, tzinfo=UTC),
             last_event=datetime(2026, 1, 2, tzinfo=UTC),
+            complete_until=datetime(2026, 1, 4, tzinfo=UTC),  # also by rows in conflict: they were delivered
         )
     ]
     after_first = contents(lake)
@@ -335,3 +340,91 @@ def test_validate_writes_nothing_and_shows_examples(
     }
     assert report.problem is None  # 3 of 7 break the contract; the fourth is rejected by its owner
     assert not (tmp_path / "lake").exists()
+
+
+def shop(folder: Path) -> Config:
+    (folder / "churn.toml").write_text('[sources.transactions]\npath = "transactions.csv"\n')
+    return load(folder / "churn.toml")
+
+
+def sold(spark: SparkSession, config: Config, number: int, *ids: str) -> LedgerRow:
+    """Ingest the batch of a day of January: transactions named by their day and an amount, such as 3:5."""
+    parts = [one.split(":") for one in ids]
+    rows = [f"t{at},ann,2026-01-{int(at):02} 08:00:00,purchase,{amount}" for at, amount in parts]
+    header = "transaction_id,customer_id,event_time,kind,amount"
+    (config.path.parent / "transactions.csv").write_text("\n".join([header, *rows]) + "\n")
+    as_of = datetime(2026, 1, number)
+    [row] = ingest(spark, Lake(spark, config.root), config, batch=f"{as_of:%Y-%m-%d}", as_of=as_of)
+    return row
+
+
+def stored(spark: SparkSession, config: Config) -> list[tuple[object, ...]]:
+    """Id, amount, known day, superseded day, day of the batch."""
+    rows = (
+        Lake(spark, config.root)
+        .read("transactions")
+        .selectExpr(
+            "transaction_id", "cast(amount AS int)", "day(known_time)", "day(superseded_at)", "day(cast(batch AS date))"
+        )
+    )
+    return sorted((tuple(row) for row in rows.collect()), key=str)
+
+
+def counts(spark: SparkSession, config: Config) -> list[tuple[int, ...]]:
+    rows = Lake(spark, config.root).read("ledger").orderBy("batch").collect()
+    return [(row["rows_in"], row["accepted"], row["duplicate"], row["quarantined"]) for row in rows]
+
+
+def test_a_row_that_its_batch_brings_no_more_is_handed_to_the_next_that_delivered_it(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    """And the ledger of that batch counts it as accepted, so that every batch still adds up."""
+    config = shop(tmp_path)
+    sold(spark, config, 5, "1:5", "2:5", "3:5")
+    sold(spark, config, 6, "1:5", "2:6", "3:5")  # the second is a correction
+    sold(spark, config, 7, "1:5", "2:6")
+    assert counts(spark, config) == [(3, 3, 0, 0), (3, 1, 2, 0), (2, 0, 2, 0)]
+    sold(spark, config, 5, "3:5")
+    wanted = [("t1", 5, 6, None, 6), ("t2", 6, 6, None, 6), ("t3", 5, 3, None, 5)]
+    assert stored(spark, config) == wanted
+    assert counts(spark, config) == [(1, 1, 0, 0), (3, 2, 1, 0), (2, 0, 2, 0)]
+    sold(spark, config, 5, "3:5")  # again: the same
+    assert (stored(spark, config), counts(spark, config)) == (wanted, [(1, 1, 0, 0), (3, 2, 1, 0), (2, 0, 2, 0)])
+    sold(spark, config, 6, "3:5")
+    assert stored(spark, config) == [("t1", 5, 7, None, 7), ("t2", 6, 7, None, 7), ("t3", 5, 3, None, 5)]
+    assert counts(spark, config) == [(1, 1, 0, 0), (1, 0, 1, 0), (2, 2, 0, 0)]
+
+
+def test_a_late_row_without_a_known_time_is_known_from_the_batch_that_brought_it(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    """History, which the first batch brings, was known when it happened; so was what a batch brings of its own days."""
+    config = shop(tmp_path)
+    sold(spark, config, 5, "1:5")
+    sold(spark, config, 9, "1:5", "2:5", "4:5", "5:5", "8:5")  # the 5th and 8th are days of this batch
+    assert stored(spark, config) == [
+        ("t1", 5, 1, None, 5),
+        ("t2", 5, 9, None, 9),
+        ("t4", 5, 9, None, 9),
+        ("t5", 5, 5, None, 9),
+        ("t8", 5, 8, None, 9),
+    ]
+
+
+def test_a_contract_may_gain_a_column(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that were accepted before have null in it, in the table and in what a correction leaves of them."""
+    config = shop(tmp_path)
+    before = [field for field in TRANSACTIONS.fields if field.name != "device_id"]
+    with monkeypatch.context() as patch:
+        patch.setitem(CONTRACTS._declared, "transactions", replace(TRANSACTIONS, fields=tuple(before)))
+        sold(spark, config, 5, "1:5", "2:5")
+        assert "device_id" not in Lake(spark, config.root).read("transactions").columns
+    assert "device_id" in accepted(Lake(spark, config.root))["transactions"].columns
+    sold(spark, config, 6, "1:5", "2:6", "5:5")
+    rows = Lake(spark, config.root).read("transactions").orderBy("transaction_id", "amount").collect()
+    assert [(row["transaction_id"], int(row["amount"]), row["device_id"]) for row in rows] == [
+        ("t1", 5, None),
+        ("t2", 5, None),
+        ("t2", 6, None),
+        ("t5", 5, None),
+    ]

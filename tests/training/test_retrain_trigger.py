@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from churn.labels.fraud import Fraud
 from churn.labels.inactivity import Inactivity
 from churn.model_spec import Cohort, LabelWindow, ModelSpec, Schedule
+from churn.sources.completeness import Accepted
 from churn.testing import frame
 from churn.training.algorithms import Logistic
 from churn.training.retrain_trigger import NewlyMatured, newly_matured
@@ -87,12 +88,13 @@ def test_transactions_count_once_their_maturity_has_passed(spark: SparkSession) 
         ("t15", False, datetime(2026, 1, 19), None),
         ("t16", True, datetime(2026, 1, 18), None),  # matured, and held out to evaluate on
     ]
-    sources = {
+    tables = {
         "transactions": frame(spark, paid, f"transaction_id string, customer_id string, {TIMES}"),
         "fraud_reports": frame(
             spark, reports, "transaction_id string, is_fraud boolean, known_time timestamp, superseded_at timestamp"
         ),
     }
+    sources = Accepted(tables, dict.fromkeys(tables, datetime(2026, 2, 1)))
     found = newly_matured(spark, FRAUD, sources, datetime(2026, 2, 1), learnt("2026-01-11", "2026-01-12"))
     assert found.as_ofs == (datetime(2026, 1, 13), datetime(2026, 1, 14), datetime(2026, 1, 15))
     assert found.positives == 1

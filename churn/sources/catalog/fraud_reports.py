@@ -12,6 +12,8 @@ FRAUD_REPORTS = Contract(
     event="When the report was made.",
     known="When our systems first had it.",
     fields=(
+        Field("customer_id", "string", "The customer; null = not recorded, the transaction has it."),
         Field("is_fraud", "boolean", "Whether the transaction was a fraud; false = it was cleared.", required=True),
     ),
+    of_customers=False,
 )

@@ -1,0 +1,329 @@
+"""Why a row has its score: the features that moved it most, in the catalogue's words. Grain: one row a scored row.
+
+A score's log-odds are a base, what the model expects of the rows it was trained on, and a part of each feature: exact
+Shapley values, of linear models (coefficient times the distance from the mean) and of trees (churn.scoring.tree_shap).
+The windows of one feature count together.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark.ml.classification import LogisticRegressionModel
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from churn.dataset.column_summary import double
+from churn.dataset.feature_table import read_columns
+from churn.errors import BadInputError, nearest
+from churn.features import Feature, features
+from churn.model_spec import ModelSpec
+from churn.scoring.alerts import new_alerts
+from churn.scoring.tree_shap import Tree, TreeShap
+from churn.storage import sql_type
+from churn.training.mllib_models import trees_of
+from churn.training.model_version import ModelVersion
+from churn.training.pipeline import VECTOR
+from churn.training.preparation import Preparation, Rows, Slot, signed_log
+
+Floats = npt.NDArray[np.float64]
+
+REASONS: Final = "array<struct<feature: string, effect: double, direction: string, value: string, text: string>>"
+"""`effect` is what the feature adds to the log-odds; `direction` whether it raises or lowers the score; `value` that of
+its column with the greatest effect, and `text` says both in words."""
+TOLERANCE: Final = 1e-6
+"""By how much a score may differ from the probability that its parts add up to."""
+RAISES, LOWERS = "raises", "lowers"
+_UNITS: Final = {"days": "days", "calls": "calls", "transactions": "transactions", "s": "seconds"}
+"""Units by the word that follows a value."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A candidate of the model: its margin counts `slope` times."""
+
+    slope: float
+    coefficients: Floats | None
+    trees: TreeShap | None
+    base: float
+
+    def add(self, total: Floats, matrix: npt.NDArray[Any], centre: Floats, groups: npt.NDArray[np.int64]) -> None:
+        """Adds its part of the log-odds to (rows, groups)."""
+        if self.trees is not None:
+            total += self.slope * self.trees.values(matrix)
+            return
+        assert self.coefficients is not None
+        for slot, group in enumerate(groups):
+            total[:, group] += self.slope * self.coefficients[slot] * (matrix[:, slot] - centre[slot])
+
+
+@dataclass(frozen=True)
+class _Wording:
+    """How a column is put into words; `usual` is its median in training, None of texts."""
+
+    phrase: str
+    unit: str
+    never: float | None
+    usual: float | None
+
+    def text(self, value: object) -> tuple[str, str]:
+        """The value, and a sentence with it that an agent can say."""
+        if value is None or (isinstance(value, float) and np.isnan(value)):
+            return "not known", f"{self.phrase}: not known"
+        if self.usual is None or isinstance(value, str):
+            return str(value), f"{self.phrase}: {value}"
+        shown = self._number(float(cast("float", value)))
+        return shown, f"{self.phrase}: {shown}, usually {self._number(self.usual)}"
+
+    def _number(self, value: float) -> str:
+        if self.never is not None and value >= self.never * 0.999:
+            return "never"
+        amount = f"{value:,.2f}" if abs(value) < 10 and value != round(value) else f"{value:,.0f}"
+        return f"{amount} {self.unit}".rstrip()
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """A model version as what its reasons are computed from. Made by `explainer`; executors get it pickled."""
+
+    slots: tuple[Slot, ...]
+    centre: Floats
+    columns: tuple[str, ...]
+    groups: npt.NDArray[np.int64]
+    names: tuple[str, ...]
+    """Of the groups: a feature, or a column that no feature declares."""
+    parts: tuple[_Part, ...]
+    intercept: float
+    wordings: Mapping[str, _Wording]
+    hidden: frozenset[str]
+    """Groups that are never given as a reason."""
+    count: int
+    column_groups: Mapping[str, int] = field(repr=False)
+
+    @property
+    def base(self) -> float:
+        """The log-odds that the model expects of the rows it was trained on."""
+        return self.intercept + sum(part.slope * part.base for part in self.parts)
+
+    def matrix(self, batch: pa.RecordBatch) -> npt.NDArray[np.float32]:
+        """The feature vectors of rows, as the model's pipeline has them."""
+        texts = {slot.feature for slot in self.slots if slot.level is not None}
+        columns = {
+            name: batch[name] if name in texts else pa.array(signed_log(double(batch[name]))) for name in self.columns
+        }
+        empty = np.zeros(len(batch))
+        rows = Rows(empty.astype(np.int64), empty, pa.table(columns))
+        return rows.matrix(Preparation((), (), (), self.slots))
+
+    def contributions(self, matrix: npt.NDArray[Any]) -> Floats:
+        """(rows, groups): what each group adds to the base."""
+        total = np.zeros((len(matrix), len(self.names)))
+        for part in self.parts:
+            part.add(total, matrix, self.centre, self.groups)
+        return total
+
+    def reasons(self, batch: pa.RecordBatch) -> tuple[Floats, list[list[dict[str, Any]]]]:
+        """The log-odds of each row, and its reasons, the greatest effect first; groups without effect give none."""
+        matrix = self.matrix(batch)
+        parts = self.contributions(matrix)
+        log_odds = self.base + parts.sum(axis=1)
+        shown = np.array([name not in self.hidden for name in self.names])
+        size = np.where(shown, np.abs(parts), 0.0)
+        order = np.argsort(-np.round(size, 12), axis=1, kind="stable")[:, : self.count]
+        chosen = {int(group) for group in np.unique(order)} if len(order) else set()
+        values = {group: self._strongest(group, batch, matrix) for group in chosen}
+        found = [
+            [
+                self._reason(int(group), float(parts[row, group]), *values[int(group)], row)
+                for group in order[row]
+                if size[row, group] > 1e-12
+            ]
+            for row in range(len(parts))
+        ]
+        return log_odds, found
+
+    def _strongest(self, group: int, batch: pa.RecordBatch, matrix: npt.NDArray[Any]) -> tuple[list[str], Any, Any]:
+        """The columns of a group, for each row which of them lies farthest from its mean, and their values."""
+        columns = [name for name, of in self.column_groups.items() if of == group]
+        distance = np.zeros((len(batch), len(columns)))
+        for slot, (one, of) in enumerate(zip(self.slots, self.groups, strict=True)):
+            if of == group:
+                scale = max(abs(float(self.centre[slot])), 1.0)
+                place = columns.index(one.feature)
+                distance[:, place] = np.maximum(distance[:, place], np.abs(matrix[:, slot] - self.centre[slot]) / scale)
+        return columns, distance.argmax(axis=1), {name: batch[name].to_pylist() for name in columns}
+
+    def _reason(
+        self, group: int, effect: float, columns: list[str], strongest: Any, values: Mapping[str, list[Any]], row: int
+    ) -> dict[str, Any]:
+        column = columns[strongest[row]]
+        raw = values[column][row]
+        value, text = self.wordings[column].text(raw if raw is None or isinstance(raw, str) else float(raw))
+        direction = RAISES if effect > 0 else LOWERS
+        return {
+            "feature": self.names[group],
+            "effect": effect,
+            "direction": direction,
+            "value": value,
+            "text": text,
+        }
+
+
+def explainer(spec: ModelSpec, version: ModelVersion, scratch: str) -> Explainer:
+    """What the reasons of a version are computed from. `scratch` is a folder that all nodes can reach.
+
+    Raises BadInputError where `protected` names no feature, or a tree is too deep.
+    """
+    summary = version.summary
+    slots = tuple(Slot(one["feature"], one["fill"], one["is_missing"], one["level"]) for one in summary["slots"])
+    centre = np.array([one["centre"] for one in summary["slots"]], np.float64)
+    windows = tuple(summary.get("windows", spec.features.windows))
+    by_column = {column: feature for feature in features() for column in feature.columns(windows)}
+    columns = tuple(dict.fromkeys(slot.feature for slot in slots))
+    group_of = {column: by_column[column].name if column in by_column else column for column in columns}
+    names = tuple(dict.fromkeys(group_of.values()))
+    groups = np.array([names.index(group_of[slot.feature]) for slot in slots], np.int64)
+    usual = {slot.feature: float(np.sign(slot.fill) * np.expm1(abs(slot.fill))) for slot in slots}
+    texts = {slot.feature for slot in slots if slot.level is not None}
+    stages: list[Any] = list(version.model.stages)
+    calibration = stages.pop()
+    fitted = [stage for stage in stages if hasattr(stage, "getFeaturesCol") and stage.getFeaturesCol() == VECTOR]
+    slopes = calibration.coefficients.toArray()
+    parts = [_part(stage, float(slope), centre, groups, scratch) for stage, slope in zip(fitted, slopes, strict=True)]
+    return Explainer(
+        slots=slots,
+        centre=centre,
+        columns=columns,
+        groups=groups,
+        names=names,
+        parts=tuple(parts),
+        intercept=float(calibration.intercept),
+        wordings={
+            column: _wording(by_column.get(column), column, windows, None if column in texts else usual[column])
+            for column in columns
+        },
+        hidden=_hidden(spec, group_of, by_column),
+        count=spec.reasons.count,
+        column_groups={column: names.index(group) for column, group in group_of.items()},
+    )
+
+
+def _part(model: Any, slope: float, centre: Floats, groups: npt.NDArray[np.int64], scratch: str) -> _Part:
+    if isinstance(model, LogisticRegressionModel):
+        coefficients = model.coefficients.toArray()
+        return _Part(slope, coefficients, None, float(coefficients @ centre + model.intercept))
+    trees = [
+        Tree(
+            nodes["feature"].astype(np.int64),
+            nodes["threshold"],
+            nodes["left"].astype(np.int64),
+            nodes["right"].astype(np.int64),
+            nodes["rows"],
+            nodes["value"],
+        )
+        for nodes in trees_of(model, scratch).trees
+    ]
+    shap = TreeShap(trees, groups.tolist())
+    return _Part(slope, None, shap, shap.base)
+
+
+def _hidden(spec: ModelSpec, group_of: Mapping[str, str], by_column: Mapping[str, Feature]) -> frozenset[str]:
+    """The groups that configuration calls protected, by feature, family or column."""
+    protected = set(spec.reasons.protected)
+    known = {name for feature in features() for name in (feature.name, feature.family)} | set(by_column) | set(group_of)
+    if unknown := sorted(protected - known):
+        raise BadInputError(
+            f"[model.{spec.name}.reasons] protected: no feature, family or column {unknown[0]!r}"
+            f"{nearest(unknown[0], known)}"
+        )
+    hidden = set()
+    for column, group in group_of.items():
+        feature = by_column.get(column)
+        if protected & {column, group, *((feature.family,) if feature else ())}:
+            hidden.add(group)
+    return frozenset(hidden)
+
+
+def _wording(feature: Feature | None, column: str, windows: Sequence[float], usual: float | None) -> _Wording:
+    if feature is None:
+        return _Wording(column.replace("_", " "), "", None, usual)
+    phrase = re.split(r"[;.]", feature.doc.strip(), maxsplit=1)[0].strip()
+    days = feature.columns(windows)[column].days
+    if days is not None:
+        phrase += f" in the last {days:g} days" if days >= 1 else f" in the last {days * 24:.3g} hours"
+    is_never = isinstance(feature.fill, int | float) and feature.fill > 0
+    unit = (
+        feature.unit if feature.unit in ("days", "calls", "transactions") else "seconds" if feature.unit == "s" else ""
+    )
+    return _Wording(phrase, unit, float(cast("float", feature.fill)) if is_never else None, usual)
+
+
+# ---------------------------------------------------------------- rows
+
+
+def reasons(rows: DataFrame, key: Sequence[str], version: Explainer) -> DataFrame:
+    """(the key, log_odds, reasons) of feature rows: their reasons, and what these and all other features add up to."""
+    types = {one.name: sql_type(one.dataType) for one in rows.schema if one.name in key}
+    schema = ", ".join([*(f"{name} {types[name]}" for name in key), "log_odds double", f"reasons {REASONS}"])
+    chosen = rows.select(*key, *version.columns)
+    return chosen.mapInArrow(partial(_explain, key=tuple(key), explainer=pickle.dumps(version)), schema)
+
+
+def _explain(batches: Iterable[pa.RecordBatch], *, key: Sequence[str], explainer: bytes) -> Iterator[pa.RecordBatch]:
+    version: Explainer = pickle.loads(explainer)  # noqa: S301 - what this job made
+    kind = pa.list_(
+        pa.struct(
+            [
+                ("feature", pa.string()),
+                ("effect", pa.float64()),
+                ("direction", pa.string()),
+                ("value", pa.string()),
+                ("text", pa.string()),
+            ]
+        )
+    )
+    for batch in batches:
+        log_odds, found = version.reasons(batch)
+        columns = {**{name: batch[name] for name in key}, "log_odds": pa.array(log_odds)}
+        yield pa.RecordBatch.from_pydict({**columns, "reasons": pa.array(found, kind)})
+
+
+def acted_on(spec: ModelSpec, scores: DataFrame, raised: DataFrame | None = None) -> DataFrame:
+    """The keys of the scores that have reasons: the highest of each as-of and every alert beside those `raised` before,
+    or all."""
+    if spec.reasons.all_rows:
+        return scores.select(*spec.key)
+    highest = scores.where(F.col("rank") <= spec.reasons.top).select(*spec.key)
+    if spec.alerts is None:
+        return highest
+    return highest.union(new_alerts(spec, spec.alerts, scores, raised).select(*spec.key)).distinct()
+
+
+def with_reasons(
+    spec: ModelSpec,
+    version: ModelVersion,
+    scores: DataFrame,
+    rows: DataFrame,
+    scratch: str,
+    raised: DataFrame | None = None,
+) -> DataFrame:
+    """The scores with `reasons`: of those that are acted on; null for the others.
+
+    `rows` are the feature rows that were scored. The job fails where the parts of a row do not add up to its score.
+    """
+    key = list(spec.key)
+    wanted = acted_on(spec, scores, raised)
+    of_wanted = rows.join(wanted, on=key, how="left_semi").select(*key, *read_columns(version.summary))
+    found = reasons(of_wanted, key, explainer(spec, version, scratch))
+    adds_up = F.abs(1 / (1 + F.exp(-F.col("log_odds"))) - F.col("score")) <= TOLERANCE
+    parts = (F.lit("the parts of a score add up to log-odds of "), F.col("log_odds"), F.lit(", and it is "), "score")
+    checked = F.when(F.col("log_odds").isNull() | adds_up, F.col("reasons")).otherwise(F.raise_error(F.concat(*parts)))
+    return scores.join(found, on=key, how="left").select(*scores.columns, checked.alias("reasons"))

@@ -1,0 +1,52 @@
+"""Predict what each customer will be worth over the next year, and compare it with what happened since the as-of."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+from pyspark.sql import functions as F
+
+from churn.decisions.value import VALUES, backtested, valuation
+from churn.job_runner import Job, job_main, progress, require_folder
+from churn.options import AsOf, ConfigFile, OutFile, SummaryFile
+from churn.sources.accepted import accepted
+from churn.sources.ingest import ingest
+
+Horizon = Annotated[int | None, typer.Option("--horizon", min=1, metavar="DAYS", help="Of the value; else [value].")]
+NoIngest = Annotated[bool, typer.Option("--no-ingest", help="Take the accepted tables as they are.")]
+
+
+def step(
+    config: ConfigFile,
+    as_of: AsOf,
+    out: OutFile,
+    horizon: Horizon = None,
+    no_ingest: NoIngest = False,
+    summary: SummaryFile = None,
+) -> None:
+    with Job("value", config, summary=summary) as job:
+        require_folder(out)
+        if not no_ingest:
+            ingest(job.spark, job.lake, job.config, batch="value", as_of=as_of)
+        settings = job.config.value.model_copy(update={"horizon": horizon} if horizon else {})
+        tables = accepted(job.lake)
+        found = valuation(job.spark, tables, as_of, settings)
+        job.lake.replace(found.rows.withColumn("method", F.lit(found.method)), VALUES, {"as_of": as_of})
+        measured = backtested(job.spark, tables, as_of, settings)
+        result = {"as_of": f"{as_of:%Y-%m-%d}", "horizon_days": settings.horizon, **measured}
+        out.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+        progress(f"values by {found.method} over {settings.horizon} days, in {job.lake.path(VALUES)}")
+        if measured["evaluated_days"]:
+            figures = {name: measured[name] for name in ("total_ratio", "correlation", "gini", "gini_past_spend")}
+            shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items() if value is not None)
+            progress(f"{measured['customers']:,} customers over {measured['evaluated_days']} days: {shown}")
+        progress(f"figures: {out}")
+
+
+main = job_main(step)
+
+if __name__ == "__main__":
+    sys.exit(main(None))
