@@ -487,6 +487,19 @@ class _Tracking(Frozen):
     experiment: _Text = "churn"
 
 
+class Maintenance(Frozen):
+    """`[maintenance]`: how long is stored what can be computed again, in days before the as-of of jobs/maintain.py.
+
+    `feature_days` is of features, which a run computes again where it needs older ones; `score_days` is of scores and
+    alerts, of batches and of streams, None = for ever. `version_days` is for how long older versions of tables can be
+    read, and so for how long a run can be done again by `--inputs-of`.
+    """
+
+    feature_days: Annotated[int, Field(ge=1)] = 800
+    score_days: Annotated[int, Field(ge=1)] | None = None
+    version_days: Annotated[int, Field(ge=7)] = 90
+
+
 class Config(Frozen):
     """All of churn.toml, its paths absolute and its variables filled in; `models` is left to the model's own check.
 
@@ -507,6 +520,7 @@ class Config(Frozen):
     stream: Stream = _EMPTY
     uplift: Uplift = _EMPTY
     value: Value = _EMPTY
+    maintenance: Maintenance = _EMPTY
     models: Annotated[Table[Table[object]], Field(alias="model")] = _EMPTY
     spark: Table[Annotated[_Text, BeforeValidator(_setting)]] = _EMPTY
 
