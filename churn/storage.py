@@ -183,6 +183,25 @@ class Lake:
                 raise DamageError(f"table {name!r} at {self.path(name)}: {found}") from error
             raise
 
+    def names(self) -> list[str]:
+        """The tables there are."""
+        entries = [entry.getPath().getName() for entry in self._entries(self.root) if entry.isDirectory()]
+        return sorted(name for name in entries if not name.startswith(("_", ".")) and self.exists(name))
+
+    def delete(self, name: str, condition: str) -> None:
+        """Delete the rows for which a SQL condition is true."""
+        with self._committing(name):
+            DeltaTable.forPath(self.spark, self.path(name)).delete(condition)
+
+    def compact(self, name: str) -> None:
+        """Rewrite small files of a partition as few large ones; readers see the same rows."""
+        with self._committing(name):
+            DeltaTable.forPath(self.spark, self.path(name)).optimize().executeCompaction()
+
+    def forget_versions(self, name: str, days: int) -> None:
+        """Remove the files that only versions older than some days of the clock read."""
+        DeltaTable.forPath(self.spark, self.path(name)).vacuum(24 * days)
+
     def is_empty(self, path: str) -> bool:
         """Whether a folder, which may be outside the lake, is missing or has no files."""
         return not any(entry.isFile() for entry in self._entries(path))

@@ -41,8 +41,8 @@ SALES: Final = Vocabulary(
     positives="buyers",
     happened="bought",
     absent="did not buy",
-    act="offer",
-    acted="offered",
+    act="contact",
+    acted="contacted",
     likeliest="likeliest to buy",
 )
 """Of labels about customers who buy more."""

@@ -6,11 +6,13 @@ import json
 import sys
 
 from churn.decisions.uplift import measure_uplift, sentences
+from churn.decisions.uplift_model import UPLIFT, uplift_pipeline
 from churn.decisions.uplift_rows import uplift_rows
 from churn.job_runner import Job, job_main, progress, require_folder
 from churn.options import ConfigFile, OutFile, SummaryFile
 from churn.registry import tracking
 from churn.sources.accepted import sources_of
+from churn.storage import quoted
 
 
 def step(config: ConfigFile, out: OutFile, summary: SummaryFile = None) -> None:
@@ -22,9 +24,14 @@ def step(config: ConfigFile, out: OutFile, summary: SummaryFile = None) -> None:
             run.params({"uplift": settings.model_dump()})
             for table in read.values():
                 run.table(table.table, path=table.path, version=table.version)
-            found = measure_uplift(uplift_rows(job.spark, job.config, sources_of(read)), settings)
+            rows = uplift_rows(job.spark, job.config, sources_of(read))
+            measured = measure_uplift(rows, settings)
+            found = measured.results
             run.metrics("uplift", {name: found[name] for name in ("effect", "uplift_at", "qini")})
             run.json(found, "uplift.json")
+            model = uplift_pipeline(job.spark, measured.effect, measured.preparation, job.lake.scratch)
+            inputs = rows.rows.select(*(quoted(name) for name in measured.preparation.columns))
+            run.model(model, inputs=inputs, outputs=model.transform(inputs).select(UPLIFT))
         out.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
         for sentence in sentences(found):
             progress(sentence)

@@ -163,7 +163,7 @@ def test_a_model_file_that_is_none_is_refused_with_the_reason(tmp_path: Path, te
         load_spec(file)
 
 
-@pytest.mark.parametrize("name", ["churn", "fraud"])
+@pytest.mark.parametrize("name", ["churn", "fraud", "sales"])
 def test_the_shipped_models_load(name: str) -> None:
     assert load_spec(Path(__file__).parents[1] / "models" / f"{name}.py").name == name
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from math import sqrt
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +19,11 @@ import pyarrow as pa
 from pyspark import inheritable_thread_target
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from scipy import stats
 
 from churn.config import Uplift
 from churn.dataset.column_summary import Summary
-from churn.decisions.uplift_curve import CURVE, Ranking, difference, over_halves
+from churn.decisions.uplift_curve import CONFIDENCE, CURVE, Ranking, difference, over_halves
 from churn.decisions.uplift_learners import Effect, Flags, Floats, Learner, MeanLearner, TLearner, XLearner
 from churn.decisions.uplift_rows import CUSTOMER, KEY, UpliftRows
 from churn.errors import BadInputError
@@ -41,14 +43,15 @@ LEARNERS: Final[Mapping[str, Learner]] = MappingProxyType(
 another is better by more than the noise, is strongly regularised: few trees, each a step of one feature."""
 FOLDS: Final = 4
 """Parts of a training half by which learners are compared inside it."""
-NOISE: Final = 2.0
-"""By how many standard errors another learner must be better than the first to be taken."""
 AT_ONCE: Final = 8
 LEAST: Final = 20
 """Outcomes, and rows without one, that each arm needs: below, nothing can be learnt of it."""
 
 _ARMS: Final = (datetime(1970, 1, 1), datetime(1970, 1, 2))
 """Rows are packed by as-of; here the first stands for the rows held out, the second for the treated."""
+
+
+Task = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,17 @@ class Half:
     """The effect of the campaign on the rows measured."""
 
 
-def measure_uplift(
-    found: UpliftRows, settings: Uplift, *, learners: Mapping[str, Learner] = LEARNERS
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Measured:
+    """What was measured, as JSON has it, and the learner that most halves chose, fitted on all rows."""
+
+    results: dict[str, Any]
+    chosen: str
+    preparation: Preparation
+    effect: Effect
+
+
+def measure_uplift(found: UpliftRows, settings: Uplift, *, learners: Mapping[str, Learner] = LEARNERS) -> Measured:
     """Uplift at each share and the Qini coefficient per treated row, over random halves, as JSON has it.
 
     In each half a learner is chosen by folds of the training rows alone, and measured on the other half. The same rows
@@ -79,11 +90,13 @@ def measure_uplift(
     with PackedRows(found) as packed:
         campaigns = campaign_effects(found.rows, settings.value)
         check_arms(campaigns)
-        halves = packed.each(
-            [_HalfTask(number, settings, packed.columns, learners) for number in range(settings.halves)]
-        )
+        tasks = [_HalfTask(number, settings, packed.columns, learners) for number in range(settings.halves)]
+        halves: list[Half] = packed.each([task.run for task in tasks])
+        chosen = Counter(half.chosen for half in halves)
+        name = max(learners, key=lambda name: chosen[name])
+        ((prepared, effect),) = packed.each([_FitTask(settings, packed.columns, learners[name]).run])
     rows = {"test_rows": halves[0].test_rows, "train_rows": halves[0].train_rows}
-    return {
+    results = {
         "outcome": found.outcome,
         "rows": dict(found.counts),
         "arms": {name: campaigns["all"][name] for name in ("treated", "held_out")},
@@ -107,6 +120,7 @@ def measure_uplift(
         },
         "campaigns": campaigns,
     }
+    return Measured(results, name, prepared, effect)
 
 
 # ---------------------------------------------------------------- what each campaign did
@@ -188,17 +202,16 @@ class PackedRows:
     def __exit__(self, *_: object) -> None:
         self._packed.unpersist()
 
-    def each(self, tasks: Sequence[_HalfTask]) -> list[Half]:
+    def each(self, tasks: Sequence[Task]) -> list[Any]:
         """The result of every task, each of which reads all rows."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
             session = self._packed.sparkSession
             submit = inheritable_thread_target(session)(self._one)
             return list(pool.map(submit, tasks))
 
-    def _one(self, task: _HalfTask) -> Half:
-        (row,) = self._packed.coalesce(1).mapInArrow(task.run, "result binary").collect()
-        half: Half = pickle.loads(row["result"])  # noqa: S301 - what this job's own task made
-        return half
+    def _one(self, task: Task) -> Any:
+        (row,) = self._packed.coalesce(1).mapInArrow(task, "result binary").collect()
+        return pickle.loads(row["result"])  # noqa: S301 - what this job's own task made
 
 
 # ---------------------------------------------------------------- one half, in one task
@@ -216,15 +229,10 @@ class _HalfTask:
 
     def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """From blocks to a Half, pickled."""
-        from threadpoolctl import threadpool_limits  # noqa: PLC0415 - the driver need not have it
-
-        with threadpool_limits(1):
-            result = self.half(Rows.unpacked(batches, lambda block: np.ones(len(block), bool)))
-        yield pa.RecordBatch.from_pydict({"result": pa.array([pickle.dumps(result)], pa.binary())})
+        yield _pickled(self.half, batches)
 
     def half(self, rows: Rows) -> Half:
-        customers = _customers(rows)
-        draw = _draws(customers, (self.settings.seed, self.number))
+        draw = _draws(rows, (self.settings.seed, self.number))
         train, test = rows.where(draw < 0.5), rows.where(draw >= 0.5)
         rng = np.random.default_rng((self.settings.seed, self.number, 1))
         chosen, tried = self._chosen(_sample(train, self.settings.trial_rows, rng), rng)
@@ -245,7 +253,7 @@ class _HalfTask:
 
     def _chosen(self, train: Rows, rng: np.random.Generator) -> tuple[str, dict[str, float]]:
         """The learner to use, and the Qini of each over folds of the training rows."""
-        fold = np.floor(_draws(_customers(train), tuple(rng.integers(1 << 31, size=2))) * FOLDS)
+        fold = np.floor(_draws(train, tuple(rng.integers(1 << 31, size=2))) * FOLDS)
         found: dict[str, list[float]] = {name: [] for name in self.learners}
         for number in range(FOLDS):
             inner, later = train.where(fold != number), train.where(fold == number)
@@ -257,10 +265,36 @@ class _HalfTask:
         return choose(found), {name: float(np.mean(values)) for name, values in found.items()}
 
 
+@dataclass(frozen=True)
+class _FitTask:
+    """The learner fitted on all rows, to be used."""
+
+    settings: Uplift
+    columns: tuple[str, ...]
+    learner: Learner
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """From blocks to (Preparation, Effect), pickled."""
+        yield _pickled(self._fitted, batches)
+
+    def _fitted(self, rows: Rows) -> tuple[Preparation, Effect]:
+        fitted = _sample(rows, self.settings.train_rows, np.random.default_rng(self.settings.seed))
+        prepared = prepare(fitted, self.columns)
+        return prepared, _fit(self.learner, fitted, prepared, self.settings.seed)
+
+
+def _pickled(of: Callable[[Rows], Any], batches: Iterable[pa.RecordBatch]) -> pa.RecordBatch:
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - the driver need not have it
+
+    with threadpool_limits(1):
+        result = of(Rows.unpacked(batches, lambda block: np.ones(len(block), bool)))
+    return pa.RecordBatch.from_pydict({"result": pa.array([pickle.dumps(result)], pa.binary())})
+
+
 def choose(tried: Mapping[str, Sequence[float]]) -> str:
     """The learner with the highest mean over folds, if it beats the first by more than the noise; else the first.
 
-    The noise is NOISE standard errors of the difference, fold by fold.
+    It does where the interval of their difference, fold by fold (Student's t), lies above 0.
 
     >>> choose({"first": [1.0, 2.0, 3.0], "noisy": [1.0, 5.0, 0.5], "better": [1.2, 2.3, 3.2]})
     'better'
@@ -272,7 +306,7 @@ def choose(tried: Mapping[str, Sequence[float]]) -> str:
     better = {
         name: float(gain.mean())
         for name, gain in gains.items()
-        if gain.mean() > NOISE * gain.std(ddof=1) / sqrt(len(gain))
+        if gain.mean() > stats.t.ppf(0.5 + CONFIDENCE / 2, len(gain) - 1) * gain.std(ddof=1) / sqrt(len(gain))
     }
     return max(better, key=lambda name: better[name], default=first)
 
@@ -292,10 +326,23 @@ def _customers(rows: Rows) -> npt.NDArray[np.int64]:
     return np.unique(named, return_inverse=True)[1] if named.any() else np.arange(len(named))
 
 
-def _draws(customers: npt.NDArray[np.int64], seed: tuple[int, ...]) -> Floats:
-    """A number from 0 to below 1 for each row, the same for all rows of a customer."""
-    drawn: Floats = np.random.default_rng(seed).random(int(customers.max()) + 1)[customers]
-    return drawn
+def _draws(rows: Rows, seed: tuple[int, ...]) -> Floats:
+    """A number from 0 to below 1 for each row, the same for all rows of a customer, at random.
+
+    Customers of each arm and outcome have evenly spaced numbers, so that parts of equal length have equal shares of
+    each, and a rare outcome is in every part. Of a customer with several rows the treated ones count, then those with
+    the outcome.
+    """
+    customers = _customers(rows)
+    count = int(customers.max()) + 1
+    kind = np.zeros(count, np.int64)
+    np.maximum.at(kind, customers, 2 * _treated(rows) + (rows.label == 1))
+    order = np.lexsort((np.random.default_rng(seed).random(count), kind))
+    sizes = np.bincount(kind, minlength=4)
+    place = np.arange(count) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    drawn = np.empty(count)
+    drawn[order] = (place + 0.5) / np.repeat(sizes, sizes)
+    return cast("Floats", drawn[customers])
 
 
 def _sample(rows: Rows, most: int, rng: np.random.Generator) -> Rows:

@@ -213,4 +213,4 @@ def _boosted(matrix: Matrix, target: Floats, settings: Boosting, trees: int, see
     nodes = [boosting_nodes(of_one[0].nodes) for of_one in fitted._predictors]
     first = nodes[0].copy()
     first["value"] += float(fitted._baseline_prediction.ravel()[0])
-    return Trees("boosting", (first, *nodes[1:]), matrix.shape[1])
+    return Trees("regression", (first, *nodes[1:]), matrix.shape[1])

@@ -72,9 +72,10 @@ class Linear:
 
 @dataclass(frozen=True)
 class Trees:
-    """A forest, whose probability is the mean of its trees' values, or boosted trees, whose log-odds is their sum."""
+    """A forest, whose probability is the mean of its trees' values, or boosted trees: the sum of their values is the
+    log-odds, or of a regression the number itself."""
 
-    kind: Literal["forest", "boosting"]
+    kind: Literal["forest", "boosting", "regression"]
     trees: tuple[Nodes, ...]
     slots: int
 

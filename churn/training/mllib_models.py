@@ -22,7 +22,7 @@ from pyspark.ml.classification import (
 )
 from pyspark.ml.common import _py2java
 from pyspark.ml.linalg import Vectors
-from pyspark.ml.regression import LinearRegressionModel
+from pyspark.ml.regression import GBTRegressionModel, LinearRegressionModel
 from pyspark.sql import DataFrame, SparkSession
 
 from churn.errors import BadInputError
@@ -65,6 +65,13 @@ _KINDS: Final[dict[str, tuple[Any, str, dict[str, Any], dict[str, Any], float]]]
         {},
         0.5,
     ),
+    "regression": (
+        GBTRegressionModel,
+        "regression.DecisionTreeRegressionModel",
+        {"impurity": "variance"},
+        {},
+        1.0,
+    ),
 }
 
 
@@ -87,7 +94,7 @@ def weighted_sum(spark: SparkSession, linear: Linear, vector: str, into: str) ->
 
 
 def ensemble(spark: SparkSession, trees: Trees, scratch: str) -> Any:
-    """The trees as RandomForestClassificationModel or GBTClassificationModel.
+    """The trees as RandomForestClassificationModel, GBTClassificationModel or GBTRegressionModel.
 
     `scratch` is a folder that the driver and all executors can read; what is written there is removed again.
     """

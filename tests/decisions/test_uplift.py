@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from churn.config import Config, Uplift, load
+from churn.config import Config, load
 from churn.decisions.uplift import campaign_effects, check_arms, measure_uplift
 from churn.decisions.uplift_learners import TLearner
 from churn.decisions.uplift_rows import uplift_rows
@@ -73,6 +73,7 @@ def test_the_command_measures_a_log_and_tracks_the_run(spark: SparkSession, tmp_
     )
     assert "Qini per treated" in done.stdout
     assert runs(tmp_path) == [("uplift log", "FINISHED")]
+    assert (tmp_path / "mlruns").exists()
 
 
 def test_the_same_rows_give_the_same_figures_however_they_are_partitioned(spark: SparkSession, tmp_path: Path) -> None:
@@ -81,7 +82,7 @@ def test_the_same_rows_give_the_same_figures_however_they_are_partitioned(spark:
     settings = company.uplift.model_copy(update={"halves": 1})
     learners = {"t": TLearner(Logistic(reg_param_total=10.0))}
     one, other = (
-        measure_uplift(replace(rows, rows=divided), settings, learners=learners)
+        measure_uplift(replace(rows, rows=divided), settings, learners=learners).results
         for divided in (rows.rows.coalesce(1), rows.rows.repartition(3))
     )
     assert one == other
@@ -127,6 +128,12 @@ def test_settings_that_do_not_fit_each_other_are_refused(tmp_path: Path, setting
 
 # ---------------------------------------------------------------- the company's own contacts
 
+
+def of_contacts(folder: Path, settings: str) -> Config:
+    (folder / "churn.toml").write_text(f"[uplift]\n{settings}\n")
+    return load(folder / "churn.toml")
+
+
 TIMES = "customer_id string, event_time timestamp, known_time timestamp, superseded_at timestamp"
 
 
@@ -160,10 +167,9 @@ def sources(spark: SparkSession) -> dict[str, DataFrame]:
     [("stayed", {"treated": 1, "held out": 0}), ("called", {"treated": 1, "held out": 0})],
 )
 def test_the_outcome_of_a_contact_is_what_happened_after_it(
-    spark: SparkSession, sources: dict[str, DataFrame], outcome: str, wanted: dict[str, int]
+    spark: SparkSession, tmp_path: Path, sources: dict[str, DataFrame], outcome: str, wanted: dict[str, int]
 ) -> None:
-    settings = Uplift(outcome=outcome, days=60, features=("calls_made",))
-    found = uplift_rows(spark, Config(path=Path("churn.toml"), uplift=settings), sources)
+    found = uplift_rows(spark, of_contacts(tmp_path, f'outcome = "{outcome}"\nfeatures = ["calls_made"]'), sources)
     rows = {("treated" if row["treated"] else "held out"): row for row in found.rows.collect()}
     assert {arm: row["outcome"] for arm, row in rows.items()} == wanted
     assert {arm: (row["campaign"], row["cost"]) for arm, row in rows.items()} == {
@@ -175,8 +181,10 @@ def test_the_outcome_of_a_contact_is_what_happened_after_it(
     assert rows["treated"]["calls_made_30d"] == 1.0
 
 
-def test_contacts_that_are_missing_or_too_young_are_refused(spark: SparkSession, sources: dict[str, DataFrame]) -> None:
-    company = Config(path=Path("churn.toml"), uplift=Uplift(days=365))
+def test_contacts_that_are_missing_or_too_young_are_refused(
+    spark: SparkSession, tmp_path: Path, sources: dict[str, DataFrame]
+) -> None:
+    company = of_contacts(tmp_path, "days = 365")
     with pytest.raises(BadInputError, match="none of 3 contacts has an outcome yet"):
         uplift_rows(spark, company, sources)
     with pytest.raises(BadInputError, match=r"map \[sources.contacts\]"):

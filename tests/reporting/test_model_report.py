@@ -90,6 +90,20 @@ def page(report: Report, drawn: dict[str, str]) -> str:
     return render(report, drawn)
 
 
+def test_customers_whom_a_contact_treated_are_counted(report: Report, drawn: dict[str, str]) -> None:
+    """Left out or not, the page has how many."""
+    counted = "12 of 400 customers to learn from, counted at each as-of, were treated by a campaign contact"
+    for choice, sentence in (
+        ("left_out", "They are left out, here and on the test dates: one who was saved is not a loyal one."),
+        ("included", "They are included."),
+    ):
+        settings = {**report.settings, "training": {"treated": choice}}
+        shown = text(render(replace(report, treated={"rows": 400, "treated": 12}, settings=settings), drawn))
+        assert counted in shown
+        assert sentence in shown
+    assert "campaign contact" not in text(render(report, drawn))
+
+
 def test_a_lead_finds_the_figures_to_decide_by(page: str) -> None:
     shown = text(page)
     for sentence in (
