@@ -341,6 +341,16 @@ def value(
         _run("value", *arguments, master=master, conf=settings)
 
 
+@app.command()
+def maintain(config: ConfigFile, as_of: AsOf, master: Master = LOCAL, conf: SparkSettings = None) -> None:
+    """Delete features and scores that are too old, compact the tables, and forget their old versions."""
+    from churn.job_runner import load_company
+
+    company, settings = load_company(config), _spark_settings(conf)
+    with _session_for_jobs(company, master, settings):
+        _run("maintain", "--config", str(config), "--as-of", as_of.isoformat(), master=master, conf=settings)
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def airflow(
     command: typer.Context,

@@ -366,9 +366,9 @@ class Source(RawInput):
     for no value where an id or a number is wanted; `maximum` replaces the greatest value that the contract allows for a
     column. `accept` names rules of doubt that its rows may break, such as customer_id_in_scientific_notation. Messages
     show only the form of the columns `personal`, of ids and of free text. With `${day}` in its path a batch reads the
-    last `look_back` whole days before its as-of, the first one all days before it; else all there is. `arrivals` is
-    where its rows arrive as a stream. Reasons, holidays, weekend, currency and rates are those of the whole file. A
-    dataclass, so that `replace` makes what a batch reads unchecked.
+    last `look_back` whole days before its as-of and all since the batch before, the first one all days before it; else
+    all there is. `arrivals` is where its rows arrive as a stream. Reasons, holidays, weekend, currency and rates are
+    those of the whole file. A dataclass, so that `replace` makes what a batch reads unchecked.
     """
 
     zone: Annotated[_Text, AfterValidator(_zone)] = "UTC"
@@ -487,6 +487,19 @@ class _Tracking(Frozen):
     experiment: _Text = "churn"
 
 
+class Maintenance(Frozen):
+    """`[maintenance]`: how long is stored what can be computed again, in days before the as-of of jobs/maintain.py.
+
+    `feature_days` is of features, which a run computes again where it needs older ones; `score_days` is of scores and
+    alerts, of batches and of streams, None = for ever. `version_days` is for how long older versions of tables can be
+    read, and so for how long a run can be done again by `--inputs-of`.
+    """
+
+    feature_days: Annotated[int, Field(ge=1)] = 800
+    score_days: Annotated[int, Field(ge=1)] | None = None
+    version_days: Annotated[int, Field(ge=7)] = 90
+
+
 class Config(Frozen):
     """All of churn.toml, its paths absolute and its variables filled in; `models` is left to the model's own check.
 
@@ -507,6 +520,7 @@ class Config(Frozen):
     stream: Stream = _EMPTY
     uplift: Uplift = _EMPTY
     value: Value = _EMPTY
+    maintenance: Maintenance = _EMPTY
     models: Annotated[Table[Table[object]], Field(alias="model")] = _EMPTY
     spark: Table[Annotated[_Text, BeforeValidator(_setting)]] = _EMPTY
 

@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, MapType, StructType
 
 from churn.errors import BadInputError, ChurnError, DamageError
+from churn.runtime.faults import explained
 from churn.runtime.locks import local_path, lock
 
 _COMMIT = re.compile(r"\d{20}\.json")
@@ -89,18 +90,20 @@ class Lake:
         if not self.exists(name):
             raise BadInputError(f"no table {name!r} at {self.path(name)}; write it first, or fix [storage] root")
         reader = self.spark.read.format("delta")
-        if version is None:
+        if version is not None:
+            if not 0 <= version <= (latest := self.version(name) or 0):
+                raise BadInputError(f"table {name!r} has versions 0 to {latest}, not {version}")
+            reader = reader.option("versionAsOf", version)
+        with self._naming(name):
             return reader.load(self.path(name))
-        if not 0 <= version <= (latest := self.version(name) or 0):
-            raise BadInputError(f"table {name!r} has versions 0 to {latest}, not {version}")
-        return reader.option("versionAsOf", version).load(self.path(name))
 
     def version(self, name: str) -> int | None:
         """The newest version; None before the first write."""
         if not self.exists(name):
             return None
         log = java_class(self.spark, "org.apache.spark.sql.delta.DeltaLog")
-        return int(log.forTableWithSnapshot(self.spark._jsparkSession, self.path(name))._2().version())
+        with self._naming(name):
+            return int(log.forTableWithSnapshot(self.spark._jsparkSession, self.path(name))._2().version())
 
     def replace(self, df: DataFrame, name: str, where: Mapping[str, object], *, widen: bool = False) -> None:
         """Replace the rows whose columns have these values by `df`, all rows where `where` is empty.
@@ -160,11 +163,43 @@ class Lake:
         take it for theirs. Raises ChurnError where a job elsewhere was faster."""
         with lock(self.root, f"commit {name}"):
             try:
-                yield
+                with self._naming(name):
+                    yield
             except DeltaConcurrentModificationException as error:
                 raise ChurnError(
                     f"another job wrote {self.path(name)} at the same time, and this one lost; run it again"
                 ) from error
+
+    @contextmanager
+    def _naming(self, name: str) -> Iterator[None]:
+        """Raises DamageError with the table's name for an error inside that says that it, or its place, is damaged."""
+        try:
+            yield
+        except DeltaConcurrentModificationException:
+            raise
+        except Exception as error:
+            if isinstance(found := explained(error), DamageError):
+                raise DamageError(f"table {name!r} at {self.path(name)}: {found}") from error
+            raise
+
+    def names(self) -> list[str]:
+        """The tables there are."""
+        entries = [entry.getPath().getName() for entry in self._entries(self.root) if entry.isDirectory()]
+        return sorted(name for name in entries if not name.startswith(("_", ".")) and self.exists(name))
+
+    def delete(self, name: str, condition: str) -> None:
+        """Delete the rows for which a SQL condition is true."""
+        with self._committing(name):
+            DeltaTable.forPath(self.spark, self.path(name)).delete(condition)
+
+    def compact(self, name: str) -> None:
+        """Rewrite small files of a partition as few large ones; readers see the same rows."""
+        with self._committing(name):
+            DeltaTable.forPath(self.spark, self.path(name)).optimize().executeCompaction()
+
+    def forget_versions(self, name: str, days: int) -> None:
+        """Remove the files that only versions older than some days of the clock read."""
+        DeltaTable.forPath(self.spark, self.path(name)).vacuum(24 * days)
 
     def is_empty(self, path: str) -> bool:
         """Whether a folder, which may be outside the lake, is missing or has no files."""
@@ -208,7 +243,7 @@ def repair(lake: Lake, name: str) -> tuple[int, list[str]]:
             file.replace(log / "_damaged" / file.name)
         (log / "_last_checkpoint").unlink(missing_ok=True)
     java_class(lake.spark, "org.apache.spark.sql.delta.DeltaLog").clearCache()
-    return empty[0] - 1, [file.name for file in later if not file.name.startswith(".")]
+    return empty[0] - 1, [file.name for file in later if _COMMIT.fullmatch(file.name)]
 
 
 def commit_file(path: str, version: int) -> str:

@@ -4,7 +4,7 @@
 as-of of a run by hand is the parameter `as_of`, by default the last midnight.
 
 **Look-back**: of a source with a file a day, the last `look_back` days are read, as its section in churn.toml says, so
-that late rows are ingested. Its first batch reads the whole history.
+that late rows are ingested, and all days since the batch before it. Its first batch reads the whole history.
 
 **Hold**: a source that has not arrived, or has fewer rows than `expect` wants, is tried again every quarter of an hour,
 for three days. Its task is *up for reschedule*, and its XCom `hold` names what is missing. Days are ingested in order,

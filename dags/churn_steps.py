@@ -55,6 +55,7 @@ FINAL = {2: "bad input or configuration", 5: "a limit is exceeded", 6: "no champ
 """Exit codes after which a retry finds the same; all codes are in churn/errors.py, which Airflow does not import."""
 _MESSAGE = ("hold:", "error:", "nothing to do:")
 """How the line begins that explains an exit code."""
+_WITHOUT_MODEL = ("ingest", "maintain")
 _PR_SET_PDEATHSIG = 1
 
 
@@ -200,6 +201,11 @@ def every_day(*, catchup: bool = True) -> dict[str, Any]:
     return {"schedule": timetable, "start_date": start, "catchup": catchup and START is not None}
 
 
+def every_week() -> dict[str, Any]:
+    """A run each Sunday at midnight UTC, from now on."""
+    return {**every_day(catchup=False), "schedule": CronDataIntervalTimetable("0 0 * * 0", timezone="UTC")}
+
+
 def backfill_only() -> dict[str, Any]:
     """A daily timetable that ended in the past: only `airflow backfill` creates runs."""
     long_ago = datetime(2000, 1, 1, tzinfo=UTC)
@@ -265,9 +271,9 @@ def scoring() -> dict[str, Param]:
 def step(
     job: str, *args: str, when: str = AS_OF, model: str | None = None, task_id: str | None = None, **kwargs: Any
 ) -> Step:
-    """A script of jobs/ at an as-of, with the model of the DAG or the one named; ingest has no model."""
+    """A script of jobs/ at an as-of, with the model of the DAG or the one named, unless it is for none."""
     of_model = ["--model", f"{MODELS}/{model}.py" if model else "{{ params.model }}"]
-    common = ["--config", "{{ params.config }}", *([] if job == "ingest" else of_model), "--as-of", when]
+    common = ["--config", "{{ params.config }}", *([] if job in _WITHOUT_MODEL else of_model), "--as-of", when]
     return Step(
         task_id=task_id or job,
         application=str(ROOT / "jobs" / f"{job}.py"),

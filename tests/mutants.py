@@ -121,7 +121,7 @@ MUTANTS = (
     Mutant(
         "an as-of without rows is as if never built",
         "churn/dataset/feature_table.py",
-        "- _as_ofs(rows) - _empty(lake, table)",
+        "- _as_ofs(rows) - stored.empty",
         "- _as_ofs(rows)",
         "tests/jobs/test_fraud_chain.py",
     ),
@@ -342,15 +342,15 @@ MUTANTS = (
     Mutant(
         "the alert budget is off by one",
         "churn/scoring/alerts.py",
-        'F.col("rank") <= settings.alert_budget',
-        'F.col("rank") < settings.alert_budget',
+        'F.col("place") <= settings.alert_budget',
+        'F.col("place") < settings.alert_budget',
         "tests/scoring",
     ),
     Mutant(
         "the audit is drawn from the alerts too",
         "churn/scoring/alerts.py",
-        'rest = scores.where(F.col("rank") > settings.alert_budget)',
-        "rest = scores",
+        "placed.where(~within)",
+        "placed",
         "tests/scoring",
     ),
     Mutant(

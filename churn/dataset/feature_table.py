@@ -19,7 +19,7 @@ from churn.model_spec import ModelSpec, Sources
 from churn.storage import Lake, Snapshot, literal
 
 EMPTY: Final = "empty_as_ofs"
-"""The as-ofs that were built and have no rows, (features, as_of): `features` is the table they would be in."""
+"""The as-ofs that were built and have no rows, (features, as_of, entity): the table they would be in, and of what."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def build_features(
     if in_use:
         rows = _with_lacking(rows, spec, sources, in_use, used_at)
     lake.replace(rows, feature_table(spec), {"as_of": as_ofs}, widen=True)
-    _record_empty(lake, feature_table(spec), as_ofs)
+    _record_empty(lake, spec, as_ofs)
     return Built(feature_table(spec), tuple(feature_columns(spec, chosen)), tuple(as_ofs), left_out)
 
 
@@ -117,13 +117,16 @@ def read_features(stored: StoredFeatures, as_ofs: Sequence[datetime]) -> DataFra
     return rows
 
 
-def _record_empty(lake: Lake, table: str, as_ofs: Sequence[datetime]) -> None:
+def _record_empty(lake: Lake, spec: ModelSpec, as_ofs: Sequence[datetime]) -> None:
     """Note which of the as-ofs that were built have no rows."""
+    table = feature_table(spec)
     empty = sorted(set(as_ofs) - _as_ofs(lake.read(table).where(F.col("as_of").isin(*as_ofs))))
     if empty or _empty(lake, table) & set(as_ofs):
         listed = ", ".join(map(literal, empty)) if empty else ""
         as_of = f"explode(cast(array({listed}) AS array<timestamp>)) AS as_of"
-        rows = lake.spark.range(1).selectExpr(f"{literal(table)} AS features", as_of)
+        rows = lake.spark.range(1).selectExpr(
+            f"{literal(table)} AS features", as_of, f"{literal(spec.label.entity)} AS entity"
+        )
         lake.replace(rows, EMPTY, {"features": table, "as_of": as_ofs})
 
 

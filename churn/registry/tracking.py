@@ -194,7 +194,7 @@ def _run(
 ) -> Iterator[Run]:
     with reaching(tracking_uri):
         experiment_id = _experiment(client, tracking_uri, experiment)
-        _end_killed(client, experiment_id, key)
+        _end_killed(client, tracking_uri, experiment_id, key)
         started = mlflow.start_run(
             experiment_id=experiment_id,
             run_name=name,
@@ -455,11 +455,12 @@ def _experiment(client: MlflowClient, tracking_uri: str, name: str) -> str:
     return str(found.experiment_id)
 
 
-def _end_killed(client: MlflowClient, experiment_id: str, key: str) -> None:
-    """End the runs of a key, whose lock this process has, that were killed on this machine. Of those on another machine
+def _end_killed(client: MlflowClient, tracking_uri: str, experiment_id: str, key: str) -> None:
+    """End the runs of a key, whose lock this process has: they were killed. Of those of another machine, at a server,
     it is not known whether they are alive."""
+    is_local = _sqlite_file(tracking_uri) is not None
     for stale in client.search_runs([experiment_id], f"tags.{RUN_KEY} = '{key}' and attributes.status = 'RUNNING'"):
-        if stale.data.tags.get(HOST, socket.gethostname()) != socket.gethostname():
+        if not is_local and stale.data.tags.get(HOST) != socket.gethostname():
             continue
         client.set_tag(stale.info.run_id, "ended", "killed; ended by the next run of the same key")
         client.set_terminated(stale.info.run_id, RunStatus.to_string(RunStatus.FAILED))

@@ -12,7 +12,7 @@ from churn.errors import ChurnError, DamageError
 _IN_WORKER = re.compile(
     r"churn\.errors\.(?P<name>\w+): (?P<message>.+?)(?=\n\s*\n|\n\s+at |\n\w[\w.]*(?:Error|Exception)\b|\Z)", re.DOTALL
 )
-_PLACE = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?/[^\s'\"`,;()<>\[\]]+")
+_PLACE = re.compile(r"(?<![\w.$])(?:[a-z][a-z0-9+.-]*:)?/[^\s'\"`,;()<>\[\]]+")
 _PLACED: Final = {
     r"No space left on device|Disk quota exceeded": ("the disk is full", "make room, then run again"),
     r"Read-only file system|Permission denied|AccessControlException|AccessDeniedException|Mkdirs failed"

@@ -208,6 +208,8 @@ def _defaults(master: str, *, lean: bool) -> dict[str, str]:
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.python.daemon.module": "churn.runtime.worker_daemon",
         "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 1)),
+        # Listing many files, or a vacuum of one table, would be 10,000 tasks.
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": str(2 * (os.cpu_count() or 1)),
     }
     # A stage of few rows is done before the next one is planned again, and one partition needs no shuffle.
     small = {

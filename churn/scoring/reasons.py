@@ -31,7 +31,7 @@ from churn.scoring.tree_shap import Tree, TreeShap
 from churn.storage import sql_type
 from churn.training.mllib_models import trees_of
 from churn.training.model_version import ModelVersion
-from churn.training.pipeline import VECTOR
+from churn.training.pipeline import MARGINS, VECTOR
 from churn.training.preparation import Preparation, Rows, Slot, signed_log
 
 Floats = npt.NDArray[np.float64]
@@ -193,9 +193,9 @@ def explainer(spec: ModelSpec, version: ModelVersion, scratch: str) -> Explainer
     groups = np.array([names.index(group_of[slot.feature]) for slot in slots], np.int64)
     usual = {slot.feature: float(np.sign(slot.fill) * np.expm1(abs(slot.fill))) for slot in slots}
     texts = {slot.feature for slot in slots if slot.level is not None}
-    stages: list[Any] = list(version.model.stages)
-    calibration = stages.pop()
-    fitted = [stage for stage in stages if hasattr(stage, "getFeaturesCol") and stage.getFeaturesCol() == VECTOR]
+    stages: list[Any] = [stage for stage in version.model.stages if hasattr(stage, "getFeaturesCol")]
+    fitted = [stage for stage in stages if stage.getFeaturesCol() == VECTOR]
+    (calibration,) = (stage for stage in stages if stage.getFeaturesCol() == MARGINS)
     slopes = calibration.coefficients.toArray()
     parts = [_part(stage, float(slope), centre, groups, scratch) for stage, slope in zip(fitted, slopes, strict=True)]
     return Explainer(

@@ -27,7 +27,8 @@ def of_batch(spark: SparkSession, source: Source, as_of: datetime | None, *, sin
 
     Those are the last `look_back` days, and every day from `since` on, which is where the batch before it ended, or
     `HISTORY`; without an as-of it is all days there are. Each input of a query is read like this. Raises HoldError
-    where one of these days has no file, unless it lies before the first file there is; a history may have gaps.
+    where one of these days has no file, unless it is looked back for and lies before the first file there is; a history
+    may have gaps.
     """
     if not source.is_daily:
         return source
@@ -64,7 +65,8 @@ def _batch_path(
     is_history = since == HISTORY
     wanted = [str(day) for day in place.days(utc(as_of), None if is_history else since)]
     available, last = sorted(_available_days(spark, place)), wanted[-1]
-    missing = [day for day in wanted if day not in available and (day == last or (available and day > available[0]))]
+    needed_from = min([last, *available[:1], *([str(since)] if since and not is_history else [])])
+    missing = [day for day in wanted if day not in available and day >= needed_from]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise HoldError(

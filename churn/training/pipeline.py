@@ -21,7 +21,7 @@ Stages = list[Any]
 """Estimators and transformers in order; PySpark names no type that both share."""
 
 VECTOR: Final = "vector"
-_MARGINS: Final = "margins"
+MARGINS: Final = "margins"
 
 
 def preparation(prepared: Preparation) -> Stages:
@@ -76,6 +76,6 @@ def calibration(spark: SparkSession, slopes: Mapping[str, float], intercept: flo
     return, is the number in it: the probability of a 1.
     """
     linear = Linear(np.array(list(slopes.values())), intercept)
-    model = logistic(spark, linear).setFeaturesCol(_MARGINS).setPredictionCol("")
-    assembler = VectorAssembler(inputCols=[margin(name) for name in slopes], outputCol=_MARGINS)
+    model = logistic(spark, linear).setFeaturesCol(MARGINS).setPredictionCol("")
+    assembler = VectorAssembler(inputCols=[margin(name) for name in slopes], outputCol=MARGINS)
     return [assembler, model, weighted_sum(spark, Linear(np.array([0.0, 1.0]), 0.0), "probability", "prediction")]

@@ -26,7 +26,7 @@ MIDNIGHT = datetime(2026, 10, 1, tzinfo=UTC)
 
 IDS = [
     *("backfill", "churn_ingest", "churn_retrain", "churn_score", "fraud_retrain", "fraud_score"),
-    *("monitor", "sales_retrain", "sales_score"),
+    *("maintain", "monitor", "sales_retrain", "sales_score"),
 ]
 RETRAIN = ["build_features > train", "evaluate > promote", "retrain_trigger > build_features", "train > evaluate"]
 ORDER = {
@@ -43,6 +43,7 @@ ORDER = {
     "churn_score": ["build_features > score"],
     "fraud_retrain": RETRAIN,
     "fraud_score": ["build_features > score"],
+    "maintain": [],
     "monitor": [],
     "sales_retrain": RETRAIN,
     "sales_score": ["build_features > score"],

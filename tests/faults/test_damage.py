@@ -56,7 +56,7 @@ def garbled_commit(lake: Lake) -> Path:
 def missing_commit(lake: Lake) -> Path:
     file = commit(lake, 1)
     file.unlink()
-    return file.parent
+    return Path(lake.path("scores"))
 
 
 def missing_data(lake: Lake) -> Path:

@@ -13,7 +13,7 @@ from churn.sources.ingest import ingest
 from churn.storage import Lake
 
 HEADER = "transaction_id,customer_id,event_time,kind,amount\n"
-ROWS = "1,ann,2026-01-01 08:00:00,purchase,9.50\n2,[/x],2026-01-01 08:00:00,purchase,0.50\n"
+ROWS = "1,ann,2026-01-01 08:00:00,purchase,9.50\n2,bob,2026-01-01 08:00:00,purchase,0.50\n"
 
 
 def company(folder: Path, path: str, more: str = "") -> Path:

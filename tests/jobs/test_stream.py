@@ -325,7 +325,7 @@ def test_a_row_dated_ahead_makes_no_other_late_and_a_new_version_takes_over(
     versions = {row["model_version"] for row in by_files(lake, LEDGER_TABLE).collect()}
     assert versions == {"1"}
     as_of = f"{FIRST - timedelta(days=2):%Y-%m-%d}"
-    assert step("train", streamed, as_of) == 0
+    assert [step(job, streamed, as_of) for job in ("build_features", "train")] == [0, 0]
     ModelRegistry(tracking_uri, "fraud").point("champion", "2")
     ahead, now = datetime.now(UTC) + timedelta(hours=20), FIRST + timedelta(days=DAYS)
     for number, at in enumerate((f"{ahead:%Y-%m-%d %H:%M:%S}", f"{now:%Y-%m-%d %H:%M:%S}")):

@@ -155,8 +155,14 @@ def test_days_between_two_batches_are_held_like_the_last(spark: SparkSession, tm
     """A day without a file, or with fewer rows than are expected, holds the batch that reads it."""
     files = {f"sales/2026-10-0{day}.csv": HEADER + sale(day, day) for day in (1, 2, 4, 6, 7)}
     batch(spark, tmp_path, files)
+    config = load(tmp_path / "churn.toml")
+    lake = Lake(spark, config.root)
     with pytest.raises(HoldError, match=r"2026-10-03\.csv and 1 more has not come"):
         batch(spark, tmp_path, files, as_of=datetime(2026, 10, 8))
+    for day in (1, 2, 4):  # files that are deleted do not begin the history anew
+        (tmp_path / f"sales/2026-10-0{day}.csv").unlink()
+    with pytest.raises(HoldError, match=r"2026-10-03\.csv and 2 more has not come"):
+        ingest(spark, lake, config, batch="2026-10-08", as_of=datetime(2026, 10, 8))
     files |= {"sales/2026-10-03.csv": HEADER + sale(3, 3), "sales/2026-10-05.csv": HEADER}
     with pytest.raises(HoldError, match="0 rows of 2026-10-05 have come, at least 1 are expected"):
         batch(spark, tmp_path, files, rows=1, as_of=datetime(2026, 10, 8))
