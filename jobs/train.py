@@ -61,7 +61,8 @@ def step(
             version = run.register(spec.name, digest=fitted.digest, tags={tracking.LEARNT_UNTIL: until})
         if treated:
             progress(
-                f"{treated['treated']:,} of {treated['rows']:,} rows were treated by a contact: {spec.training.treated}"
+                f"{treated['treated']:,} of {treated['rows']:,} rows were treated by a contact, and are "
+                f"{spec.training.treated.replace('_', ' ')}"
             )
         later = len(slices.calibrate)
         for name, trial in fitted.trials.items():

@@ -29,10 +29,10 @@ def step(config: ConfigFile, out: OutFile, summary: SummaryFile = None) -> None:
             found = measured.results
             run.metrics("uplift", {name: found[name] for name in ("effect", "uplift_at", "qini")})
             run.json(found, "uplift.json")
+            out.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
             model = uplift_pipeline(job.spark, measured.effect, measured.preparation, job.lake.scratch)
             inputs = rows.rows.select(*(quoted(name) for name in measured.preparation.columns))
             run.model(model, inputs=inputs, outputs=model.transform(inputs).select(UPLIFT))
-        out.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
         for sentence in sentences(found):
             progress(sentence)
         progress(f"uplift: {out}")

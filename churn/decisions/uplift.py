@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 from math import sqrt
 from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -340,9 +340,9 @@ def _draws(rows: Rows, seed: tuple[int, ...]) -> Floats:
     order = np.lexsort((np.random.default_rng(seed).random(count), kind))
     sizes = np.bincount(kind, minlength=4)
     place = np.arange(count) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    drawn = np.empty(count)
+    drawn: Floats = np.empty(count)
     drawn[order] = (place + 0.5) / np.repeat(sizes, sizes)
-    return cast("Floats", drawn[customers])
+    return drawn[customers]
 
 
 def _sample(rows: Rows, most: int, rng: np.random.Generator) -> Rows:

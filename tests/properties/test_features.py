@@ -37,7 +37,7 @@ TEXTS = ("cancel", "billing", "complaint", "technical", "password", "web")
 
 A_DAY = timedelta(days=1)
 SHARED = ("merchant_id", "device_id")
-SOURCES = {name: contract for name, contract in CONTRACTS.items() if contract.of_customers}
+SOURCES = {name: contract for name, contract in CONTRACTS.items() if name != "rates"}
 
 Row = dict[str, Any]
 History = dict[str, list[Row]]
