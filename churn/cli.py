@@ -351,6 +351,25 @@ def maintain(config: ConfigFile, as_of: AsOf, master: Master = LOCAL, conf: Spar
         _run("maintain", "--config", str(config), "--as-of", as_of.isoformat(), master=master, conf=settings)
 
 
+@app.command()
+def plan(
+    config: ConfigFile,
+    as_of: AsOf,
+    out_file: OutFile,
+    model: ModelFile = CHURN_MODEL,
+    master: Master = LOCAL,
+    conf: SparkSettings = None,
+) -> None:
+    """Plan whom to contact with which offer, from an as-of's scores and values: a table, a CSV and a page."""
+    from churn.job_runner import load_company, load_model_spec
+
+    company, settings = load_company(config), _spark_settings(conf)
+    load_model_spec(model, company)
+    common = ("--config", str(config), "--model", str(model), "--as-of", as_of.isoformat())
+    with _session_for_jobs(company, master, settings):
+        _run("plan_campaign", *common, "--out", str(out_file.absolute()), master=master, conf=settings)
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def airflow(
     command: typer.Context,

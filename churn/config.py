@@ -472,6 +472,38 @@ class Value(Frozen):
     seed: int = 17
 
 
+class Offer(Frozen):
+    """One `[offers.NAME]`: what a campaign may offer.
+
+    `acceptance` is the share of those about to leave who accept and stay, `stayers` the share of the others who take
+    the offer, and cost `cost` each. `suits` is SQL over a customer's columns, with score and value: true for whom it
+    is. `budget` is the most that its contacts may cost, if everyone accepts.
+    """
+
+    cost: Annotated[float, Field(ge=0)]
+    acceptance: Annotated[float, Field(gt=0, le=1)]
+    contact_cost: Annotated[float, Field(ge=0)] = 1.0
+    stayers: Annotated[float, Field(ge=0, le=1)] = 1.0
+    suits: Annotated[str, BeforeValidator(_expression)] | None = None
+    budget: Annotated[float, Field(ge=0)] | None = None
+
+
+class Plan(Frozen):
+    """`[plan]`: how many contacts the team makes in a day, for how many days a plan is, and who is left out.
+
+    `hold_out` is the share of the customers who are not contacted though the plan is for them, drawn by id and `seed`:
+    what it changed is measured against them. Who was contacted, or planned to be, in `not_within` days before is left
+    out, and so is who meets the SQL condition `do_not_contact` over a customer's columns.
+    """
+
+    capacity: Annotated[int, Field(ge=1)] = 100
+    days: Annotated[int, Field(ge=1)] = 1
+    hold_out: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    not_within: Annotated[int, Field(ge=0)] = 30
+    do_not_contact: Annotated[str, BeforeValidator(_expression)] | None = None
+    seed: int = 17
+
+
 class _Storage(Frozen):
     root: _Local = "lake"
 
@@ -521,6 +553,8 @@ class Config(Frozen):
     uplift: Uplift = _EMPTY
     value: Value = _EMPTY
     maintenance: Maintenance = _EMPTY
+    offers: Table[Offer] = _EMPTY
+    plan: Plan = _EMPTY
     models: Annotated[Table[Table[object]], Field(alias="model")] = _EMPTY
     spark: Table[Annotated[_Text, BeforeValidator(_setting)]] = _EMPTY
 

@@ -623,6 +623,34 @@ MUTANTS = (
         "1 / count",
         "tests/scoring/test_tree_shap.py",
     ),
+    Mutant(
+        "a held-out customer is contacted",
+        "churn/decisions/plan.py",
+        'np.where(part["held"].to_numpy(bool), HELD_OUT, TREATED)',
+        'np.where(part["held"].to_numpy(bool), TREATED, TREATED)',
+        "tests/decisions/test_plan.py",
+    ),
+    Mutant(
+        "a cell is a formula",
+        "churn/decisions/plan.py",
+        'if text.lstrip(" ").startswith(_FORMULA) else text',
+        "if False else text",
+        "tests/decisions/test_plan.py",
+    ),
+    Mutant(
+        "the capacity is exceeded",
+        "churn/decisions/assignment.py",
+        "[float(capacity)]",
+        "[float(capacity) + 1]",
+        "tests/decisions/test_assignment.py",
+    ),
+    Mutant(
+        "what contacts cost is left out of what they earned",
+        "churn/decisions/plan_outcomes.py",
+        ' - float(treated["cost"].sum())',
+        "",
+        "tests/decisions/test_plan_outcomes.py",
+    ),
 )
 
 

@@ -57,7 +57,6 @@ WHOLE = {
     "audit": "random_audit",
     "blocked": "blocked_card_days",
     "blocked_days": "blocked_card_days",
-    "budget": "alert_budget",
     "judged_days": "period_days",
     "others": "existing",
     "reach": "window, lead, horizon",
@@ -65,7 +64,7 @@ WHOLE = {
     "slot": "shard",
     "slots": "shards",
 }
-"""Whole names; `slot` is a term in training, for an element of a feature vector."""
+"""Whole names; `slot` is a term in training and in reasons, for an element of a feature vector."""
 
 PROSE = {
     r"apprais\w+": "evaluation",
@@ -95,6 +94,7 @@ SALT = '"theft moment"'
 
 _PARTS = {word: term for words, term in IDENTIFIERS.items() for word in words.split()}
 _PROSE = [(re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE), term) for pattern, term in PROSE.items()]
+_OF_VECTORS = ("churn/training/", "tests/training")
 _SPLIT = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
@@ -147,7 +147,7 @@ def findings(file: Path) -> list[Finding]:
     """The words in a file."""
     name, text = str(file.relative_to(PROJECT)), file.read_text("utf-8")
     if file.suffix == ".py":
-        found = list(in_python(text, training="/training/" in name or name.startswith("tests/training")))
+        found = list(in_python(text, training=name.startswith(_OF_VECTORS) or name.endswith("reasons.py")))
     else:
         found = [(number + 1, word, term) for number, word, term in in_prose(text)]
     return [Finding(name, line, word, term) for line, word, term in found]

@@ -38,7 +38,7 @@ class ContractModel:
     hazards: tuple[float, ...]
 
     @property
-    def described(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, Any]:
         """The parameters, as JSON has them."""
         return {"closures_a_year": dict(zip(map(str, BANDS), (YEAR * one for one in self.hazards), strict=True))}
 

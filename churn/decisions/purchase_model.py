@@ -229,7 +229,7 @@ class PurchaseModel:
         return np.asarray(self.base_share * base + (1 - self.base_share) * recent, np.float64)
 
     @property
-    def described(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, Any]:
         """The parameters, as JSON has them."""
         return {
             "bg_nbd": asdict(self.base),

@@ -101,7 +101,7 @@ def backtested(spark: SparkSession, sources: Sources, as_of: datetime, settings:
         "method": method,
         "evaluated_days": days,
         **figures(found, by_purchases=method == "purchases"),
-        "model": dict(model.described),
+        "model": dict(model.parameters),
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from churn.decisions.plan_outcomes import PlanOutcome
 from churn.features import features
 from churn.model_spec import ModelSpec
 from churn.monitoring.drift import LAST_PERIOD, SCORE, TRAINING, YEAR_AGO
@@ -29,8 +30,9 @@ _ROWS_SHOWN = 20
 _FEATURES_DRAWN = 4
 
 
-def render(spec: ModelSpec, run: MonitoringRun, *, run_id: str) -> str:
-    """The report as one HTML page; `run_id` is that of MLflow. The same run gives the same bytes."""
+def render(spec: ModelSpec, run: MonitoringRun, *, run_id: str, plans: Sequence[PlanOutcome] = ()) -> str:
+    """The report as one HTML page; `run_id` is that of MLflow, `plans` are the outcomes of campaign plans. The same run
+    gives the same bytes."""
     score_limit, feature_limit = limit_of(spec.limits, ScoreDrift), limit_of(spec.limits, FeatureDrift)
     missing_limit = limit_of(spec.limits, MissingValues)
     first = next(iter(run.against))
@@ -59,6 +61,7 @@ def render(spec: ModelSpec, run: MonitoringRun, *, run_id: str) -> str:
         shown=_ROWS_SHOWN,
         docs={column: feature.doc for feature in features() for column in feature.columns(spec.features.windows)},
         trend=trend,
+        plans=plans,
         outcomes=outcomes,
         newest=ranked[-1] if ranked else None,
         expected_auc={version: metrics.get("auc") for version, metrics in run.expected.items()},

@@ -67,21 +67,21 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Wording:
-    """How a column is put into words; `usual` is its median in training, None of texts."""
+    """How a column is put into words; `typical` is its median in training, None of texts."""
 
     phrase: str
     unit: str
     never: float | None
-    usual: float | None
+    typical: float | None
 
     def text(self, value: object) -> tuple[str, str]:
         """The value, and a sentence with it that an agent can say."""
         if value is None or (isinstance(value, float) and np.isnan(value)):
             return "not known", f"{self.phrase}: not known"
-        if self.usual is None or isinstance(value, str):
+        if self.typical is None or isinstance(value, str):
             return str(value), f"{self.phrase}: {value}"
         shown = self._number(float(cast("float", value)))
-        return shown, f"{self.phrase}: {shown}, usually {self._number(self.usual)}"
+        return shown, f"{self.phrase}: {shown}, usually {self._number(self.typical)}"
 
     def _number(self, value: float) -> str:
         if self.never is not None and value >= self.never * 0.999:
@@ -191,7 +191,7 @@ def explainer(spec: ModelSpec, version: ModelVersion, scratch: str) -> Explainer
     group_of = {column: by_column[column].name if column in by_column else column for column in columns}
     names = tuple(dict.fromkeys(group_of.values()))
     groups = np.array([names.index(group_of[slot.feature]) for slot in slots], np.int64)
-    usual = {slot.feature: float(np.sign(slot.fill) * np.expm1(abs(slot.fill))) for slot in slots}
+    typical = {slot.feature: float(np.sign(slot.fill) * np.expm1(abs(slot.fill))) for slot in slots}
     texts = {slot.feature for slot in slots if slot.level is not None}
     stages: list[Any] = [stage for stage in version.model.stages if hasattr(stage, "getFeaturesCol")]
     fitted = [stage for stage in stages if stage.getFeaturesCol() == VECTOR]
@@ -207,7 +207,7 @@ def explainer(spec: ModelSpec, version: ModelVersion, scratch: str) -> Explainer
         parts=tuple(parts),
         intercept=float(calibration.intercept),
         wordings={
-            column: _wording(by_column.get(column), column, windows, None if column in texts else usual[column])
+            column: _wording(by_column.get(column), column, windows, None if column in texts else typical[column])
             for column in columns
         },
         hidden=_hidden(spec, group_of, by_column),
@@ -252,9 +252,9 @@ def _hidden(spec: ModelSpec, group_of: Mapping[str, str], by_column: Mapping[str
     return frozenset(hidden)
 
 
-def _wording(feature: Feature | None, column: str, windows: Sequence[float], usual: float | None) -> _Wording:
+def _wording(feature: Feature | None, column: str, windows: Sequence[float], typical: float | None) -> _Wording:
     if feature is None:
-        return _Wording(column.replace("_", " "), "", None, usual)
+        return _Wording(column.replace("_", " "), "", None, typical)
     phrase = re.split(r"[;.]", feature.doc.strip(), maxsplit=1)[0].strip()
     days = feature.columns(windows)[column].days
     if days is not None:
@@ -263,7 +263,7 @@ def _wording(feature: Feature | None, column: str, windows: Sequence[float], usu
     unit = (
         feature.unit if feature.unit in ("days", "calls", "transactions") else "seconds" if feature.unit == "s" else ""
     )
-    return _Wording(phrase, unit, float(cast("float", feature.fill)) if is_never else None, usual)
+    return _Wording(phrase, unit, float(cast("float", feature.fill)) if is_never else None, typical)
 
 
 # ---------------------------------------------------------------- rows

@@ -185,8 +185,8 @@ def _table(tree: Tree, node: int, path: tuple[_Step, ...], own: Sequence[int], g
     touched = sorted({int(groups[feature]) for feature in used})
     place = {group: row for row, group in enumerate(touched)}
     values = np.zeros((len(touched), len(combinations)))
-    for leaf, way in _leaves(tree, node, path):
-        of_leaf = _by_feature(tree, way)
+    for leaf, steps_to in _leaves(tree, node, path):
+        of_leaf = _by_feature(tree, steps_to)
         pattern = np.zeros(len(combinations), np.int64)
         for bit, (feature, steps) in enumerate(of_leaf.items()):
             passed = is_set[bits[feature]] if feature in bits else np.ones(len(combinations), bool)

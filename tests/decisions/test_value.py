@@ -103,7 +103,7 @@ def test_a_customers_value_does_not_depend_on_who_else_is_there() -> None:
         assert getattr(together, name)[1] == getattr(alone, name)[0]
 
 
-def test_the_interval_holds_what_the_model_says() -> None:
+def test_the_interval_holds_what_the_model_draws() -> None:
     """Drawn from the model: negative binomial purchases of gamma spends around a customer's own mean."""
     rng = np.random.default_rng(3)
     model = PurchaseModel(90, BgNbd(2, 8, 0.4, 4), GammaGamma(3, 6, 40), 0.05, 1.0, None, 1.0, 2.0)

@@ -16,7 +16,7 @@ from churn.cli import STEPS
 from churn.labels.closure import Closure
 from churn.labels.inactivity import Inactivity
 from churn.loading import load_spec, with_settings
-from churn.model_spec import Alerts, ModelSpec
+from churn.model_spec import Alerts, Campaign, ModelSpec
 from churn.storage import Lake
 from tests.jobs.company import AS_OF, churn, content, run_chain, step, submitted, write_shop
 from tests.mlflow_store import runs, stored
@@ -130,11 +130,12 @@ def test_the_template_has_every_setting_of_a_model_with_its_default() -> None:
     for name, settings in shown.items():
         spec = load_spec(MODELS / f"{name}.py")
         assert with_settings(spec, settings, file=Path("churn.toml")).settings == spec.settings
-    parts = {"window", "cohort", "features", "schedule", "training", "evaluation", "monitoring", "alerts"}
+    parts = {"window", "cohort", "features", "schedule", "training", "evaluation", "reasons", "monitoring"}
+    optional = {"alerts": Alerts, "campaign": Campaign}
     sections = shown["churn"] | shown["fraud"]
-    assert set(sections) == {"baseline", *parts}
-    for part in parts:
-        kind: Any = Alerts if part == "alerts" else ModelSpec.model_fields[part].annotation
+    assert set(sections) == {"baseline", *parts, *optional}
+    for part in (*parts, *optional):
+        kind: Any = optional.get(part) or ModelSpec.model_fields[part].annotation
         assert set(sections[part]) == set(kind.model_fields), part
 
 

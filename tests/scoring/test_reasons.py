@@ -97,8 +97,8 @@ def test_the_parts_add_up_to_the_score(made: dict[str, Made], rows: DataFrame, n
 def batch(**columns: list[object]) -> pa.RecordBatch:
     """Rows like the median one, but for these columns."""
     count = len(next(iter(columns.values())))
-    usual = {name: [50.0] * count for name in FEATURES[:4]} | {"plan": ["basic"] * count}
-    return pa.RecordBatch.from_pydict({**usual, **columns})
+    typical = {name: [50.0] * count for name in FEATURES[:4]} | {"plan": ["basic"] * count}
+    return pa.RecordBatch.from_pydict({**typical, **columns})
 
 
 def test_a_linear_part_is_the_coefficient_times_the_distance_from_the_mean(made: dict[str, Made]) -> None:
@@ -135,7 +135,7 @@ def test_a_reason_is_a_sentence_with_a_direction(made: dict[str, Made]) -> None:
     assert late["text"].startswith("Days since the last purchase: 98 days, usually ")
 
 
-def test_what_is_not_known_is_said(made: dict[str, Made]) -> None:
+def test_what_is_not_known_is_named(made: dict[str, Made]) -> None:
     version = made["linear"].explained
     assert version.wordings["wait_mean_30d"].text(None) == (
         "not known",

@@ -49,10 +49,10 @@ def expected(tree: Tree, row: np.ndarray, known: frozenset[int], node: int = 0) 
 def by_definition(tree: Tree, row: np.ndarray, features: int) -> np.ndarray:
     found = np.zeros(features)
     for feature in range(features):
-        others = [one for one in range(features) if one != feature]
+        remaining = [one for one in range(features) if one != feature]
         for size in range(features):
             weight = factorial(size) * factorial(features - size - 1) / factorial(features)
-            for known in map(frozenset, combinations(others, size)):
+            for known in map(frozenset, combinations(remaining, size)):
                 found[feature] += weight * (expected(tree, row, known | {feature}) - expected(tree, row, known))
     return found
 

@@ -1,0 +1,50 @@
+"""Plan whom to contact with which offer, from the scores and values of an as-of, under capacity and budgets."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from pyspark.sql import functions as F
+
+from churn.decisions.plan import SCHEMA, as_csv, plan_campaign, plan_table
+from churn.decisions.value import VALUES, valuation
+from churn.job_runner import Job, job_main, progress, require_folder
+from churn.options import AsOf, ConfigFile, ModelFile, OutFile, SummaryFile
+from churn.reporting.campaign_report import render
+
+Valued = Annotated[bool, typer.Option("--values/--no-values", help="Compute the values that are missing.")]
+
+
+def step(
+    config: ConfigFile, model: ModelFile, as_of: AsOf, out: OutFile, values: Valued = True, summary: SummaryFile = None
+) -> None:
+    with Job("plan_campaign", config, model, summary) as job:
+        require_folder(out)
+        spec, lake = job.spec, job.lake
+        has_values = lake.exists(VALUES) and not lake.read(VALUES).where(F.col("as_of") == F.lit(as_of)).isEmpty()
+        if values and not has_values:
+            found = valuation(job.spark, job.sources, as_of, job.config.value)
+            lake.replace(found.rows.withColumn("method", F.lit(found.method)), VALUES, {"as_of": as_of})
+            progress(f"values by {found.method} over {job.config.value.horizon} days, in {lake.path(VALUES)}")
+        plan = plan_campaign(lake, spec, job.sources, as_of, job.config.plan, job.config.offers)
+        rows = job.spark.createDataFrame(plan.records, SCHEMA)
+        lake.replace(rows, plan_table(spec), {"as_of": as_of})
+        out.write_bytes(as_csv(plan).encode())
+        page = job.write_report(f"plan-{spec.name}-{as_of:%Y-%m-%d}.html", render(spec, plan, as_of))
+        total, low, high = plan.expected
+        held_out = len(plan.rows) - len(plan.treated)
+        progress(
+            f"{len(plan.treated):,} of {plan.eligible:,} customers to contact, {held_out:,} held out; "
+            f"expected profit {total:,.2f} [{low:,.2f} to {high:,.2f}]; one more contact would earn "
+            f"{plan.capacity_price:,.2f}"
+        )
+        progress(f"plan: {lake.path(plan_table(spec))}, {out}; page: {page}")
+        job.summarise(plan=str(out), plan_report=page)
+
+
+main = job_main(step)
+
+if __name__ == "__main__":
+    sys.exit(main(None))
