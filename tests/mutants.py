@@ -614,7 +614,7 @@ MUTANTS = (
         "churn/scoring/reasons.py",
         "np.where(shown, np.abs(parts), 0.0)",
         "np.abs(parts)",
-        "tests/scoring/test_reasons.py",
+        "tests/scoring/test_score_reasons.py",
     ),
     Mutant(
         "a Shapley value forgets the order of features",

@@ -297,10 +297,8 @@ def _explain(batches: Iterable[pa.RecordBatch], *, key: Sequence[str], explainer
 
 
 def acted_on(spec: ModelSpec, scores: DataFrame, raised: DataFrame | None = None) -> DataFrame:
-    """The keys of the scores that have reasons: the highest of each as-of and every alert beside those `raised` before,
-    or all."""
-    if spec.reasons.all_rows:
-        return scores.select(*spec.key)
+    """The keys of the scores that people act on: the highest of each as-of, and every alert beside those `raised`
+    before."""
     highest = scores.where(F.col("rank") <= spec.reasons.top).select(*spec.key)
     if spec.alerts is None:
         return highest
@@ -320,8 +318,9 @@ def with_reasons(
     `rows` are the feature rows that were scored. The job fails where the parts of a row do not add up to its score.
     """
     key = list(spec.key)
-    wanted = acted_on(spec, scores, raised)
-    of_wanted = rows.join(wanted, on=key, how="left_semi").select(*key, *read_columns(version.summary))
+    # Where all are wanted, no join has to find them.
+    wanted = rows if spec.reasons.all_rows else rows.join(acted_on(spec, scores, raised), on=key, how="left_semi")
+    of_wanted = wanted.select(*key, *read_columns(version.summary))
     found = reasons(of_wanted, key, explainer(spec, version, scratch))
     adds_up = F.abs(1 / (1 + F.exp(-F.col("log_odds"))) - F.col("score")) <= TOLERANCE
     parts = (F.lit("the parts of a score add up to log-odds of "), F.col("log_odds"), F.lit(", and it is "), "score")
