@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 
-from churn.dataset.calendar import known_until
+from churn.dataset.calendar import labels_known_until
 from churn.decisions.plan_outcomes import plan_outcomes
 from churn.errors import LimitError
 from churn.job_runner import Job, job_main, progress
@@ -34,7 +34,7 @@ def step(config: ConfigFile, model: ModelFile, as_of: AsOf, summary: SummaryFile
             for row in found.outcomes:
                 figures = {name: value for name, value in row.items() if isinstance(value, int | float)}
                 run.metrics("outcome", figures, as_of=row["as_of"])
-            known = known_until(spec, job.sources, as_of)
+            known, _ = labels_known_until(spec, job.sources, by=as_of)
             plans = plan_outcomes(job.lake, spec, job.sources, known)
             html = render(spec, found, run_id=run.id, plans=plans)
             run.text(html, "monitoring.html")
