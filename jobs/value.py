@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -13,7 +15,6 @@ from churn.decisions.value import VALUES, backtested, valuation
 from churn.job_runner import Job, job_main, progress, require_folder
 from churn.options import AsOf, ConfigFile, OutFile, SummaryFile
 from churn.sources.accepted import accepted
-from churn.sources.ingest import ingest
 
 Horizon = Annotated[int | None, typer.Option("--horizon", min=1, metavar="DAYS", help="Of the value; else [value].")]
 NoIngest = Annotated[bool, typer.Option("--no-ingest", help="Take the accepted tables as they are.")]
@@ -29,13 +30,12 @@ def step(
 ) -> None:
     with Job("value", config, summary=summary) as job:
         require_folder(out)
-        if not no_ingest:
-            ingest(job.spark, job.lake, job.config, batch="value", as_of=as_of)
         settings = job.config.value.model_copy(update={"horizon": horizon} if horizon else {})
-        tables = accepted(job.lake)
-        found = valuation(job.spark, tables, as_of, settings)
-        job.lake.replace(found.rows.withColumn("method", F.lit(found.method)), VALUES, {"as_of": as_of})
-        measured = backtested(job.spark, tables, as_of, settings)
+        end = as_of + timedelta(days=settings.horizon)
+        with nullcontext(accepted(job.lake)) if no_ingest else job.ingested_apart(end) as tables:
+            found = valuation(job.spark, tables, as_of, settings)
+            job.lake.replace(found.rows.withColumn("method", F.lit(found.method)), VALUES, {"as_of": as_of})
+            measured = backtested(job.spark, tables, as_of, settings)
         result = {"as_of": f"{as_of:%Y-%m-%d}", "horizon_days": settings.horizon, **measured}
         out.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
         progress(f"values by {found.method} over {settings.horizon} days, in {job.lake.path(VALUES)}")

@@ -564,28 +564,28 @@ MUTANTS = (
         "churn/sources/contacts.py",
         """F.coalesce("arm", F.lit("treated")) == "treated\"""",
         """F.coalesce("arm", F.lit("treated")).isNotNull()""",
-        "tests/dataset/test_treated.py",
+        "tests/dataset/test_treated_customers.py",
     ),
     Mutant(
         "a contact before as-of counts as a treatment",
         "churn/dataset/examples.py",
         'within = (F.col("_at") >= F.col("as_of")) & (F.col("_at") < end)',
         'within = F.col("_at") < end',
-        "tests/dataset/test_treated.py",
+        "tests/dataset/test_treated_customers.py",
     ),
     Mutant(
         "a fee that rises is an upgrade",
         "churn/labels/sales.py",
         '(F.col("plan") != F.col("plan_before")) & (F.col("_size")',
         '(F.col("_size")',
-        "tests/labels/test_sales.py",
+        "tests/labels/test_sales_labels.py",
     ),
     Mutant(
         "an upgrade announced after as-of is known",
         "churn/labels/sales.py",
         'known.where(known_by(F.col("as_of")))',
         "known",
-        "tests/labels/test_sales.py",
+        "tests/labels/test_sales_labels.py",
     ),
     # ------------------------------------------------------------ decisions
     Mutant(

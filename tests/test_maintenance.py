@@ -43,7 +43,7 @@ def test_old_features_go_and_all_else_stays_in_fewer_files(spark: SparkSession, 
     }
 
 
-def test_scores_go_where_a_setting_says_so(spark: SparkSession, tmp_path: Path) -> None:
+def test_scores_go_after_score_days(spark: SparkSession, tmp_path: Path) -> None:
     lake = filled(spark, tmp_path)
     deleted = {one.table: one.deleted for one in maintain(lake, Maintenance(score_days=30), AS_OF)}
     assert deleted == {"features_fraud": 0, "scores_fraud": 1, "transactions": 0}

@@ -30,6 +30,7 @@ from churn.model_spec import ModelSpec, Sources
 from churn.sampling import drawn
 from churn.scoring.batch import score_table
 from churn.sources.catalog.contacts import HELD_OUT, TREATED
+from churn.sources.contacts import is_treated
 from churn.sources.expressions import check_expression
 from churn.sources.functions import expanded
 from churn.sources.versions import known_by
@@ -255,7 +256,7 @@ def _left_out(
     at, since = F.lit(as_of), F.lit(as_of - timedelta(days=settings.not_within))
     recent = [_planned_before(lake, spec, as_of, settings)]
     if "contacts" in sources:
-        made = F.coalesce("arm", F.lit(TREATED)) == TREATED
+        made = is_treated()
         in_time = (F.col("event_time") >= since) & (F.col("event_time") < at) & known_by(at)
         recent.append(sources["contacts"].where(made & in_time).select("customer_id"))
     why = F.lit(None).cast("string")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from churn.sources.contract import Contract, Field
 
-_ARMS = ("treated", "held_out")
+TREATED: Final = "treated"
+HELD_OUT: Final = "held_out"
 
 CONTACTS = Contract(
     name="contacts",
@@ -26,7 +29,7 @@ CONTACTS = Contract(
             "string",
             "Whether the customer was contacted (treated), or chosen and left out at random (held_out);"
             " null = contacted.",
-            values=_ARMS,
+            values=(TREATED, HELD_OUT),
         ),
         Field("channel", "string", "How the customer was contacted: call, mail, ..."),
         Field("offer", "string", "What was offered; null = nothing."),
