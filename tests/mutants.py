@@ -562,8 +562,8 @@ MUTANTS = (
     Mutant(
         "a customer held out counts as treated",
         "churn/sources/contacts.py",
-        """F.coalesce("arm", F.lit("treated")) == "treated\"""",
-        """F.coalesce("arm", F.lit("treated")).isNotNull()""",
+        """F.coalesce("arm", F.lit(TREATED)) == TREATED""",
+        """F.coalesce("arm", F.lit(TREATED)).isNotNull()""",
         "tests/dataset/test_treated_customers.py",
     ),
     Mutant(
