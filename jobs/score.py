@@ -14,6 +14,7 @@ from churn.registry.model_registry import ModelRegistry
 from churn.scoring.alerts import alert_table, raise_alerts, raised_alerts
 from churn.scoring.batch import score_table, scored
 from churn.scoring.reasons import with_reasons
+from churn.scoring.tree_shap import TooDeepError
 
 
 def step(
@@ -30,7 +31,11 @@ def step(
         registry.mark_scored(number, f"{as_of:%Y-%m-%d}")
         scores = scored(spec, version.model, rows, version=number, scored_as=alias).persist()
         raised = raised_alerts(lake, spec, as_of)
-        explained = with_reasons(spec, version, scores, rows, lake.scratch, raised)
+        try:
+            explained = with_reasons(spec, version, scores, rows, lake.scratch, raised)
+        except TooDeepError as error:
+            progress(f"scores without reasons: {error}")
+            explained = scores
         lake.replace(explained, table, {"as_of": as_of}, widen=True)
         scores.unpersist()
         written = lake.read(table).where(F.col("as_of") == F.lit(as_of))

@@ -28,6 +28,10 @@ CHUNK: Final = 8192
 """Rows that are worked on together, so that they stay in the processor's cache."""
 
 
+class TooDeepError(BadInputError):
+    """A tree is too deep for its Shapley values to be computed."""
+
+
 @dataclass(frozen=True)
 class Tree:
     """A binary tree, an array a column; the first node is the root. `left` is where x[feature] <= threshold; a leaf has
@@ -131,7 +135,7 @@ def _tables(tree: Tree, groups: Ints) -> Iterator[_Table]:
             if own or path:
                 yield _table(tree, node, path, own, groups)
         elif tree.left[node] < 0:
-            raise BadInputError(
+            raise TooDeepError(
                 f"a tree of the model compares {_bits(tree, path)} features on the way to a leaf, and reasons can be "
                 f"given for up to {MOST_BITS}; fit a candidate with max_depth = {MOST_BITS} or less"
             )

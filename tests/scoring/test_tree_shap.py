@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from churn.scoring.tree_shap import Tree, TreeShap
+from churn.scoring.tree_shap import TooDeepError, Tree, TreeShap
 
 
 def grown(seed: int, depth: int, features: int) -> Tree:
@@ -92,3 +92,18 @@ def test_a_deep_tree_is_exact_too() -> None:
     found = TreeShap([tree], range(8))
     leaves = [expected(tree, row, frozenset(range(8))) for row in rows]
     assert found.base + found.values(rows).sum(axis=1) == pytest.approx(np.array(leaves), abs=1e-9)
+
+
+def test_a_tree_that_is_too_deep_is_refused() -> None:
+    chain = np.arange(29)
+    inner = chain % 2 == 0
+    tree = Tree(  # each comparison is of another feature, and its right branch is a leaf
+        feature=np.where(inner, chain // 2, 0),
+        threshold=np.zeros(29),
+        left=np.where(inner & (chain < 28), chain + 2, -1),
+        right=np.where(inner & (chain < 28), chain + 1, -1),
+        rows=np.ones(29),
+        value=np.ones(29),
+    )
+    with pytest.raises(TooDeepError, match="compares 13 features on the way to a leaf"):
+        TreeShap([tree], range(14))
