@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from churn.decisions.uplift import campaign_effects, check_arms, measure_uplift
 from churn.decisions.uplift_learners import TLearner
 from churn.decisions.uplift_rows import uplift_rows
 from churn.errors import BadInputError, ConfigError
+from churn.sources.completeness import Accepted
 from churn.testing import frame
 from churn.training.algorithms import Logistic
 from tests.jobs.company import churn
@@ -138,7 +140,7 @@ TIMES = "customer_id string, event_time timestamp, known_time timestamp, superse
 
 
 @pytest.fixture(scope="module")
-def sources(spark: SparkSession) -> dict[str, DataFrame]:
+def sources(spark: SparkSession) -> Accepted:
     """Contacts of 1 March; the data end on 1 June, so that the outcome of the contact of 1 May is not known."""
     contacts = [
         ("a", "2026-03-01 09:00", "2026-03-01", None, "k1", "march", "treated", "4.5", True),
@@ -152,7 +154,7 @@ def sources(spark: SparkSession) -> dict[str, DataFrame]:
         ("b", "2026-05-31", "2026-05-31", None, "inbound"),
     ]
     closures = [("b", "2026-04-01", "2026-04-01", None, "voluntary")]
-    return {
+    tables = {
         "contacts": frame(
             spark, contacts,
             f"{TIMES}, contact_id string, campaign string, arm string, cost decimal(18,4), accepted boolean",
@@ -160,6 +162,7 @@ def sources(spark: SparkSession) -> dict[str, DataFrame]:
         "calls": frame(spark, calls, f"{TIMES}, direction string"),
         "closures": frame(spark, closures, f"{TIMES}, kind string"),
     }  # fmt: skip
+    return Accepted(tables, dict.fromkeys(tables, datetime(2026, 6, 1)))
 
 
 @pytest.mark.parametrize(
@@ -167,7 +170,7 @@ def sources(spark: SparkSession) -> dict[str, DataFrame]:
     [("stayed", {"treated": 1, "held out": 0}), ("called", {"treated": 1, "held out": 0})],
 )
 def test_the_outcome_of_a_contact_is_what_happened_after_it(
-    spark: SparkSession, tmp_path: Path, sources: dict[str, DataFrame], outcome: str, wanted: dict[str, int]
+    spark: SparkSession, tmp_path: Path, sources: Accepted, outcome: str, wanted: dict[str, int]
 ) -> None:
     found = uplift_rows(spark, of_contacts(tmp_path, f'outcome = "{outcome}"\nfeatures = ["calls_made"]'), sources)
     rows = {("treated" if row["treated"] else "held out"): row for row in found.rows.collect()}
@@ -182,7 +185,7 @@ def test_the_outcome_of_a_contact_is_what_happened_after_it(
 
 
 def test_contacts_that_are_missing_or_too_young_are_refused(
-    spark: SparkSession, tmp_path: Path, sources: dict[str, DataFrame]
+    spark: SparkSession, tmp_path: Path, sources: Accepted
 ) -> None:
     company = of_contacts(tmp_path, "days = 365")
     with pytest.raises(BadInputError, match="none of 3 contacts has an outcome yet"):
