@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 from churn.config import Config, load
 from churn.decisions.uplift import campaign_effects, check_arms, measure_uplift
