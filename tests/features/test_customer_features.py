@@ -108,7 +108,7 @@ def test_each_aggregation(spark: SparkSession) -> None:
         ROWS,
     )
     as_of = datetime(2026, 1, 31, 12)
-    text = ("distinct", "entropy", "changes")
+    text = ("distinct", "entropy", "changes", "days_since_change")
     computed = customer_features(
         frame(spark, [("a", as_of), ("b", as_of)], SPINE),
         {"transactions": rows},
@@ -142,6 +142,7 @@ def test_each_aggregation(spark: SparkSession) -> None:
         "occupied": 2,  # periods of 10 days: the first back from as-of, and the third
         "repeat": 2,  # the second of the 1st; the 5th; what happens at once repeats nothing
         "changes": 2,
+        "days_since_change": 26.0,
         "slope": slope / sum((d - middle) ** 2 for d in days),
         "decayed": sum(v * 2 ** (d / 20) for d, v in zip(days, values, strict=True)),
     }
@@ -374,7 +375,7 @@ def _oracle(agg: str, visible: list[Row], as_of: datetime, days: int | None) -> 
     shares = [values.count(value) / len(values) for value in set(values)]
     week = timedelta(days=PARAMETERS["within_days"])
     repeats = [1 for event, _ in inside if any(event - week <= other < event for other, _ in rows)]
-    changes = [1 for before, after in pairwise(rows) if before[1] != after[1] and after[0] >= since]
+    changes = [after[0] for before, after in pairwise(rows) if before[1] != after[1] and after[0] >= since]
 
     def slope() -> float:
         across = sum((mean(ages) - age) * (value - mean(values)) for age, value in zip(ages, values, strict=True))
@@ -402,6 +403,7 @@ def _oracle(agg: str, visible: list[Row], as_of: datetime, days: int | None) -> 
         "occupied": lambda: len({math.ceil(age / PARAMETERS["period_days"]) for age in ages}) or None,
         "repeat": lambda: len(repeats) or None,
         "changes": lambda: len(changes) or None,
+        "days_since_change": lambda: (as_of - changes[-1]) / timedelta(days=1) if changes else None,
         "slope": lambda: slope() if len(set(ages)) > 1 else None,
         "decayed": lambda: (
             sum(value * 2 ** (-age / PARAMETERS["half_life_days"]) for age, value in zip(ages, values, strict=True))
@@ -412,7 +414,7 @@ def _oracle(agg: str, visible: list[Row], as_of: datetime, days: int | None) -> 
     return expected[agg]()
 
 
-TEXT = ("first", "last", "distinct", "entropy", "changes")
+TEXT = ("first", "last", "distinct", "entropy", "changes", "days_since_change")
 
 
 def test_every_aggregation_equals_plain_python(spark: SparkSession) -> None:
