@@ -1,7 +1,9 @@
 """Each Sunday: delete features and scores that are too old, compact the tables of the lake, forget their old versions.
 
 How long what is stored: `[maintenance]` in churn.toml. **As-of** is the midnight of the run; of a run by hand it is the
-parameter `as_of`, by default the last midnight.
+parameter `as_of`, by default the last midnight:
+
+    airflow dags trigger maintain
 """
 
 from churn_steps import AS_OF, churn_dag, every_week, step
