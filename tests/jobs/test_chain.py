@@ -15,6 +15,7 @@ from pyspark.sql import SparkSession
 from churn.cli import STEPS
 from churn.labels.closure import Closure
 from churn.labels.inactivity import Inactivity
+from churn.labels.sales import AddOn, MoreSpend, Upgrade
 from churn.loading import load_spec, with_settings
 from churn.model_spec import Alerts, Campaign, ModelSpec
 from churn.storage import Lake
@@ -127,6 +128,10 @@ def test_the_template_has_every_setting_of_a_model_with_its_default() -> None:
 
     label = shown["churn"].pop("label")
     assert label == {"name": "closure", "kinds": list(Closure().kinds), "activity": list(Inactivity().activity)}
+    sales = {**AddOn().model_dump(), **MoreSpend().model_dump(), **Upgrade().model_dump(), "name": "upgrade"}
+    assert {
+        name: tuple(of) if isinstance(of, list) else of for name, of in shown["sales"].pop("label").items()
+    } == sales
     for name, settings in shown.items():
         spec = load_spec(MODELS / f"{name}.py")
         assert with_settings(spec, settings, file=Path("churn.toml")).settings == spec.settings
