@@ -95,8 +95,10 @@ def _row(draw: random.Random, contract: Contract) -> Row:
     return row
 
 
-def _history(draw: random.Random) -> History:
-    return {name: [_row(draw, contract) for _ in range(ROWS)] for name, contract in SOURCES.items()}
+def _history(number: int) -> History:
+    """The rows of a customer; those of one source do not depend on which others there are."""
+    draws = {name: random.Random(f"{name} {number}") for name in SOURCES}
+    return {name: [_row(draws[name], contract) for _ in range(ROWS)] for name, contract in SOURCES.items()}
 
 
 def _visible(contract: Contract, row: Row, as_of: datetime) -> bool:
@@ -160,7 +162,7 @@ class Cases:
         self.same: list[tuple[str, str, datetime]] = []
         by_source: dict[str, list[Row]] = {name: [] for name in SOURCES}
         for number in range(CUSTOMERS):
-            history, plain = _history(draw), f"customer {number}"
+            history, plain = _history(number), f"customer {number}"
             if number == 0:  # who never called before
                 history["calls"] = [row for row in history["calls"] if row["event_time"] >= AS_OFS[-1] - A_DAY]
             self._add(by_source, plain, history)
