@@ -231,7 +231,9 @@ def _customers(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime) -
     """The scored customers with their values and the columns of the customers source."""
     at = F.lit(as_of)
     scores, values = _of_as_of(lake, score_table(spec), "score", as_of), _of_as_of(lake, VALUES, "value", as_of)
-    texts = F.array_join(F.transform("reasons", lambda one: one["text"]), "; ")
+    texts = F.lit(None).cast("string")  # a model whose trees are too deep has no reasons
+    if "reasons" in scores.columns:
+        texts = F.array_join(F.transform("reasons", lambda one: one["text"]), "; ")
     scored = scores.select("customer_id", "score", "model_version", texts.alias("reasons"))
     found = scored.join(values.select("customer_id", "value", "value_low", "value_high"), on="customer_id", how="inner")
     if "customers" not in sources:
