@@ -12,6 +12,7 @@ from churn.config import load
 from churn.errors import BadInputError
 from churn.sources.completeness import Accepted, begin, complete_until
 from churn.sources.ingest import ingest
+from churn.sources.ledger import LEDGER
 from churn.sources.ledger import complete_until as by_ledger
 from churn.storage import Lake
 from churn.testing import frame
@@ -81,7 +82,7 @@ def test_the_ledger_has_the_end_of_what_was_delivered(spark: SparkSession, tmp_p
     config = load(tmp_path / "churn.toml")
     lake = Lake(spark, config.root)
     ingest(spark, lake, config, batch="2026-02-22", as_of=AS_OF)
-    assert by_ledger(lake) == {
+    assert by_ledger(lake.read(LEDGER)) == {
         "calls": datetime(2026, 2, 21, 15),  # midnight in Tokyo
         "closures": datetime(2026, 2, 20),
         "transactions": datetime(2026, 2, 13),

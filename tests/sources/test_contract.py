@@ -19,6 +19,7 @@ def test_every_contract_is_found_and_has_the_shared_columns() -> None:
     assert {name: contract.key for name, contract in CONTRACTS.items()} == {
         "calls": ("call_id",),
         "closures": ("customer_id", "closure_id"),
+        "contacts": ("customer_id", "contact_id"),
         "customers": ("customer_id", "event_time"),
         "fraud_reports": ("transaction_id",),
         "rates": ("currency", "event_time"),
