@@ -427,7 +427,7 @@ def test_a_missing_day_of_an_input_holds_the_batch(spark: SparkSession, tmp_path
 def test_rows_are_expected_of_the_last_day_alone(spark: SparkSession, tmp_path: Path) -> None:
     files = {f"legs/2024-07-0{day}.csv": HEADER + leg(day, f"0{day} 12:00:00") for day in (1, 2)}
     config = company(tmp_path, DAILY + "[sources.calls.expect]\nrows = 2\n", files)
-    with pytest.raises(HoldError, match="1 rows have come, at least 2 are expected"):
+    with pytest.raises(HoldError, match="1 rows of 2024-07-02 have come, at least 2 are expected"):
         write(spark, config, datetime(2024, 7, 3))
 
 
