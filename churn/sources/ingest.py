@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from churn.config import Config, Source
 from churn.errors import ConfigError, nearest
 from churn.runtime.locks import locks
+from churn.runtime.session import with_settings
 from churn.sources.classification import DUPLICATES, Batch, Cache, classify_batch, duplicates
 from churn.sources.doubts import doubts
 from churn.sources.holds import Report, hold, refuse, report
@@ -23,13 +24,15 @@ from churn.sources.mapping import RAW, RULES, bound
 from churn.storage import Lake, literal
 
 QUARANTINE: Final = "quarantine"
+_UNCOMPRESSED: Final = {"spark.sql.inMemoryColumnarStorage.compressed": "false"}
+"""A persisted batch is read three times: to choose an encoding for each column costs more than it saves."""
 
 
 def validate(
     spark: SparkSession, config: Config, *, as_of: datetime | None = None, sources: Collection[str] | None = None
 ) -> list[Report]:
     """What a first ingest of each source would do; nothing is written."""
-    with _cached() as cache:
+    with _cached(spark) as cache:
         batches = [
             classify_batch(spark, source, None, batch="", as_of=as_of, cache=cache)
             for source in _chosen(config, sources)
@@ -65,7 +68,7 @@ def ingest(
         raise ConfigError("a batch needs a name; the day it was delivered is a good one")
     chosen = _chosen(config, sources)
     # What becomes of a row depends on those that are there, so batches of a source are written one after the other.
-    with locks(lake.root, [f"ingest {source.name}" for source in chosen]), _cached() as cache:
+    with locks(lake.root, [f"ingest {source.name}" for source in chosen]), _cached(spark) as cache:
         batches = [classify_batch(spark, source, lake, batch=batch, as_of=as_of, cache=cache) for source in chosen]
         # A hold first: rows that are still to come may change which share is broken.
         for check in (hold, refuse):
@@ -86,12 +89,13 @@ def _chosen(config: Config, names: Collection[str] | None) -> list[Source]:
 
 
 @contextmanager
-def _cached() -> Iterator[Cache]:
+def _cached(spark: SparkSession) -> Iterator[Cache]:
     """Persist frames, in memory or on disk, until the work that needs them is done."""
     frames: list[DataFrame] = []
 
     def cache(df: DataFrame) -> DataFrame:
-        frames.append(df.persist())
+        with with_settings(spark, _UNCOMPRESSED):
+            frames.append(df.persist())
         return df
 
     try:

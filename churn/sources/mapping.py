@@ -55,9 +55,10 @@ RAW: Final = "_raw"
 
 _ROW = "_row"
 _BROKEN = "_broken"
-# Text that begins and ends with a visible character of ASCII needs no trimming, which is slow.
+# Text of ASCII alone that neither begins nor ends with a blank needs no trimming, which is slow.
 _TRIMMED = (
-    "CASE WHEN {0} >= '!' AND {0} < '\x7f' AND substr({0}, -1) BETWEEN '!' AND '~' THEN {0}"
+    "CASE WHEN {0} >= '!' AND octet_length(rtrim({0})) = length({0}) AND octet_length({0}) = length({0})"
+    " AND NOT endswith({0}, '\t') AND NOT endswith({0}, '\r') AND NOT endswith({0}, '\n') THEN {0}"
     f" ELSE coalesce(btrim({{0}}, '{BLANKS}'), '') END"
 )
 _UNDECODED = "\ufffd"
