@@ -484,7 +484,7 @@ MUTANTS = (
     Mutant(
         "two batches are classified at once",
         "churn/sources/ingest.py",
-        'with locks(lake.root, [f"ingest {source.name}" for source in chosen]), _cached() as cache:',
+        'with locks(lake.root, [f"ingest {source.name}" for source in chosen]), _cached(spark) as cache:',
         "with locks(lake.root, []), _cached() as cache:",
         "tests/faults/test_at_once.py",
     ),
