@@ -485,7 +485,7 @@ MUTANTS = (
         "two batches are classified at once",
         "churn/sources/ingest.py",
         'with locks(lake.root, [f"ingest {source.name}" for source in chosen]), _cached(spark) as cache:',
-        "with locks(lake.root, []), _cached() as cache:",
+        "with locks(lake.root, []), _cached(spark) as cache:",
         "tests/faults/test_at_once.py",
     ),
     Mutant(
