@@ -71,6 +71,30 @@ def _session_for_jobs(config: Config, master: str, conf: Mapping[str, str]) -> A
     return scoped_session("churn", conf={**config.spark, **conf, "spark.master": master}, lean=config.is_small)
 
 
+def _run_job(
+    job: str,
+    config: Path,
+    *args: str,
+    model: Path | None = None,
+    master: str,
+    conf: Sequence[str] | None,
+) -> None:
+    """Run one script of jobs/ by itself, after what configures it has been checked."""
+    from churn.job_runner import load_company, load_model_spec
+
+    company, settings = load_company(config), _spark_settings(conf)
+    of_model: tuple[str, ...] = ()
+    if model:
+        load_model_spec(model, company)
+        of_model = ("--model", str(model))
+    with _session_for_jobs(company, master, settings):
+        _run(job, "--config", str(config), *of_model, *args, master=master, conf=settings)
+
+
+def _out(file: Path) -> tuple[str, str]:
+    return "--out", str(file.absolute())
+
+
 def _spark_settings(conf: Sequence[str] | None) -> dict[str, str]:
     """Raises BadInputError where one is not KEY=VALUE."""
     pairs = [text.partition("=") for text in conf or ()]
@@ -300,25 +324,14 @@ def backtest(
     conf: SparkSettings = None,
 ) -> None:
     """At each origin: train on what was known by then, score its cohort, evaluate by what happened afterwards."""
-    from churn.job_runner import load_company, load_model_spec
-
-    company, settings = load_company(config), _spark_settings(conf)
-    load_model_spec(model, company)
     origins = [part for date in as_of for part in ("--as-of", date.isoformat())]
-    arguments = ("--config", str(config), "--model", str(model), "--out", str(out_file.absolute()))
-    with _session_for_jobs(company, master, settings):
-        _run("backtest", *arguments, *origins, master=master, conf=settings)
+    _run_job("backtest", config, *_out(out_file), *origins, model=model, master=master, conf=conf)
 
 
 @app.command()
 def uplift(config: ConfigFile, out_file: OutFile, master: Master = LOCAL, conf: SparkSettings = None) -> None:
     """Learn whom past campaigns moved, and measure it: uplift at each share, the Qini coefficient, each effect."""
-    from churn.job_runner import load_company
-
-    company, settings = load_company(config), _spark_settings(conf)
-    arguments = ("--config", str(config), "--out", str(out_file.absolute()))
-    with _session_for_jobs(company, master, settings):
-        _run("uplift", *arguments, master=master, conf=settings)
+    _run_job("uplift", config, *_out(out_file), master=master, conf=conf)
 
 
 @app.command()
@@ -331,24 +344,14 @@ def value(
     conf: SparkSettings = None,
 ) -> None:
     """Predict each customer's margin over the next year, and compare it with what happened since the as-of."""
-    from churn.job_runner import load_company
-
-    company, settings = load_company(config), _spark_settings(conf)
-    arguments = ["--config", str(config), "--as-of", as_of.isoformat(), "--out", str(out_file.absolute())]
-    if horizon:
-        arguments += ["--horizon", str(horizon)]
-    with _session_for_jobs(company, master, settings):
-        _run("value", *arguments, master=master, conf=settings)
+    days = ("--horizon", str(horizon)) if horizon else ()
+    _run_job("value", config, "--as-of", as_of.isoformat(), *_out(out_file), *days, master=master, conf=conf)
 
 
 @app.command()
 def maintain(config: ConfigFile, as_of: AsOf, master: Master = LOCAL, conf: SparkSettings = None) -> None:
     """Delete features and scores that are too old, compact the tables, and forget their old versions."""
-    from churn.job_runner import load_company
-
-    company, settings = load_company(config), _spark_settings(conf)
-    with _session_for_jobs(company, master, settings):
-        _run("maintain", "--config", str(config), "--as-of", as_of.isoformat(), master=master, conf=settings)
+    _run_job("maintain", config, "--as-of", as_of.isoformat(), master=master, conf=conf)
 
 
 @app.command()
@@ -361,13 +364,8 @@ def plan(
     conf: SparkSettings = None,
 ) -> None:
     """Plan whom to contact with which offer, from an as-of's scores and values: a table, a CSV and a page."""
-    from churn.job_runner import load_company, load_model_spec
-
-    company, settings = load_company(config), _spark_settings(conf)
-    load_model_spec(model, company)
-    common = ("--config", str(config), "--model", str(model), "--as-of", as_of.isoformat())
-    with _session_for_jobs(company, master, settings):
-        _run("plan_campaign", *common, "--out", str(out_file.absolute()), master=master, conf=settings)
+    when = ("--as-of", as_of.isoformat())
+    _run_job("plan_campaign", config, *when, *_out(out_file), model=model, master=master, conf=conf)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -67,7 +67,7 @@ _LEDGER_SCHEMA: Final = (
 class _Position:
     """The last micro-batch that was written, and the watermark after it; read from the tables after a start.
 
-    `model` is the version that scored it; `refused` are versions that cannot score here, each said once.
+    `model` is the version that scored it; `refused` are the reasons why another did not take its place, printed once.
     """
 
     number: int = -1
