@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -18,7 +18,7 @@ from churn.features import customer_features, features
 from churn.labels.closure import Closure
 from churn.labels.inactivity import Inactivity
 from churn.model_spec import LabelWindow, Sources
-from churn.sources.completeness import complete_until
+from churn.sources.completeness import ALWAYS, complete_until
 from churn.sources.contacts import is_treated
 from churn.sources.expressions import check_expression, check_frame
 from churn.sources.functions import expanded, tokens
@@ -26,7 +26,6 @@ from churn.sources.query_inputs import read_input
 from churn.sources.spark_errors import SPARK_ERRORS, first_line, unlogged
 from churn.storage import literal, quoted
 
-_ALWAYS: Final = datetime(9999, 1, 1)
 KEY: Final = "_key"
 """A hash of the row's content: rows are in its order, whatever their partitions were."""
 CUSTOMER: Final = "_customer"
@@ -277,7 +276,7 @@ def _outcomes(contacts: DataFrame, uplift: Uplift, sources: Sources) -> DataFram
             f"[uplift] outcome = {uplift.outcome!r} needs {needed}; map [sources.{needed}] in churn.toml"
         )
     window = LabelWindow(lead=0, horizon=uplift.days)
-    until = complete_until(sources, [needed], by=_ALWAYS)[needed]
+    until = complete_until(sources, [needed], by=ALWAYS)[needed]
     complete = F.col("as_of") <= F.lit(until - timedelta(days=uplift.days))
     current = {needed: sources[needed].where("superseded_at IS NULL")}
     rows = contacts.where(complete)

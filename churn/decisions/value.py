@@ -26,7 +26,7 @@ from churn.errors import BadInputError
 from churn.model_spec import Sources
 from churn.sampling import drawn
 from churn.sources.activity import is_approved
-from churn.sources.completeness import begin, complete_until
+from churn.sources.completeness import ALWAYS, begin, complete_until
 from churn.sources.versions import known_by
 
 VALUES: Final = "values"
@@ -37,7 +37,6 @@ DECAY_UNIT: Final = 1 << 40
 """Decayed counts are added as whole numbers of this part, so that their order makes no difference."""
 _EVIDENCE: Final = {"purchases": ("transactions",), "contracts": ("closures", "transactions")}
 """The sources that show what a customer was worth."""
-_ALWAYS: Final = datetime(9999, 1, 1)
 _EARLIER: Final = 3
 """The earlier origin leaves two thirds of the history to learn from, and a third to learn from what happened then."""
 _SCHEMA: Final = (
@@ -91,7 +90,7 @@ def backtested(spark: SparkSession, sources: Sources, as_of: datetime, settings:
     """
     method = method_of(sources, settings)
     evidence = [name for name in _EVIDENCE[method] if name in sources]
-    end = min(complete_until(sources, evidence, by=_ALWAYS).values())
+    end = min(complete_until(sources, evidence, by=ALWAYS).values())
     days = min(settings.horizon, (end - as_of).days)
     if days < 1:
         return {"method": method, "evaluated_days": 0, "total_ratio": None, "correlation": None, "gini": None}

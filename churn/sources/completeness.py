@@ -18,6 +18,8 @@ from churn.storage import literal
 
 ACTIVITY: Final = ("calls", "transactions")
 """Sources of which every company that has them has rows nearly every day: silence means that a feed has ended."""
+ALWAYS: Final = datetime(9999, 1, 1)
+"""The `by` of everything that has been delivered, whenever that was."""
 
 
 class Accepted(Mapping[str, DataFrame]):
