@@ -242,7 +242,7 @@ class Training(Frozen):
     chosen one is fitted on all."""
     one_task_mib: NotNegative = 1024
     """Up to so many MiB of feature values, 4 bytes each, a candidate is fitted by scikit-learn in one task, which takes
-    some eight times as much memory; beyond, by MLlib on all executors."""
+    up to six times as much memory; beyond, by MLlib on all executors."""
     treated: Literal["left_out", "included"] = "left_out"
     """What becomes of customers whom a contact treated between as-of and the end of the label window, where the label
     is one that contacts prevent: one who was saved is not a loyal one."""

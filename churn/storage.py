@@ -24,6 +24,8 @@ from churn.runtime.locks import local_path, lock
 _COMMIT = re.compile(r"\d{20}\.json")
 _VERSION = re.compile(r"\.?(\d{20})\.")
 """How the names of files begin that belong to a version of a log: a commit, its checksums, a checkpoint."""
+_ROWS: dict[tuple[str, str, int], int] = {}
+"""By the path and the id of a table, and its version, how many rows it has."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,14 @@ class Lake:
         log = java_class(self.spark, "org.apache.spark.sql.delta.DeltaLog")
         with self._naming(name):
             return int(log.forTableWithSnapshot(self.spark._jsparkSession, self.path(name))._2().version())
+
+    def rows(self, snapshot: Snapshot) -> int:
+        """How many rows a snapshot has, by Delta's log; counted once in a process."""
+        log = java_class(self.spark, "org.apache.spark.sql.delta.DeltaLog")
+        table = log.forTableWithSnapshot(self.spark._jsparkSession, snapshot.path)._2().metadata().id()
+        if (key := (snapshot.path, table, snapshot.version)) not in _ROWS:
+            _ROWS[key] = snapshot.frame.count()
+        return _ROWS[key]
 
     def replace(self, df: DataFrame, name: str, where: Mapping[str, object], *, widen: bool = False) -> None:
         """Replace the rows whose columns have these values by `df`, all rows where `where` is empty.

@@ -322,7 +322,7 @@ def _treated(rows: Rows) -> Flags:
 
 def _customers(rows: Rows) -> npt.NDArray[np.int64]:
     """The number of each row's customer; where rows name none, each is a customer of its own."""
-    named = rows.table[DRAW].to_numpy()
+    named = rows.columns([DRAW])[DRAW].to_numpy()
     return np.unique(named, return_inverse=True)[1] if named.any() else np.arange(len(named))
 
 
@@ -355,13 +355,11 @@ def _sample(rows: Rows, most: int, rng: np.random.Generator) -> Rows:
 
 def prepare(rows: Rows, columns: Sequence[str]) -> Preparation:
     """How columns become a vector, fitted on these rows, whose numbers are signed logarithms already."""
-    batch = rows.table.combine_chunks().to_batches()
-    return Preparation.fit(Summary.of(batch[0], *_kinds(rows, columns)), columns, of_logarithms=True)
-
-
-def _kinds(rows: Rows, columns: Sequence[str]) -> tuple[list[str], list[str]]:
-    texts = [name for name in columns if pa.types.is_string(rows.table.schema.field(name).type)]
-    return [name for name in columns if name not in texts], texts
+    table = rows.columns(columns)
+    texts = [name for name in columns if pa.types.is_string(table.schema.field(name).type)]
+    numbers = [name for name in columns if name not in texts]
+    (batch,) = table.combine_chunks().to_batches()
+    return Preparation.fit(Summary.of(batch, numbers, texts), columns, of_logarithms=True)
 
 
 def sentences(found: Mapping[str, Any]) -> Iterator[str]:

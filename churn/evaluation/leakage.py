@@ -27,7 +27,8 @@ def single_feature_auc(label: ArrayLike, features: Mapping[str, ArrayLike]) -> d
 
 def auc_alone(rows: Rows, columns: Sequence[str]) -> dict[str, float]:
     """`single_feature_auc` of columns of packed rows; a task imports this module, so it imports little itself."""
-    return single_feature_auc(rows.label, {name: rows.table[name].to_numpy() for name in columns})
+    table = rows.columns(columns)
+    return single_feature_auc(rows.label, {name: table[name].to_numpy() for name in columns})
 
 
 def _strongest(label: NDArray[np.generic], values: Floats) -> float:

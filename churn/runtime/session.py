@@ -238,7 +238,7 @@ def _launch_settings(master: str, specified: Mapping[str, str], *, lean: bool) -
             options += [f"-XX:SharedArchiveFile={class_archive()}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
         options += [*ALWAYS, *(LEAN if lean else ())]
         settings = {
-            "spark.driver.memory": specified.get("spark.driver.memory", f"{_memory_mib() // 2}m"),
+            "spark.driver.memory": specified.get("spark.driver.memory", f"{memory_mib() // 3}m"),
             # The class path, not spark.jars: nothing is copied, and the class archive can hold Delta's classes too.
             "spark.driver.extraClassPath": _join(
                 ":", specified.get("spark.driver.extraClassPath"), f"{jars_folder()}/*"
@@ -282,7 +282,7 @@ def _join(separator: str, *parts: str | None) -> str:
     return separator.join(filter(None, parts))
 
 
-def _memory_mib() -> int:
+def memory_mib() -> int:
     """This machine's memory, or this container's limit."""
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     file = Path("/sys/fs/cgroup/memory.max")

@@ -45,7 +45,7 @@ def checked_snapshots(lake: Lake) -> dict[str, Snapshot]:
 def _short(lake: Lake, snapshots: Mapping[str, Snapshot]) -> dict[str, tuple[int, int]]:
     """The tables that have fewer rows than the ledger counts: both numbers. Delta has the first in its log."""
     counted = {name: counts["accepted"] for name, counts in totals(lake).items()}
-    rows = {name: one.frame.count() for name, one in snapshots.items() if name in counted}
+    rows = {name: lake.rows(one) for name, one in snapshots.items() if name in counted}
     return {name: (rows[name], counted[name]) for name in rows if rows[name] < counted[name]}
 
 

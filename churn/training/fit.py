@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import pickle
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -31,6 +32,7 @@ from churn.dataset.split import Fold, Split
 from churn.errors import BadInputError
 from churn.features.engine.measures import micros
 from churn.model_spec import Campaign, ModelSpec
+from churn.runtime.session import is_local, memory_mib
 from churn.sampling import DRAWS, drawn
 from churn.training.algorithms import Linear, MLlib, Single, Trees
 from churn.training.fit_task import MOST_MARGINS, FitResult, Task, on_blocks
@@ -44,6 +46,8 @@ Floats = npt.NDArray[np.float64]
 AT_ONCE: Final = 8
 """Jobs of one fit that are submitted side by side; Spark runs as many as there are cores."""
 _BYTES_PER_VALUE: Final = 4
+_TIMES_VALUES: Final = 6
+"""What a task needs at most, in times of the values that it is given."""
 
 
 @dataclass(frozen=True)
@@ -264,7 +268,6 @@ class Trainer:
             *self._numbers,
             *self._texts,
         )
-        self._persisted: list[DataFrame] = []
 
     def __enter__(self) -> Trainer:
         """Reads and packs the rows."""
@@ -329,9 +332,18 @@ class Trainer:
         slices = dict.fromkeys(fold.train for _, fold, _ in requests)
         prepared = {as_ofs: self._prepared(as_ofs, features) for as_ofs in slices}
         fit_one = partial(self._fit_one, prepared=prepared, trial=trial)
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(self._at_once([fold for _, fold, _ in requests], trial=trial)) as pool:
             target = inheritable_thread_target(self._rows.sparkSession)(fit_one)
             return list(pool.map(target, requests))
+
+    def _at_once(self, folds: Iterable[Fold], *, trial: bool) -> int:
+        """How many tasks at a time: on one machine they share a third of its memory, beside the JVM's third."""
+        if not (self.in_one_task and is_local(str(self._rows.sparkSession.conf.get("spark.master")))):
+            return AT_ONCE
+        most = self._spec.training.trial_rows if trial else math.inf
+        rows = max(sum(min(most, self._count(of).rows) for of in (fold.train, fold.later)) for fold in folds)
+        need = rows * (len(self._numbers) + len(self._texts)) * _BYTES_PER_VALUE * _TIMES_VALUES
+        return int(max(1, min(AT_ONCE, (memory_mib() << 20) // 3 // max(1, need))))
 
     def _prepared(self, as_ofs: Sequence[datetime], features: Sequence[str]) -> Preparation:
         summary = self.summary(as_ofs)

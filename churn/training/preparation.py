@@ -76,38 +76,69 @@ def _block(batch: pa.RecordBatch, as_of: int, numbers: Sequence[str], texts: Seq
 
 
 @dataclass(frozen=True)
+class _Block:
+    """The packed rows of an as-of. `chosen` are the rows in use, `places` where these are in the order of all."""
+
+    packed: pa.Buffer
+    chosen: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64]
+
+    def columns(self, names: Iterable[str]) -> pa.Table:
+        """Some columns of the chosen rows; the others are not decompressed."""
+        return _read(self.packed, names).take(pa.array(self.chosen))
+
+
+def _read(packed: pa.Buffer, names: Iterable[str]) -> pa.Table:
+    fields = pa.ipc.open_stream(packed).schema
+    options = pa.ipc.IpcReadOptions(included_fields=sorted(map(fields.get_field_index, names)), use_threads=False)
+    return pa.ipc.open_stream(packed, options=options).read_all()
+
+
+@dataclass(frozen=True)
 class Rows:
-    """Rows in the order of their key; `table` has their features, numbers as signed logarithms."""
+    """Rows in the order of their key. Their features stay packed until they are asked for: a matrix and one block are
+    all that is in memory."""
 
     as_of: npt.NDArray[np.int64]
     label: Floats
-    table: pa.Table
+    _blocks: tuple[_Block, ...] = field(repr=False)
 
     @classmethod
     def unpacked(cls, batches: Iterable[pa.RecordBatch], is_wanted: Callable[[pa.Table], Array]) -> Rows:
-        """The wanted rows of all blocks, together."""
-        blocks = (pa.ipc.open_stream(block.as_buffer()).read_all() for batch in batches for block in batch["block"])
-        table = pa.concat_tables([block.filter(pa.array(is_wanted(block))) for block in blocks]).combine_chunks()
-        keys = {name: table[name].to_numpy() for name in ("as_of", ORDER)}
-        table = table.take(pa.array(np.lexsort((keys[ORDER], keys["as_of"]))))
-        return cls(table["as_of"].to_numpy(), table["label"].to_numpy().astype(np.float64), table)
+        """The wanted rows of all blocks, together. `is_wanted` gets the columns as_of, label, ORDER and DRAW."""
+        blocks = [block.as_buffer() for batch in batches for block in batch["block"]]
+        keys = [_read(block, ("as_of", "label", ORDER, DRAW)) for block in blocks]
+        chosen = [np.flatnonzero(is_wanted(of_block)) for of_block in keys]
+        wanted = pa.concat_tables(of.take(pa.array(rows)) for of, rows in zip(keys, chosen, strict=True))
+        as_of, order = wanted["as_of"].to_numpy(), wanted[ORDER].to_numpy()
+        sorted_rows = np.lexsort((order, as_of))
+        places = np.empty(len(sorted_rows), np.int64)
+        places[sorted_rows] = np.arange(len(sorted_rows))
+        by_block = np.split(places, np.cumsum([len(rows) for rows in chosen])[:-1])
+        label = wanted["label"].to_numpy().astype(np.float64)
+        return cls(as_of[sorted_rows], label[sorted_rows], tuple(map(_Block, blocks, chosen, by_block)))
 
-    def where(self, mask: Array) -> Rows:
-        return Rows(self.as_of[mask], self.label[mask], self.table.filter(pa.array(mask)))
+    def where(self, mask: npt.NDArray[np.bool_]) -> Rows:
+        places = np.cumsum(mask) - 1
+        blocks = (
+            _Block(block.packed, block.chosen[wanted], places[block.places[wanted]])
+            for block in self._blocks
+            if (wanted := mask[block.places]).any()
+        )
+        return Rows(self.as_of[mask], self.label[mask], tuple(blocks))
+
+    def columns(self, names: Sequence[str]) -> pa.Table:
+        """Columns as they are packed: features, numbers as signed logarithms, and DRAW."""
+        together = pa.concat_tables(block.columns(names) for block in self._blocks).combine_chunks()
+        return together.take(pa.array(np.argsort(np.concatenate([block.places for block in self._blocks]))))
 
     def matrix(self, preparation: Preparation) -> npt.NDArray[np.float32]:
         """One row a row, one column a slot."""
         matrix = np.empty((len(self.label), len(preparation.slots)), np.float32, order="F")
-        for place, slot in enumerate(preparation.slots):
-            column = self.table[slot.feature]
-            if slot.level is not None:
-                is_level = pc.equal(column, slot.level).fill_null(False)
-                matrix[:, place] = is_level.to_numpy()
-            elif slot.is_missing:
-                matrix[:, place] = column.is_null(nan_is_null=True).to_numpy()
-            else:
-                values = column.to_numpy()
-                matrix[:, place] = np.where(np.isnan(values), slot.fill, values)
+        for block in self._blocks:
+            columns = block.columns({slot.feature for slot in preparation.slots})
+            for slot, values in zip(preparation.slots, matrix.T, strict=True):
+                values[block.places] = slot.values(columns[slot.feature])
         return matrix
 
 
@@ -123,6 +154,17 @@ class Slot:
     fill: float = 0.0
     is_missing: bool = False
     level: str | None = None
+
+    def values(self, column: pa.ChunkedArray) -> Array:
+        """The element of each row of a packed column."""
+        if self.level is not None:
+            is_level: Array = pc.equal(column, self.level).fill_null(False).to_numpy()
+            return is_level
+        if self.is_missing:
+            is_null: Array = column.is_null(nan_is_null=True).to_numpy()
+            return is_null
+        numbers: Array = column.to_numpy()
+        return np.where(np.isnan(numbers), self.fill, numbers)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "jars", lambda: [JARS / "delta-spark.jar"])
     monkeypatch.setattr(sessions, "jars_folder", lambda: JARS)
     monkeypatch.setattr(sessions, "class_archive", lambda: JARS / "none.jsa")
-    monkeypatch.setattr(sessions, "_memory_mib", lambda: 8192)
+    monkeypatch.setattr(sessions, "memory_mib", lambda: 9216)
     monkeypatch.setattr(sessions, "_spark_defaults", dict)
 
 
@@ -45,7 +45,7 @@ def test_a_local_line_has_the_settings_that_a_running_jvm_takes_no_more() -> Non
     assert line[1:3] == ["--master", "local[2]"]
     assert line[-3:] == ["jobs/ingest.py", "--config", "churn.toml"]
     assert settings(line) == {
-        "spark.driver.memory": "4096m",
+        "spark.driver.memory": "3072m",
         "spark.driver.extraClassPath": "/opt/jars/*",
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={sessions.LOGGING.as_uri()} "
         "-XX:-DontCompileHugeMethods -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:MetaspaceSize=512m",
