@@ -232,7 +232,7 @@ class _HalfTask:
         yield _pickled(self.half, batches)
 
     def half(self, rows: Rows) -> Half:
-        draw = _draws(rows, (self.settings.seed, self.number))
+        draw = _draws_of(rows, (self.settings.seed, self.number))
         train, test = rows.where(draw < 0.5), rows.where(draw >= 0.5)
         rng = np.random.default_rng((self.settings.seed, self.number, 1))
         chosen, tried = self._chosen(_sample(train, self.settings.trial_rows, rng), rng)
@@ -253,7 +253,7 @@ class _HalfTask:
 
     def _chosen(self, train: Rows, rng: np.random.Generator) -> tuple[str, dict[str, float]]:
         """The learner to use, and the Qini of each over folds of the training rows."""
-        fold = np.floor(_draws(train, tuple(rng.integers(1 << 31, size=2))) * FOLDS)
+        fold = np.floor(_draws_of(train, tuple(rng.integers(1 << 31, size=2))) * FOLDS)
         found: dict[str, list[float]] = {name: [] for name in self.learners}
         for number in range(FOLDS):
             inner, later = train.where(fold != number), train.where(fold == number)
@@ -326,17 +326,20 @@ def _customers(rows: Rows) -> npt.NDArray[np.int64]:
     return np.unique(named, return_inverse=True)[1] if named.any() else np.arange(len(named))
 
 
-def _draws(rows: Rows, seed: tuple[int, ...]) -> Floats:
+def _draws_of(rows: Rows, seed: tuple[int, ...]) -> Floats:
+    return _draws(_customers(rows), _treated(rows), rows.label, seed)
+
+
+def _draws(customers: npt.NDArray[np.int64], treated: Flags, label: Floats, seed: tuple[int, ...]) -> Floats:
     """A number from 0 to below 1 for each row, the same for all rows of a customer, at random.
 
     Customers of each arm and outcome have evenly spaced numbers, so that parts of equal length have equal shares of
     each, and a rare outcome is in every part. Of a customer with several rows the treated ones count, then those with
     the outcome.
     """
-    customers = _customers(rows)
     count = int(customers.max()) + 1
     kind = np.zeros(count, np.int64)
-    np.maximum.at(kind, customers, 2 * _treated(rows) + (rows.label == 1))
+    np.maximum.at(kind, customers, 2 * treated + (label == 1))
     order = np.lexsort((np.random.default_rng(seed).random(count), kind))
     sizes = np.bincount(kind, minlength=4)
     place = np.arange(count) - np.repeat(np.cumsum(sizes) - sizes, sizes)

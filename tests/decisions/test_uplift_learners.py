@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from churn.decisions.uplift import LEARNERS, _draws, choose
 from churn.decisions.uplift_learners import Learner, TLearner, XLearner, ridge
 from churn.training.algorithms import Boosting, Linear, Logistic
-from churn.training.preparation import DRAW, Rows
 
 ROWS = 6_000
 _SMALL = Boosting(max_trees=40, learning_rate=0.1, max_depth=2, min_rows_per_leaf=50, slots_per_split=1.0)
@@ -78,11 +76,9 @@ def test_halves_have_equal_shares_of_arms_and_outcomes_and_do_not_divide_a_custo
     number = np.arange(40).repeat(2)
     treated = (number % 4 == 0) & (np.arange(80) % 2 == 0)
     outcome = ((number % 5 == 0) & (np.arange(80) % 2 == 1)).astype(float)
-    table = pa.table({DRAW: number + 100})
-    rows = Rows(treated.astype(np.int64), outcome, table)
-    draws = _draws(rows, (1, 2))
+    draws = _draws(number, treated, outcome, (1, 2))
     first = draws < 0.5
     assert (first[::2] == first[1::2]).all()
     assert (first[treated].sum(), first.sum(), first[outcome == 1].sum()) == (5, 40, 4)
-    assert (_draws(rows, (1, 2)) == draws).all()
-    assert (_draws(rows, (1, 3)) != draws).any()
+    assert (_draws(number, treated, outcome, (1, 2)) == draws).all()
+    assert (_draws(number, treated, outcome, (1, 3)) != draws).any()
