@@ -34,7 +34,8 @@ LOGGING = Path(__file__).with_name("log4j2.properties")
 # cache is as large as both compilers' by default, five times that of C1: once it is full, nothing more is compiled.
 LEAN = ("-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=240m", "-XX:MetaspaceSize=512m")
 
-# Spark generates one method for a wide row, and by default the JVM compiles no method of more than 8000 bytes.
+# Spark generates one method for a wide row, and by default the JVM compiles no method of more than 8000 bytes; executors
+# of a cluster need this too.
 ALWAYS = ("-XX:-DontCompileHugeMethods",)
 
 
@@ -227,12 +228,15 @@ def _defaults(master: str, *, lean: bool) -> dict[str, str]:
 
 def _launch_settings(master: str, specified: Mapping[str, str], *, lean: bool) -> dict[str, str]:
     """What only a JVM's command line can set: memory, class path and options, added to those already `specified`."""
-    own_jars = [str(jar) for jar in jars()]
+    on_executors = {
+        "spark.jars": _join(",", specified.get("spark.jars"), *map(str, jars())),
+        "spark.executor.extraJavaOptions": _join(" ", *ALWAYS, specified.get("spark.executor.extraJavaOptions")),
+    }
     if specified.get("spark.submit.deployMode") == "cluster":
-        return {"spark.jars": _join(",", specified.get("spark.jars"), *own_jars)}
+        return on_executors
     options = [f"-Dlog4j2.configurationFile={LOGGING.as_uri()}"]
     if not is_local(master):
-        settings = {"spark.jars": _join(",", specified.get("spark.jars"), *own_jars)}
+        settings = on_executors
     else:
         if class_archive().exists():
             options += [f"-XX:SharedArchiveFile={class_archive()}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]

@@ -207,8 +207,11 @@ def _read(lake: Lake | None, mapped: Mapped, *, batch: str, as_of: datetime | No
         spans |= {"min_currency": "min(currency)", "max_currency": "max(currency)"}
     merged = {name: f"{sql[:3]}({name})" for name, sql in spans.items()}
     n = F.expr("count(*) AS n")
-    by_rules = rows.groupBy(RULES).agg(n, *(F.expr(f"{sql} AS {name}") for name, sql in spans.items()))
-    by_key = rows.where(f"{_KEY_HASH} IS NOT NULL").groupBy(_KEY_HASH).agg(n).where("n > 1")
+    is_sound = F.col(_KEY_HASH).isNotNull()
+    sound = rows.where(is_sound).agg(n, *(F.expr(f"{sql} AS {name}") for name, sql in spans.items()))
+    sound = sound.withColumn(RULES, F.expr("cast(array() AS array<string>)"))
+    by_rules = sound.unionByName(rows.where(~is_sound).groupBy(RULES).agg(n), allowMissingColumns=True)
+    by_key = rows.where(is_sound).groupBy(_KEY_HASH).agg(n).where("n > 1")
     counted = cache(by_rules.unionByName(by_key, allowMissingColumns=True))
     # Counted first, so that how to join is chosen by its size, and no broadcast times out over reading the source.
     counts = (

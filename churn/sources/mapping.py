@@ -53,6 +53,7 @@ RULES: Final = "_rules"
 RAW: Final = "_raw"
 """Column of `Mapped.rows`: the row as it was read, as JSON; null where no rule is broken, unless `raw`."""
 
+_ALL_PARTITIONS: Final = 2**31 - 1
 _ROW = "_row"
 _BROKEN = "_broken"
 # Text of ASCII alone that neither begins nor ends with a blank needs no trimming, which is slow.
@@ -215,8 +216,7 @@ def mapped(
         )
     broken = [*unread, *in_currency, *rules, *source.reject]
     any_broken = " OR ".join([f"{UNPARSED} IS NOT NULL", *map(_flag, broken)])
-    # Flags are columns of their own, so that each is computed once; the code that Spark generates for a row has to
-    # stay below 8,000 bytes, or the JVM never compiles it.
+    # Flags are columns of their own, so that each is computed once.
     flagged = typed.selectExpr("*", *(f"{is_broken} AS {_flag(rule)}" for rule, is_broken in rules.items()))
     tested = flagged.selectExpr("*", f"{any_broken} AS {_BROKEN}")
     # The list and the JSON are made for broken rows only: nearly all rows end at the first test.
@@ -261,7 +261,9 @@ def _values(
     values = selected.selectExpr(*trimmed, *map(_reject, source.reject), _ROW, UNPARSED)
     times = [field.name for field in contract.columns if isinstance(field.data_type, TimestampType | DateType)]
     local_times = {name: (_value(name), kinds[name]) for name in times if isinstance(kinds.get(name), LOCAL)}
-    return with_times(values, source, local_times), kinds
+    # Spark generates one method for all columns up to here, and another for what follows: of both together the JVM
+    # compiles none, and reading a row takes five times as long. A coalesce to no fewer partitions divides them.
+    return with_times(values, source, local_times).coalesce(_ALL_PARTITIONS), kinds
 
 
 # --- expressions ------------------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def is_date(text: str) -> str:
 
     Spark alone would take a plain number for a year, and a time of day for one of today.
     """
-    return f"(substr({text}, 5, 1) = '-' AND (substr({text}, 7, 1) = '-' OR substr({text}, 8, 1) = '-'))"
+    return f"(instr({text}, '-') = 5 AND locate('-', {text}, 6) IN (7, 8))"
 
 
 def with_times(frame: DataFrame, source: Source, values: Mapping[str, tuple[str, DataType]]) -> DataFrame:
@@ -89,7 +89,7 @@ def _has_offset(text: str) -> str:
     """SQL: whether text has a time of day and anything behind it; cheaper than a regular expression."""
     return (
         f"(contains({text}, ':') AND (substr({text}, -1) >= 'A' OR contains({text}, '+')"
-        f" OR contains(substr({text}, 9), '-')))"
+        f" OR locate('-', {text}, 9) > 0))"
     )
 
 

@@ -74,6 +74,7 @@ def test_a_cluster_gets_the_jars_and_the_library_and_no_local_settings(tmp_path:
     line = sessions.submit("job.py", master="spark://host:7077", conf={"spark.jars": "/mine.jar"}, scratch=tmp_path)
     assert settings(line) == {
         "spark.jars": "/mine.jar,/opt/jars/delta-spark.jar",
+        "spark.executor.extraJavaOptions": "-XX:-DontCompileHugeMethods",
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={sessions.LOGGING.as_uri()}",
     }
     library = Path(line[line.index("--py-files") + 1])
@@ -84,9 +85,13 @@ def test_a_cluster_gets_the_jars_and_the_library_and_no_local_settings(tmp_path:
 
 @pytest.mark.usefixtures("machine")
 def test_a_driver_on_the_cluster_gets_no_path_of_this_machine(tmp_path: Path) -> None:
-    conf = {"spark.submit.deployMode": "cluster"}
+    conf = {"spark.submit.deployMode": "cluster", "spark.executor.extraJavaOptions": "-Dmine=1"}
     line = sessions.submit("job.py", master="yarn", conf=conf, scratch=tmp_path)
-    assert settings(line) == {**conf, "spark.jars": "/opt/jars/delta-spark.jar"}
+    assert settings(line) == {
+        "spark.submit.deployMode": "cluster",
+        "spark.jars": "/opt/jars/delta-spark.jar",
+        "spark.executor.extraJavaOptions": "-XX:-DontCompileHugeMethods -Dmine=1",
+    }
 
 
 def test_spark_defaults_are_read_as_spark_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
