@@ -34,8 +34,8 @@ LOGGING = Path(__file__).with_name("log4j2.properties")
 # cache is as large as both compilers' by default, five times that of C1: once it is full, nothing more is compiled.
 LEAN = ("-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=240m", "-XX:MetaspaceSize=512m")
 
-# Spark generates one method for a wide row, and by default the JVM compiles no method of more than 8000 bytes; executors
-# of a cluster need this too.
+# Spark generates one method for a wide row, and by default the JVM compiles no method of more than 8000 bytes;
+# executors of a cluster need this too.
 ALWAYS = ("-XX:-DontCompileHugeMethods",)
 
 
