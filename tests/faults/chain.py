@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import random
 import re
 import shutil
@@ -19,16 +20,18 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import reduce
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from churn.runtime.session import environment
-from churn.storage import Lake, java_class
+from churn.storage import Lake, Snapshot, java_class
 from tests.jobs.company import arguments, arrive
 
 BEGIN, HISTORY = datetime(2026, 1, 1), 30
@@ -178,10 +181,8 @@ class Worker:
 
     def stop(self) -> None:
         """End the process group."""
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait(timeout=60)
         for pipe in (self.process.stdin, self.process.stdout, self._log):
             if pipe:
@@ -228,8 +229,9 @@ class Bench:
 
     def state(self) -> dict[str, Any]:
         """All that jobs have left: tables, aliases, tags, runs, reports and sent alerts."""
+        tables = digests([self.lake.snapshot(name) for name in self.lake.names()])
         return {
-            **{f"table {name}": digest(self.lake, name) for name in self.lake.names()},
+            **{f"table {name}": found for (name, _), found in tables.items()},
             **registered(self.company),
             **written(self.company),
         }
@@ -240,20 +242,29 @@ def forget_tables(spark: SparkSession) -> None:
     java_class(spark, "org.apache.spark.sql.delta.DeltaLog").clearCache()
 
 
-def digest(lake: Lake, name: str, version: int | None = None) -> tuple[int, str]:
-    """The number of a table's rows and a digest of them, in whatever order; without the id of a stream, which is drawn."""
-    rows = lake.read(name, version).drop("stream")
-    text = F.to_json(F.struct(*sorted(rows.columns)))
-    found = rows.select(F.xxhash64(text).cast("decimal(38, 0)").alias("hash")).agg(F.count("*"), F.sum("hash"))
-    count, total = found.collect()[0]
-    return count, str(total)
+def digests(tables: Sequence[Snapshot]) -> dict[tuple[str, int], tuple[int, str]]:
+    """Of each table and version the number of its rows and a digest of them in whatever order, without the id of a
+    stream, which is drawn; by one query."""
+
+    def hashed(one: Snapshot) -> DataFrame:
+        rows = one.frame.drop("stream")
+        text = F.to_json(F.struct(*sorted(rows.columns)))
+        hashes = rows.select(F.xxhash64(text).cast("decimal(38, 0)").alias("hash"))
+        return hashes.agg(F.count("*").alias("rows"), F.sum("hash").alias("hash"))
+
+    if not tables:
+        return {}
+    rows = reduce(DataFrame.unionByName, map(hashed, tables)).collect()
+    return {(one.table, one.version): (row["rows"], str(row["hash"])) for one, row in zip(tables, rows, strict=True)}
 
 
 def registered(folder: Path) -> dict[str, Any]:
     """Aliases, the tags of every version, and the runs with their last metrics; a run's id is replaced by its name."""
     aliases = query(folder, "select name, alias, version from registered_model_aliases")
     ids = dict(query(folder, "select run_uuid, name from runs"))
-    versions = query(folder, "select version, run_id, current_stage from model_versions where current_stage != 'Deleted_Internal'")
+    versions = query(
+        folder, "select version, run_id, current_stage from model_versions where current_stage != 'Deleted_Internal'"
+    )
     tags = query(folder, "select version, key, value from model_version_tags")
     known = {version for version, *_ in versions}
     last = query(folder, "select max(start_time), run_uuid, name from runs where status = 'FINISHED' group by name")
@@ -309,6 +320,51 @@ def _short(seen: Any, wanted: Any) -> str:
         at = next((at for at, (one, two) in enumerate(zip(seen, wanted, strict=False)) if one != two), 0)
         return f"...{seen[at : at + 60]!r}, want {wanted[at : at + 60]!r}"
     return f"{seen}, want {wanted}"[:600]
+
+
+@dataclass
+class Undisturbed:
+    """The chain as it runs when nothing disturbs it: of each step the points it passes, and what is there after it.
+
+    `versions` has what each table is, step by step: a reader may see any of these while the step is at work.
+    """
+
+    points: dict[Step, list[str]] = field(default_factory=dict)
+    states: dict[Step | None, dict[str, Any]] = field(default_factory=dict)
+    versions: dict[Step, dict[str, set[Any]]] = field(default_factory=dict)
+
+    def before(self, step: Step) -> dict[str, Any]:
+        """What is there before a step."""
+        made = list(self.states)
+        return self.states[made[made.index(step) - 1]]
+
+
+def undisturbed(bench: Bench, worker: Worker, chain: Sequence[Step]) -> Undisturbed:
+    """Run the chain once, with a copy of the company before each step; a bench that has it already is used again."""
+    kept = bench.folder / "undisturbed.pickle"
+    if kept.exists():
+        return cast("Undisturbed", pickle.loads(kept.read_bytes()))  # noqa: S301 - its own file
+    write_company(bench.company)
+    found = Undisturbed(states={None: {}})
+    last: dict[str, int] = {}
+    for step in chain:
+        if step == Step("ingest", AS_OFS[1]):
+            next_day_arrives(bench.company)
+        bench.keep(str(step))
+        done = worker.run(step, bench.company)
+        assert done["code"] == 0, f"{step} ended with {done['code']}: {done['output']}"
+        before, found.points[step], found.states[step] = last, done["points"], bench.state()
+        last = {name: bench.lake.version(name) or 0 for name in bench.lake.names()}
+        between = [
+            bench.lake.snapshot(name, number)
+            for name, version in last.items()
+            for number in range(before.get(name, 0), version)
+        ]
+        found.versions[step] = {name: {found.states[step][f"table {name}"]} for name in last}
+        for (name, _), seen in digests(between).items():
+            found.versions[step][name].add(seen)
+    kept.write_bytes(pickle.dumps(found))
+    return found
 
 
 def bench_folder(given: Path | None) -> Path:

@@ -17,28 +17,26 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import SparkSession
-
 from churn.runtime.session import session
-from churn.sources.accepted import checked_snapshots
 from tests.faults.chain import (
     AS_OFS,
     Bench,
     Step,
+    Undisturbed,
     Worker,
     bench_folder,
     differences,
-    digest,
+    digests,
     elapsed,
-    next_day_arrives,
     query,
     steps,
-    write_company,
+    undisturbed,
 )
 
 
@@ -54,48 +52,6 @@ class Kill:
 
     def __str__(self) -> str:
         return f"{self.step} at {self.point}" + (f" ({self.number})" if self.number > 1 else "")
-
-
-@dataclass
-class Undisturbed:
-    """The chain as it runs when nothing disturbs it: of each step the points it passes, and what is there after it.
-
-    `versions` has what each table has been, by step: a reader may see any of these while the step is at work.
-    """
-
-    points: dict[Step, list[str]] = field(default_factory=dict)
-    states: dict[Step | None, dict[str, Any]] = field(default_factory=dict)
-    versions: dict[Step, dict[str, set[Any]]] = field(default_factory=dict)
-
-    def before(self, step: Step) -> dict[str, Any]:
-        made = list(self.states)
-        return self.states[made[made.index(step) - 1]]
-
-
-def undisturbed(bench: Bench, worker: Worker, chain: Sequence[Step]) -> Undisturbed:
-    """Run the chain once, with a copy of the company before each step."""
-    write_company(bench.company)
-    found = Undisturbed(states={None: {}})
-    tables: dict[str, int] = {}
-    for step in chain:
-        if step == Step("ingest", AS_OFS[1]):
-            next_day_arrives(bench.company)
-        bench.keep(str(step))
-        t0 = time.monotonic()
-        done = worker.run(step, bench.company)
-        assert done["code"] == 0, f"{step} ended with {done['code']}: {done['output']}"
-        t1 = time.monotonic()
-        found.points[step] = done["points"]
-        found.states[step] = bench.state()
-        t2 = time.monotonic()
-        versions = {name: bench.lake.version(name) or 0 for name in bench.lake.names()}
-        found.versions[step] = {
-            name: {digest(bench.lake, name, number) for number in range(tables.get(name, 0), last + 1)}
-            for name, last in versions.items()
-        }
-        tables = versions
-        print(step, t1 - t0, t2 - t1, time.monotonic() - t2, len(done["points"]), flush=True)
-    return found
 
 
 def drawn(found: Undisturbed, count: int, seed: int, only: str = "*") -> list[Kill]:
@@ -140,13 +96,11 @@ class Reader:
 
         def read() -> None:
             while not stop.is_set():
-                for name in allowed:
-                    if stop.is_set():
-                        break
-                    self._note(name, lambda name=name: self._table(name, allowed[name]))
-                self._note("aliases", lambda: self._aliases(aliases))
+                for name, states in allowed.items():
+                    if not stop.is_set():
+                        self._note(name, partial(self._table, name, states))
+                self._note("aliases", partial(self._aliases, aliases))
                 self._note("reports", self._reports)
-                self._note("the ledger", lambda: checked_snapshots(self.bench.lake) and None)
                 stop.wait(0.1)
 
         thread = threading.Thread(target=read)
@@ -169,7 +123,7 @@ class Reader:
         lake = self.bench.lake
         if not lake.exists(name):
             return None
-        seen = digest(lake, name, lake.version(name))
+        [seen] = digests([lake.snapshot(name)]).values()
         return None if seen in allowed else f"{seen}, none of {sorted(allowed)}"
 
     def _aliases(self, allowed: Sequence[Any]) -> str | None:
@@ -206,7 +160,9 @@ def tried(bench: Bench, reader: Reader, found: Undisturbed, kill: Kill, first: W
     with reader.reading(allowed, aliases):
         first.start(step, bench.company, kill=[kill.point, kill.number, kill.seconds])
         done = first.result()
-        left = dict(query(bench.company, "select run_uuid, name || ' ' || status from runs")) if _has_runs(bench) else {}
+        left = (
+            dict(query(bench.company, "select run_uuid, name || ' ' || status from runs")) if _has_runs(bench) else {}
+        )
         again = second.run(step, bench.company)
     if done is not None:
         return [f"it was not killed, and ended with {done['code']}"]
@@ -237,7 +193,9 @@ def _has_runs(bench: Bench) -> bool:
     return bool(query(bench.company, "select 1 from sqlite_master where name = 'runs'"))
 
 
-def compared(bench: Bench, count: int, seed: int, *, as_ofs: Sequence[str], only: str = "*") -> Iterator[tuple[Kill, list[str]]]:
+def compared(
+    bench: Bench, count: int, seed: int, *, as_ofs: Sequence[str], only: str = "*"
+) -> Iterator[tuple[Kill, list[str]]]:
     """Each kill, and what differed after it."""
     worker = bench.worker()
     found = undisturbed(bench, worker, steps(as_ofs))

@@ -34,8 +34,8 @@ from tests.faults.chain import (
     bench_folder,
     differences,
     elapsed,
-    kept_chain,
     steps,
+    undisturbed,
 )
 
 LOSES = range(1, 8)
@@ -91,7 +91,8 @@ class Pairs:
         for worker, step in zip(self.workers, (first, second), strict=True):
             worker.start(step, self.bench.company)
         one, two = (worker.result() for worker in self.workers)
-        assert one and two
+        assert one
+        assert two
         return Outcome((one["code"], two["code"]), self.bench.state()), (one["output"], two["output"])
 
     def verdict(self, first: Step, second: Step, orders: list[Outcome]) -> list[str]:
@@ -119,7 +120,7 @@ class Pairs:
 def compared(bench: Bench, times: int, pattern: str) -> Iterator[tuple[str, list[str]]]:
     """Each pair, each time, and what was wrong."""
     workers = bench.worker(), bench.worker()
-    kept_chain(bench, workers[0], steps())
+    undisturbed(bench, workers[0], steps())
     bench.restore(STREAM)
     for source, header in HEADERS.items():
         of_next = (bench.company / "history" / source / "next.csv").read_text().splitlines()[1:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -83,6 +84,17 @@ def test_first_writes_of_a_table_at_once_both_arrive(spark: SparkSession, tmp_pa
 
     assert sorted(tuple(row) for row in lake.read("scores").collect()) == [(DAYS[0], 1), (DAYS[1], 2)]
     assert lake.version("scores") == 1
+
+
+def test_a_table_is_there_after_its_first_commit_for_who_asked_during_it(spark: SparkSession, tmp_path: Path) -> None:
+    """A session that has seen the empty log of a table sees the table as soon as another process has made it."""
+    made, asked = Lake(spark, str(tmp_path / "made")), Lake(spark, str(tmp_path / "asked"))
+    made.replace(spark.range(3), "scores", {})
+    Path(asked.path("scores"), "_delta_log").mkdir(parents=True)
+    assert not asked.exists("scores")
+    shutil.copytree(made.path("scores"), asked.path("scores"), dirs_exist_ok=True)
+    assert asked.exists("scores")
+    assert asked.read("scores").count() == 3
 
 
 def test_a_table_with_fewer_rows_than_the_ledger_counts_is_damaged(spark: SparkSession, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
@@ -134,7 +134,7 @@ def watch(points: Points) -> None:
                 _wrap(owner, name, lambda *_, name=name, **__: points.call(f"mlflow {name}"))
     for name in ("log_artifact", "log_artifacts"):
         _wrap(LocalArtifactRepository, name, lambda *_, name=name, **__: points.call(f"mlflow {name}"))
-    _wrap(tracking, "_create", lambda store: points.call("mlflow make the store") if not store.exists() else suppress())
+    _wrap(tracking, "_create", lambda store: nullcontext() if store.exists() else points.call("mlflow make the store"))
     event.listen(Engine, "commit", lambda _: points.inside())
 
     committing = Lake._committing
