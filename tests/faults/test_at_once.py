@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 
 from churn.config import load
 from churn.errors import DamageError
+from churn.runtime.locks import lock
 from churn.sources.accepted import checked_snapshots
 from churn.sources.ingest import ingest
 from churn.storage import Lake
@@ -95,6 +96,25 @@ def test_a_table_is_there_after_its_first_commit_for_who_asked_during_it(spark: 
     shutil.copytree(made.path("scores"), asked.path("scores"), dirs_exist_ok=True)
     assert asked.exists("scores")
     assert asked.read("scores").count() == 3
+
+
+def test_accepted_tables_are_read_before_an_ingest_or_after_it(spark: SparkSession, tmp_path: Path) -> None:
+    """A job that begins between two commits of an ingest waits, and reads none of its tables or all of them."""
+    lake = Lake(spark, str(tmp_path / "lake"))
+    seen: list[dict[str, int]] = []
+
+    def read() -> None:
+        seen.append({name: one.frame.count() for name, one in checked_snapshots(lake).items()})
+
+    reader = threading.Thread(target=read)
+    with lock(lake.root, "ingest calls"):
+        lake.replace(spark.range(2), "transactions", {})
+        reader.start()
+        reader.join(timeout=3)
+        assert seen == []
+        lake.replace(spark.range(1), "calls", {})
+    reader.join()
+    assert seen == [{"transactions": 2, "calls": 1}]
 
 
 def test_a_table_with_fewer_rows_than_the_ledger_counts_is_damaged(spark: SparkSession, tmp_path: Path) -> None:
