@@ -141,7 +141,7 @@ def next_day_arrives(folder: Path) -> None:
 
 
 class Worker:
-    """A process group of its own with a Spark session, which runs jobs one at a time, as it is told.
+    """A process group of its own with a Spark session, which runs jobs one at a time, as its standard input says.
 
     It starts at once, and is ready some seconds later, so that the time of the start is not waited for.
     """
@@ -341,9 +341,9 @@ class Undisturbed:
 
 def undisturbed(bench: Bench, worker: Worker, chain: Sequence[Step]) -> Undisturbed:
     """Run the chain once, with a copy of the company before each step; a bench that has it already is used again."""
-    kept = bench.folder / "undisturbed.pickle"
-    if kept.exists():
-        return cast("Undisturbed", pickle.loads(kept.read_bytes()))  # noqa: S301 - its own file
+    stored = bench.folder / "undisturbed.pickle"
+    if stored.exists():
+        return cast("Undisturbed", pickle.loads(stored.read_bytes()))  # noqa: S301 - its own file
     write_company(bench.company)
     found = Undisturbed(states={None: {}})
     last: dict[str, int] = {}
@@ -363,7 +363,7 @@ def undisturbed(bench: Bench, worker: Worker, chain: Sequence[Step]) -> Undistur
         found.versions[step] = {name: {found.states[step][f"table {name}"]} for name in last}
         for (name, _), seen in digests(between).items():
             found.versions[step][name].add(seen)
-    kept.write_bytes(pickle.dumps(found))
+    stored.write_bytes(pickle.dumps(found))
     return found
 
 

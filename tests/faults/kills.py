@@ -1,8 +1,8 @@
 """Kill every job of the chain, run it again, and compare what is left with one run that nothing disturbed.
 
-    python -m tests.faults.kills --count 40 --seed 1 [--folder FOLDER] [--list] [--only PATTERN]
+    python -m tests.faults.kills --count 40 --seed 1 [--folder FOLDER] [--only PATTERN]
 
-Points are drawn by the seed: inside the commits of Delta tables and the calls of MLflow first, then the others. A kill
+Points are drawn by the seed: inside the commits of Delta tables and the calls of MLflow first, then the rest. A kill
 is a SIGKILL of the job's process group, its JVM included. While it works, is killed and works again, a reader reads all
 tables, aliases and reports: it must see each of them as it was before a commit or after one. The last line is
 `equal=N of N`; the exit code is 1 where one differs.
@@ -55,7 +55,7 @@ class Kill:
 
 
 def drawn(found: Undisturbed, count: int, seed: int, only: str = "*") -> list[Kill]:
-    """So many kills, the steps in turn: first inside a commit, then inside a call of MLflow's, then anywhere."""
+    """So many kills, one step after the other: first inside a commit, then inside a call of MLflow's, then anywhere."""
     dice = random.Random(seed)
     pools: dict[Step, list[list[tuple[str, int]]]] = {}
     for step, points in found.points.items():
@@ -63,17 +63,17 @@ def drawn(found: Undisturbed, count: int, seed: int, only: str = "*") -> list[Ki
         numbered = [one for one in numbered if fnmatch(f"{step} {one[0]}", only)]
         commits = [one for one in numbered if one[0].startswith("commit") and one[0].endswith(("files", "log"))]
         calls = [one for one in numbered if one[0].startswith("mlflow") and one[0].endswith("inside")]
-        others = [one for one in numbered if one not in commits and one not in calls]
-        for pool in (commits, calls, others):
+        rest = [one for one in numbered if one not in commits and one not in calls]
+        for pool in (commits, calls, rest):
             dice.shuffle(pool)
         if numbered:
-            pools[step] = [commits, calls, others]
+            pools[step] = [commits, calls, rest]
     kills: list[Kill] = []
-    for turn in range(count):
+    for number in range(count):
         if not any(map(any, pools.values())):
             break
         left = [step for step in pools if any(pools[step])]
-        step, round_ = left[turn % len(left)], turn // len(left)
+        step, round_ = left[number % len(left)], number // len(left)
         of_step = pools[step]
         pool = next(pool for pool in (of_step[round_ % 3 :] + of_step) if pool)
         kills.append(Kill(step, *pool.pop(), seconds=dice.choice([0, 0, 0.05, 0.2])))
@@ -183,7 +183,7 @@ def tried(bench: Bench, reader: Reader, found: Undisturbed, kill: Kill, first: W
 
 
 def _between(before: list[Any], after: list[Any]) -> Iterator[list[Any]]:
-    """Aliases that are moved one after the other: the first ones moved, the others not yet."""
+    """Aliases that are moved one after the other: the first ones moved, the rest not yet."""
     changed = [one for one in after if one not in before]
     for alias in changed:
         yield sorted([one for one in before if one[:2] != alias[:2]] + [alias])

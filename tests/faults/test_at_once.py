@@ -87,15 +87,15 @@ def test_first_writes_of_a_table_at_once_both_arrive(spark: SparkSession, tmp_pa
     assert lake.version("scores") == 1
 
 
-def test_a_table_is_there_after_its_first_commit_for_who_asked_during_it(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_session_that_saw_a_first_commit_begin_sees_its_table(spark: SparkSession, tmp_path: Path) -> None:
     """A session that has seen the empty log of a table sees the table as soon as another process has made it."""
-    made, asked = Lake(spark, str(tmp_path / "made")), Lake(spark, str(tmp_path / "asked"))
+    made, empty = Lake(spark, str(tmp_path / "made")), Lake(spark, str(tmp_path / "empty"))
     made.replace(spark.range(3), "scores", {})
-    Path(asked.path("scores"), "_delta_log").mkdir(parents=True)
-    assert not asked.exists("scores")
-    shutil.copytree(made.path("scores"), asked.path("scores"), dirs_exist_ok=True)
-    assert asked.exists("scores")
-    assert asked.read("scores").count() == 3
+    Path(empty.path("scores"), "_delta_log").mkdir(parents=True)
+    assert not empty.exists("scores")
+    shutil.copytree(made.path("scores"), empty.path("scores"), dirs_exist_ok=True)
+    assert empty.exists("scores")
+    assert empty.read("scores").count() == 3
 
 
 def test_accepted_tables_are_read_before_an_ingest_or_after_it(spark: SparkSession, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A process with a Spark session that runs jobs as its standard input says, and kills itself where it is told to.
+"""A process with a Spark session that runs jobs as its standard input says, and kills itself at a point that is named.
 
 Every point at which a job changes something is counted: before, inside and after a commit of Delta's, a call of
 MLflow's that writes, the renaming of a file, a micro-batch. See tests/faults/chain.py for the other end.
@@ -78,13 +78,13 @@ class Points:
         for phase, seen in (("files", _new_files(folder)), ("log", _new_entries(folder))):
             self.seen.append(f"{name}: {phase}")
             if self.target == (f"{name}: {phase}", number):
-                threading.Thread(target=self._watch, args=(seen,), daemon=True).start()
+                threading.Thread(target=self._die_after, args=(seen,), daemon=True).start()
         yield
         if self.target in ((f"{name}: files", number), (f"{name}: log", number)):
-            die()  # it was faster than the watch
+            die()  # it was faster than the thread
         self.at(f"{name}: after")
 
-    def _watch(self, seen: Callable[[], bool]) -> None:
+    def _die_after(self, seen: Callable[[], bool]) -> None:
         while not seen():
             time.sleep(0.002)
         time.sleep(self.seconds)
@@ -116,7 +116,7 @@ def _wrap(owner: Any, name: str, within: Callable[..., Any]) -> None:
     setattr(owner, name, wrapped)
 
 
-def watch(points: Points) -> None:
+def place(points: Points) -> None:
     """Put the points into the libraries; the project itself knows nothing of them."""
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
     from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as Versions
@@ -140,11 +140,11 @@ def watch(points: Points) -> None:
     committing = Lake._committing
 
     @contextmanager
-    def watched(lake: Lake, name: str) -> Iterator[None]:
+    def committed(lake: Lake, name: str) -> Iterator[None]:
         with committing(lake, name), points.commit(Path(lake.root), name):
             yield
 
-    Lake._committing = watched  # type: ignore[method-assign]
+    Lake._committing = committed  # type: ignore[method-assign]
 
     @contextmanager
     def around(name: str) -> Iterator[None]:
@@ -183,7 +183,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the JVM prints is no answer
     points = Points()
-    watch(points)
+    place(points)
     conf = {"spark.master": "local[2]", "spark.driver.memory": "1g", "spark.sql.shuffle.partitions": "1"}
     spark = session("faults", conf=conf, lean=True)
     for line in sys.stdin:

@@ -85,6 +85,6 @@ def test_readers_wait_for_a_writer_and_not_for_each_other(tmp_path: Path) -> Non
     assert waited == [f"waiting for another job: ingest calls of {tmp_path / 'lake'}", "taken"]
 
 
-def _take(place: Path, said: list[str]) -> None:
-    with lock(place, "ingest calls", waiting=said.append):
-        said.append("taken")
+def _take(place: Path, printed: list[str]) -> None:
+    with lock(place, "ingest calls", waiting=printed.append):
+        printed.append("taken")
