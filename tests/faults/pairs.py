@@ -1,6 +1,6 @@
 """Start every pair of jobs that could meet together, and compare what is left with one after the other.
 
-    python -m tests.faults.pairs --times 10 [--pairs 'train*+*'] [--folder FOLDER]
+    python -m tests.faults.pairs --times 10 [--pairs 'train*+*' ...] [--folder FOLDER]
 
 Jobs meet at one as-of, or at two that follow each other, on a company whose chain has run and where new rows have
 arrived since. What two leave is what they leave in one of the two orders, exit codes included; or one of them lost: it
@@ -14,7 +14,7 @@ import argparse
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from itertools import combinations_with_replacement, product
@@ -117,7 +117,7 @@ class Pairs:
         return [*min(wrong, key=len), *tails]
 
 
-def compared(bench: Bench, times: int, pattern: str) -> Iterator[tuple[str, list[str]]]:
+def compared(bench: Bench, times: int, patterns: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """Each pair, each time, and what was wrong."""
     workers = bench.worker(), bench.worker()
     undisturbed(bench, workers[0], steps())
@@ -130,7 +130,7 @@ def compared(bench: Bench, times: int, pattern: str) -> Iterator[tuple[str, list
     bench.keep(BASE)
     tried = Pairs(bench, workers)
     for first, second in pairs():
-        if not fnmatch(f"{first}+{second}", pattern):
+        if not any(fnmatch(f"{first}+{second}", pattern) for pattern in patterns):
             continue
         orders: list[Outcome] = []
         for _ in range(times):
@@ -140,7 +140,7 @@ def compared(bench: Bench, times: int, pattern: str) -> Iterator[tuple[str, list
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--times", type=int, default=10)
-    parser.add_argument("--pairs", default="*", help="a pattern of pairs, such as 'train*+*'")
+    parser.add_argument("--pairs", nargs="+", default=["*"], help="patterns of pairs, such as 'train*+*'")
     parser.add_argument("--folder", type=Path, help="where to work; a temporary folder by default")
     options = parser.parse_args()
     spark = session("pairs", conf={"spark.master": "local[1]", "spark.driver.memory": "1g"}, lean=True)
