@@ -152,7 +152,7 @@ class Worker:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.worker"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env=variables, text=True,
-            start_new_session=True,
+            start_new_session=True, cwd=Path(__file__).parents[2],
         )  # fmt: skip
 
     def start(self, step: Step, folder: Path, *, kill: Sequence[Any] | None = None) -> None:
