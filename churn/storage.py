@@ -75,6 +75,12 @@ class Lake:
         with self._naming(name):
             if DeltaTable.isDeltaTable(self.spark, path):
                 return True
+            if self._entries(f"{path}/_delta_log"):  # Delta has kept that the log was empty, during the first commit
+                folder, _ = self._file_system(path)
+                log = java_class(self.spark, "org.apache.spark.sql.delta.DeltaLog")
+                log.invalidateCache(self.spark._jsparkSession, folder)
+                if DeltaTable.isDeltaTable(self.spark, path):
+                    return True
         # A first write that was killed leaves data files without a log: no table yet, and nothing to lose.
         files = [entry.getPath().getName() for entry in self._entries(path) if entry.isFile()]
         if any(not file.startswith(".") and not file.endswith(".parquet") for file in files):
@@ -89,21 +95,25 @@ class Lake:
         return Snapshot(name, self.path(name), pinned or 0, self.read(name, pinned))
 
     def read(self, name: str, version: int | None = None) -> DataFrame:
-        """The table at its newest or at an older version. Raises BadInputError where there is none."""
+        """The table at its newest version of now, or at an older one, whatever is written while the frame is in use.
+
+        Raises BadInputError where there is none.
+        """
         if not self.exists(name):
             raise BadInputError(f"no table {name!r} at {self.path(name)}; write it first, or fix [storage] root")
-        reader = self.spark.read.format("delta")
-        if version is not None:
-            if not 0 <= version <= (latest := self.version(name) or 0):
-                raise BadInputError(f"table {name!r} has versions 0 to {latest}, not {version}")
-            reader = reader.option("versionAsOf", version)
+        latest = self._latest(name)
+        if version is not None and not 0 <= version <= latest:
+            raise BadInputError(f"table {name!r} has versions 0 to {latest}, not {version}")
+        reader = self.spark.read.format("delta").option("versionAsOf", latest if version is None else version)
         with self._naming(name):
             return reader.load(self.path(name))
 
     def version(self, name: str) -> int | None:
         """The newest version; None before the first write."""
-        if not self.exists(name):
-            return None
+        return self._latest(name) if self.exists(name) else None
+
+    def _latest(self, name: str) -> int:
+        """The newest version of a table that exists."""
         log = java_class(self.spark, "org.apache.spark.sql.delta.DeltaLog")
         with self._naming(name):
             return int(log.forTableWithSnapshot(self.spark._jsparkSession, self.path(name))._2().version())

@@ -14,7 +14,7 @@ from churn.registry import tracking
 from churn.registry.model_registry import ModelRegistry
 from churn.registry.promotion import EvaluationRecord, record
 from churn.reporting.model_report import draw, render, report_of
-from churn.sources.ledger import totals
+from churn.sources.ledger import LEDGER, totals
 
 
 def step(
@@ -47,7 +47,10 @@ def step(
                 progress(f"run {inputs_of} gives the same figures again; nothing is recorded")
                 return
             report = report_of(
-                spec, found, totals(job.lake), {name: one.version for name, one in job.snapshots.items()}
+                spec,
+                found,
+                totals(job.snapshots[LEDGER].frame),
+                {name: one.version for name, one in job.snapshots.items()},
             )
             plots = draw(report)
             for name, svg in plots.items():

@@ -15,10 +15,12 @@ from churn.options import AsOf, ConfigFile, ModelFile, SummaryFile
 from churn.registry import tracking
 from churn.registry.model_registry import ModelRegistry
 from churn.reporting.monitoring_report import render
+from churn.runtime.locks import lock
 
 
 def step(config: ConfigFile, model: ModelFile, as_of: AsOf, summary: SummaryFile = None) -> None:
-    with Job("monitor", config, model, summary) as job:
+    # One as-of after the other: a run reads what earlier ones have written.
+    with Job("monitor", config, model, summary) as job, lock(job.config.root, f"monitor {job.spec.name}"):
         spec = job.spec
         job.spark  # noqa: B018 - a model is loaded into the session
         with tracking.tracked_run(job.config, "monitor", spec.name, as_of) as run:

@@ -11,6 +11,7 @@ from churn.job_runner import Job, job_main, progress
 from churn.options import AsOf, Challenger, ConfigFile, ModelFile, SummaryFile
 from churn.registry import tracking
 from churn.registry.model_registry import ModelRegistry
+from churn.runtime.locks import lock
 from churn.scoring.alerts import alert_table, raise_alerts, raised_alerts
 from churn.scoring.batch import score_table, scored
 from churn.scoring.reasons import with_reasons
@@ -20,7 +21,7 @@ from churn.scoring.tree_shap import TooDeepError
 def step(
     config: ConfigFile, model: ModelFile, as_of: AsOf, challenger: Challenger = False, summary: SummaryFile = None
 ) -> None:
-    with Job("score", config, model, summary) as job:
+    with Job("score", config, model, summary) as job, lock(job.config.root, f"score {job.spec.name} {as_of:%Y-%m-%d}"):
         spec, registry = job.spec, ModelRegistry(job.config.tracking_uri, job.spec.name)
         alias, number = registry.in_use(challenger=challenger)
         lake = job.lake
@@ -30,9 +31,8 @@ def step(
         table = score_table(spec)
         registry.mark_scored(number, f"{as_of:%Y-%m-%d}")
         scores = scored(spec, version.model, rows, version=number, scored_as=alias).persist()
-        raised = raised_alerts(lake, spec, as_of)
         try:
-            explained = with_reasons(spec, version, scores, rows, lake.scratch, raised)
+            explained = with_reasons(spec, version, scores, rows, lake.scratch, raised_alerts(lake, spec, as_of))
         except TooDeepError as error:
             progress(f"scores without reasons: {error}")
             explained = scores
@@ -44,8 +44,7 @@ def step(
             by += ", as there is no champion"
         progress(f"{written.count():,} {spec.vocabulary.entities} scored by {by}, in {lake.path(table)}")
         if spec.alerts:
-            before = raised.count() if raised is not None else 0
-            raise_alerts(lake, spec, spec.alerts, written, as_of, raised)
+            before = raise_alerts(lake, spec, spec.alerts, written, as_of)
             progress(
                 f"alerts: the {spec.alerts.alert_budget} of the highest scores and {spec.alerts.random_audit} drawn at "
                 f"random, less the {before:,} raised before, in {lake.path(alert_table(spec))}"

@@ -491,9 +491,37 @@ MUTANTS = (
     Mutant(
         "two jobs commit at once",
         "churn/runtime/locks.py",
-        "        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "        fcntl.flock(descriptor, how | fcntl.LOCK_NB)\n",
         "        pass\n",
         "tests/runtime/test_locks.py",
+    ),
+    Mutant(
+        "a job reads accepted tables in the middle of an ingest",
+        "churn/sources/accepted.py",
+        'locks(lake.root, [f"ingest {name}" for name in CONTRACTS], shared=True)',
+        "locks(lake.root, [])",
+        "tests/faults/test_at_once.py",
+    ),
+    Mutant(
+        "a table is never seen by a session that saw its first commit begin",
+        "churn/storage.py",
+        "                log.invalidateCache(self.spark._jsparkSession, folder)\n",
+        "",
+        "tests/faults/test_at_once.py",
+    ),
+    Mutant(
+        "a frame reads what is written later",
+        "churn/storage.py",
+        'self.spark.read.format("delta").option("versionAsOf", latest if version is None else version)',
+        'self.spark.read.format("delta").options(**({} if version is None else {"versionAsOf": version}))',
+        "tests/test_storage.py",
+    ),
+    Mutant(
+        "a promotion does not wait for a training that registers",
+        "churn/registry/promotion.py",
+        "    with tracking.registering(registry.tracking_uri, registry.model):\n        return _promoted(",
+        "    if registry:\n        return _promoted(",
+        "tests/registry/test_promotion.py",
     ),
     Mutant(
         "a model is evaluated on labels that it has learnt from",

@@ -95,6 +95,17 @@ def test_a_first_write_succeeds_after_one_that_was_killed(spark: SparkSession, t
     assert rows(lake, "scores") == [(MAY, "a", 1)]
 
 
+def test_a_frame_reads_the_version_there_was_when_it_was_made(spark: SparkSession, tmp_path: Path) -> None:
+    """Every action on it gives the same rows, whatever another job writes in between."""
+    lake = Lake(spark, str(tmp_path))
+    lake.replace(spark.createDataFrame([(MAY, "a", 1)], SCHEMA), "scores", {})
+    frame = lake.read("scores")
+    lake.replace(spark.createDataFrame([(MAY, "a", 2), (MAY, "b", 2)], SCHEMA), "scores", {})
+    assert frame.count() == 1
+    assert [tuple(row) for row in frame.collect()] == [(MAY, "a", 1)]
+    assert lake.read("scores").count() == 2
+
+
 def test_a_snapshot_stays_at_its_version(spark: SparkSession, tmp_path: Path) -> None:
     """What a run logs is what it reads, whatever is written while it runs."""
     lake = Lake(spark, str(tmp_path))

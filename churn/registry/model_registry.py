@@ -96,9 +96,10 @@ class ModelRegistry:
             return dict(client.get_model_version(self.model, version).tags)
 
     def tag(self, version: str, **tags: str) -> None:
-        """Set tags of a version; a tag that has the value already is not written again."""
-        before = self.tags(version)
-        with self._reaching() as client:
+        """Set tags of a version; a tag that has the value already is not written again. Raises ChurnError where a rerun
+        of its training has replaced it just now."""
+        with self._reaching() as client, self._unless_replaced(version):
+            before = client.get_model_version(self.model, version).tags
             for name, value in tags.items():
                 if before.get(name) != value:
                     client.set_model_version_tag(self.model, version, name, value)
@@ -106,14 +107,13 @@ class ModelRegistry:
     def mark_scored(self, version: str, what: str) -> None:
         """Record that a version scores, so that it is never deleted; before it does. Raises ChurnError where a rerun of
         its training has replaced it just now."""
-        with tracking.registering(self.tracking_uri, self.model), self._reaching() as client:
-            try:
-                if tracking.SCORED not in client.get_model_version(self.model, version).tags:
-                    client.set_model_version_tag(self.model, version, tracking.SCORED, what)
-            except MlflowException as error:
-                if not tracking.absent(error):
-                    raise
-                raise ChurnError(f"{self.model} version {version} has been replaced just now; run again") from error
+        with (
+            tracking.registering(self.tracking_uri, self.model),
+            self._reaching() as client,
+            self._unless_replaced(version),
+        ):
+            if tracking.SCORED not in client.get_model_version(self.model, version).tags:
+                client.set_model_version_tag(self.model, version, tracking.SCORED, what)
 
     def point(self, alias: str, version: str) -> None:
         """Give an alias to a version, and take it from another that had it."""
@@ -133,6 +133,16 @@ class ModelRegistry:
         """Whether a run has ended without an error."""
         with self._reaching() as client:
             return str(client.get_run(run_id).info.status) == "FINISHED"
+
+    @contextmanager
+    def _unless_replaced(self, version: str) -> Iterator[None]:
+        """Raises ChurnError for an error inside that says that there is no such version."""
+        try:
+            yield
+        except MlflowException as error:
+            if not tracking.absent(error):
+                raise
+            raise ChurnError(f"{self.model} version {version} has been replaced just now; run again") from error
 
     @contextmanager
     def _reaching(self) -> Iterator[MlflowClient]:

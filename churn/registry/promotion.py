@@ -16,6 +16,7 @@ from churn.errors import BadInputError
 from churn.evaluation.by_date import mean_and_worst
 from churn.evaluation.gates import GATES
 from churn.model_spec import ModelSpec, Verdict
+from churn.registry import tracking
 from churn.registry.model_registry import ModelRegistry
 from churn.registry.tracking import CHALLENGER, CHAMPION, PREVIOUS
 
@@ -58,7 +59,8 @@ class EvaluationRecord:
 
 def record(registry: ModelRegistry, version: str, as_of: datetime, evaluation: EvaluationRecord) -> None:
     """Record an evaluation on the version, in one tag: all of it is there, or nothing."""
-    registry.tag(version, **{_tag(as_of): json.dumps(asdict(evaluation))})
+    with tracking.registering(registry.tracking_uri, registry.model):
+        registry.tag(version, **{_tag(as_of): json.dumps(asdict(evaluation))})
 
 
 def recorded(
@@ -88,6 +90,11 @@ def promote(registry: ModelRegistry, spec: ModelSpec, as_of: datetime) -> Decisi
 
     Raises BadInputError where it was not evaluated at this as-of, by these gates, against the champion of now.
     """
+    with tracking.registering(registry.tracking_uri, registry.model):
+        return _promoted(registry, spec, as_of)
+
+
+def _promoted(registry: ModelRegistry, spec: ModelSpec, as_of: datetime) -> Decision:
     known = registry.aliases()
     version, champion = registry.version(CHALLENGER), known.get(CHAMPION)
     tags = registry.tags(version)
@@ -120,6 +127,11 @@ def rollback(registry: ModelRegistry, why: str) -> tuple[str, str]:
 
     A version that was rolled back is never promoted again. Raises BadInputError where there is none to go back to.
     """
+    with tracking.registering(registry.tracking_uri, registry.model):
+        return _rolled_back(registry, why)
+
+
+def _rolled_back(registry: ModelRegistry, why: str) -> tuple[str, str]:
     champion = registry.version(CHAMPION)
     previous = registry.aliases().get(PREVIOUS)
     if previous is None:

@@ -34,8 +34,12 @@ def local_path(place: str) -> Path | None:
 
 
 @contextmanager
-def lock(place: str | Path, name: str, *, waiting: Callable[[str], None] = _print) -> Iterator[None]:
+def lock(
+    place: str | Path, name: str, *, shared: bool = False, waiting: Callable[[str], None] = _print
+) -> Iterator[None]:
     """Inside, no other process has the lock `name` of a place, a file or a folder; waits until it is free.
+
+    Those who take it `shared`, to read, do not wait for each other.
 
     Says so, once, where it has to wait. Does nothing where the place is not on this machine, or cannot be written to:
     nothing is written there then. Not to be nested: the lock that a process has is not free for itself either.
@@ -52,7 +56,7 @@ def lock(place: str | Path, name: str, *, waiting: Callable[[str], None] = _prin
         return
     try:
         announced = False
-        while not _locked(descriptor):
+        while not _locked(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
             if not announced:
                 waiting(f"waiting for another job: {name} of {place}")
                 announced = True
@@ -63,11 +67,11 @@ def lock(place: str | Path, name: str, *, waiting: Callable[[str], None] = _prin
 
 
 @contextmanager
-def locks(place: str | Path, names: Iterable[str]) -> Iterator[None]:
+def locks(place: str | Path, names: Iterable[str], *, shared: bool = False) -> Iterator[None]:
     """Several locks of a place, in one order, so that two jobs never wait for each other."""
     with ExitStack() as stack:
         for name in sorted(set(names)):
-            stack.enter_context(lock(place, name))
+            stack.enter_context(lock(place, name, shared=shared))
         yield
 
 
@@ -76,10 +80,10 @@ def _lock_file(place: str | Path, name: str) -> Path | None:
     return path and path.parent / f".{path.name}.locks" / quote(name, safe=" ")
 
 
-def _locked(descriptor: int) -> bool:
+def _locked(descriptor: int, how: int) -> bool:
     """Whether the lock could be taken now."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

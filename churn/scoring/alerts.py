@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from functools import reduce
 
@@ -9,6 +11,7 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from churn.model_spec import Alerts, ModelSpec
+from churn.runtime.locks import lock
 from churn.storage import Lake
 
 
@@ -20,6 +23,14 @@ def alert_table(spec: ModelSpec) -> str:
 def alert_stream_table(spec: ModelSpec) -> str:
     """The name of a model's table of alerts in a stream."""
     return f"{alert_table(spec)}_stream"
+
+
+@contextmanager
+def raising(lake: Lake, spec: ModelSpec) -> Iterator[None]:
+    """Inside, no other job of this machine raises alerts of the model: a day's budget is spent by one after the
+    other."""
+    with lock(lake.root, f"alerts of {spec.name}"):
+        yield
 
 
 def new_alerts(spec: ModelSpec, settings: Alerts, scores: DataFrame, raised: DataFrame | None = None) -> DataFrame:
@@ -58,12 +69,13 @@ def raised_alerts(lake: Lake, spec: ModelSpec, as_of: datetime) -> DataFrame | N
     return reduce(DataFrame.union, of_day) if of_day else None
 
 
-def raise_alerts(
-    lake: Lake, spec: ModelSpec, settings: Alerts, scores: DataFrame, as_of: datetime, raised: DataFrame | None
-) -> None:
-    """Add the alerts of one as-of beside those `raised` before to its table."""
-    table, alerts = alert_table(spec), new_alerts(spec, settings, scores, raised)
-    if lake.exists(table):
-        of_day = lake.read(table).where(F.col("as_of") == F.lit(as_of))
-        alerts = of_day.unionByName(alerts, allowMissingColumns=True)
-    lake.replace(alerts, table, {"as_of": as_of}, widen=True)
+def raise_alerts(lake: Lake, spec: ModelSpec, settings: Alerts, scores: DataFrame, as_of: datetime) -> int:
+    """Add the alerts of one as-of beside those that were raised before to its table; how many these are."""
+    with raising(lake, spec):
+        raised = raised_alerts(lake, spec, as_of)
+        table, alerts = alert_table(spec), new_alerts(spec, settings, scores, raised)
+        if lake.exists(table):
+            of_day = lake.read(table).where(F.col("as_of") == F.lit(as_of))
+            alerts = of_day.unionByName(alerts, allowMissingColumns=True)
+        lake.replace(alerts, table, {"as_of": as_of}, widen=True)
+        return raised.count() if raised is not None else 0

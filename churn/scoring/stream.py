@@ -27,18 +27,21 @@ from churn.features.stream_features import StreamEngine, union_all
 from churn.model_output import probability
 from churn.model_spec import ModelSpec
 from churn.registry.model_in_use import ModelInUse
+from churn.runtime.locks import lock
 from churn.runtime.session import with_settings
+from churn.scoring.alerts import raising
 from churn.scoring.checkpoint import check_settings, is_new
 from churn.scoring.publish import publish
 from churn.scoring.stream_alerts import StreamAlerts, score_stream_table
 from churn.sources import CONTRACTS
+from churn.sources.accepted import checked_snapshots
 from churn.sources.mapping import Mapped
 from churn.sources.spark_errors import first_line
 from churn.sources.stream_deduplication import deduplicated, known_transactions
 from churn.sources.stream_ledger import LEDGER_COLUMNS, with_ledger_rows
 from churn.sources.streaming import StreamPlace, read_stream
 from churn.sources.versions import with_reported_transactions
-from churn.storage import Lake
+from churn.storage import Lake, Snapshot
 from churn.training.model_version import ModelVersion
 
 LEDGER_TABLE: Final = "ledger_stream"
@@ -94,13 +97,13 @@ class StreamScorer:
 
     def run(self, *, every: str | None) -> None:
         """Go on from the checkpoint, if there is one: with a micro-batch `every` so often, or until all has been
-        scored.
+        scored. Waits for another stream on this checkpoint to end.
 
         Raises BadInputError where transactions do not arrive, the model needs columns that cannot be computed, or the
         checkpoint was made with other settings; ChurnError where the stream stops at a failure.
         """
-        self._check(self.models.current())
-        with with_settings(self._spark, _SPARK_SETTINGS):
+        with lock(self.config.stream.checkpoint, "stream"), with_settings(self._spark, _SPARK_SETTINGS):
+            self._check(self.models.current())
             self._run(every)
 
     def _run(self, every: str | None) -> None:
@@ -141,12 +144,13 @@ class StreamScorer:
     @cached_property
     def _past(self) -> dict[str, DataFrame]:
         """The accepted rows of each source; one that only arrives has none yet."""
-        names = [name for name in _STREAMED if name in self._arriving or self.lake.exists(name)]
-        return {name: self._table(name) for name in names}
+        snapshots = checked_snapshots(self.lake)
+        names = [name for name in _STREAMED if name in self._arriving or name in snapshots]
+        return {name: self._rows(name, snapshots.get(name)) for name in names}
 
-    def _table(self, name: str) -> DataFrame:
-        if self.lake.exists(name):
-            return self.lake.read(name).drop("batch")
+    def _rows(self, name: str, accepted: Snapshot | None) -> DataFrame:
+        if accepted:
+            return accepted.frame.drop("batch")
         empty = self._spark.createDataFrame([], CONTRACTS[name].schema)
         return empty.withColumn("superseded_at", F.lit(None).cast("timestamp"))
 
@@ -286,15 +290,16 @@ class StreamScorer:
             table = score_stream_table(self.spec)
             lake.append(scored, table, writer=f"{stream} scores", number=number, partition=["as_of"])
             in_time = [day["as_of"] for day in days if day["n"] > day["late"]]
-            alerts = self._alerts.raise_alerts(
-                lake,
-                scored,
-                in_time,
-                model=model,
-                stream=stream,
-                number=number,
-                send=lambda rows: publish(rows, self.config.stream, self.place, stream=stream, micro_batch=number),
-            )
+            with raising(lake, self.spec):
+                alerts = self._alerts.raise_alerts(
+                    lake,
+                    scored,
+                    in_time,
+                    model=model,
+                    stream=stream,
+                    number=number,
+                    send=lambda rows: publish(rows, self.config.stream, self.place, stream=stream, micro_batch=number),
+                )
         self._account(lake, ledger, days, stream, number)
         for cached in (scored, ledger, computed):
             cached.unpersist()

@@ -24,17 +24,14 @@ def accepted_snapshots(lake: Lake, versions: Mapping[str, int] | None = None) ->
 
 
 def checked_snapshots(lake: Lake) -> dict[str, Snapshot]:
-    """The newest snapshots, whose rows are as many as the ledger counts, or more.
+    """The newest snapshots, all before an ingest or all after it: one that is at work is waited for.
 
-    Raises DamageError where a table has fewer: a part of it is gone, or an ingest was cut short. One that is at work is
-    waited for.
+    Raises DamageError where a table has fewer rows than the ledger counts: a part of it is gone, or an ingest was cut
+    short.
     """
-    snapshots = accepted_snapshots(lake)
-    if short := _short(lake, snapshots):
-        with locks(lake.root, [f"ingest {name}" for name in short]):
-            snapshots = accepted_snapshots(lake)
-            short = _short(lake, snapshots)
-    for name, (rows, counted) in short.items():
+    with locks(lake.root, [f"ingest {name}" for name in CONTRACTS], shared=True):
+        snapshots = accepted_snapshots(lake)
+    for name, (rows, counted) in _short(lake, snapshots).items():
         raise DamageError(
             f"{lake.path(name)} has {rows:,} rows, and the ledger counts {counted:,} accepted ones: if an ingest was "
             f"cut short, run it again; else bring the table back from a backup, or restore a version that has them all"
@@ -44,7 +41,8 @@ def checked_snapshots(lake: Lake) -> dict[str, Snapshot]:
 
 def _short(lake: Lake, snapshots: Mapping[str, Snapshot]) -> dict[str, tuple[int, int]]:
     """The tables that have fewer rows than the ledger counts: both numbers. Delta has the first in its log."""
-    counted = {name: counts["accepted"] for name, counts in totals(lake).items()}
+    ledger = totals(snapshots[LEDGER].frame) if LEDGER in snapshots else {}
+    counted = {name: counts["accepted"] for name, counts in ledger.items()}
     rows = {name: lake.rows(one) for name, one in snapshots.items() if name in counted}
     return {name: (rows[name], counted[name]) for name in rows if rows[name] < counted[name]}
 

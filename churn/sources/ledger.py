@@ -131,11 +131,9 @@ def _cell(value: object) -> str:
     return "null" if value is None else literal(value)
 
 
-def totals(lake: Lake) -> dict[str, dict[str, int]]:
-    """By source, COUNTS over all batches; empty where nothing was ingested."""
-    if not lake.exists(LEDGER):
-        return {}
-    rows = lake.read(LEDGER).groupBy("source").agg(*(F.sum(name).alias(name) for name in COUNTS)).orderBy("source")
+def totals(ledger: DataFrame) -> dict[str, dict[str, int]]:
+    """By source, COUNTS over all batches."""
+    rows = ledger.groupBy("source").agg(*(F.sum(name).alias(name) for name in COUNTS)).orderBy("source")
     return {row["source"]: {name: int(row[name]) for name in COUNTS} for row in rows.collect()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ from pyspark.sql import SparkSession
 
 from churn.config import load
 from churn.errors import DamageError
+from churn.runtime.locks import lock
 from churn.sources.accepted import checked_snapshots
 from churn.sources.ingest import ingest
 from churn.storage import Lake
@@ -83,6 +85,36 @@ def test_first_writes_of_a_table_at_once_both_arrive(spark: SparkSession, tmp_pa
 
     assert sorted(tuple(row) for row in lake.read("scores").collect()) == [(DAYS[0], 1), (DAYS[1], 2)]
     assert lake.version("scores") == 1
+
+
+def test_a_session_that_saw_a_first_commit_begin_sees_its_table(spark: SparkSession, tmp_path: Path) -> None:
+    """A session that has seen the empty log of a table sees the table as soon as another process has made it."""
+    made, empty = Lake(spark, str(tmp_path / "made")), Lake(spark, str(tmp_path / "empty"))
+    made.replace(spark.range(3), "scores", {})
+    Path(empty.path("scores"), "_delta_log").mkdir(parents=True)
+    assert not empty.exists("scores")
+    shutil.copytree(made.path("scores"), empty.path("scores"), dirs_exist_ok=True)
+    assert empty.exists("scores")
+    assert empty.read("scores").count() == 3
+
+
+def test_accepted_tables_are_read_before_an_ingest_or_after_it(spark: SparkSession, tmp_path: Path) -> None:
+    """A job that begins between two commits of an ingest waits, and reads none of its tables or all of them."""
+    lake = Lake(spark, str(tmp_path / "lake"))
+    seen: list[dict[str, int]] = []
+
+    def read() -> None:
+        seen.append({name: one.frame.count() for name, one in checked_snapshots(lake).items()})
+
+    reader = threading.Thread(target=read)
+    with lock(lake.root, "ingest calls"):
+        lake.replace(spark.range(2), "transactions", {})
+        reader.start()
+        reader.join(timeout=3)
+        assert seen == []
+        lake.replace(spark.range(1), "calls", {})
+    reader.join()
+    assert seen == [{"transactions": 2, "calls": 1}]
 
 
 def test_a_table_with_fewer_rows_than_the_ledger_counts_is_damaged(spark: SparkSession, tmp_path: Path) -> None:

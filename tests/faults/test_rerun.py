@@ -1,13 +1,12 @@
-"""A job that fails or is killed, and is run again, leaves what one run leaves.
+"""A job that fails, and is run again, leaves what one run leaves.
 
-Each fails at every commit it makes (before it, while its files are written, after it), in the session of the tests; and
-one of each kind is ended by SIGKILL as a real spark-submit, during its first commit or its MLflow run.
+Each fails at every commit it makes (before it, while its files are written, after it), in the session of the tests.
+Those that are ended by SIGKILL are in tests/faults/test_kills.py.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -23,8 +22,8 @@ from pyspark.sql import functions as F
 from churn.runtime.processes import TERMINATED
 from churn.runtime.session import environment
 from churn.storage import Lake
-from tests.jobs.company import AS_OF, arguments, content, ended_at, step, write_shop
-from tests.mlflow_store import runs, stored
+from tests.jobs.company import AS_OF, arguments, content, step, write_shop
+from tests.mlflow_store import runs
 
 COMMITS: Final = {
     "ingest": ("transactions", "quarantine", "ledger"),
@@ -34,9 +33,6 @@ COMMITS: Final = {
 }
 """The tables that a job writes, in the order of its commits."""
 CHAIN: Final = ("ingest", "build_features", "train", "evaluate", "promote", "score", "monitor")
-TRACKED: Final = ("train", "evaluate", "promote", "monitor")
-KILLED: Final = ("ingest", "train", "monitor")
-"""One of each kind: it writes tables, or has a run in MLflow, or both. The stream's is in tests/jobs/test_stream.py."""
 
 
 class DiskFullError(Exception):
@@ -97,29 +93,6 @@ def test_a_job_that_fails_at_any_of_its_commits(job: str, whole: Path, broken: P
     assert step(job, broken, AS_OF) == 0
     for table in tables:
         assert content(spark, broken, table) == content(spark, whole, table), table
-
-
-def test_each_kind_of_job_is_killed_once(tmp_path: Path, whole: Path, spark: SparkSession) -> None:
-    shop = write_shop(tmp_path / "shop")
-    for job in CHAIN:
-        table = shop / "lake" / COMMITS.get(job, ("",))[0]
-
-        def at_work(job: str = job, table: Path = table) -> bool:
-            """Its run in MLflow has begun, or else the files of its first commit have."""
-            if job in TRACKED:
-                return (f"{job} churn {AS_OF}", "RUNNING") in runs(shop)
-            return any(table.rglob("*.parquet"))
-
-        if job in KILLED:
-            assert ended_at(job, shop, AS_OF, seen=at_work, by=signal.SIGKILL) != 0
-            assert job not in COMMITS or not (table / "_delta_log" / f"{0:020}.json").exists()
-        assert step(job, shop, AS_OF) == 0
-    for table_name in (name for names in COMMITS.values() for name in names):
-        assert content(spark, shop, table_name) == content(spark, whole, table_name), table_name
-    statuses = {job: ("FAILED", "FINISHED") if job in KILLED else ("FINISHED",) for job in TRACKED}
-    assert runs(shop) == [(f"{job} churn {AS_OF}", status) for job, ended in statuses.items() for status in ended]
-    aliases = "select alias, version from registered_model_aliases order by alias"
-    assert stored(shop, aliases) == stored(whole, aliases)
 
 
 def test_sigterm_ends_a_chain_in_one_session(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -65,6 +66,19 @@ def two(registry: ModelRegistry) -> None:
     assert promote(registry, SPEC, AS_OF).outcome == "promoted"
     trained(registry, "train October")
     evaluated(registry, "2", "1")
+
+
+def test_a_promotion_waits_for_a_training_that_registers(registry: ModelRegistry) -> None:
+    """Else the version that becomes champion could be the one that the training deletes."""
+    trained(registry, "train")
+    evaluated(registry, "1", None)
+    promotion = threading.Thread(target=promote, args=(registry, SPEC, AS_OF))
+    with tracking.registering(registry.tracking_uri, registry.model):
+        promotion.start()
+        promotion.join(timeout=1)
+        assert state(registry) == {"challenger": "1"}
+    promotion.join()
+    assert state(registry) == {"challenger": "1", "champion": "1"}
 
 
 def test_the_first_version_replaces_none(registry: ModelRegistry) -> None:

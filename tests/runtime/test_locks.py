@@ -69,3 +69,22 @@ def test_a_place_without_locks_is_not_locked(place: str) -> None:
     """In an object store Delta's own log store decides who commits; what cannot be written needs no lock."""
     with lock(place, "commit scores"), lock(place, "commit scores"):
         pass
+
+
+def test_readers_wait_for_a_writer_and_not_for_each_other(tmp_path: Path) -> None:
+    """Two have a lock at once where both take it shared; one that takes it alone waits for both."""
+    waited = []
+    with lock(tmp_path / "lake", "ingest calls", shared=True):
+        with lock(tmp_path / "lake", "ingest calls", shared=True, waiting=waited.append):
+            pass
+        writer = threading.Thread(target=_take, args=(tmp_path / "lake", waited))
+        writer.start()
+        while not waited:
+            assert writer.is_alive()
+    writer.join(timeout=10)
+    assert waited == [f"waiting for another job: ingest calls of {tmp_path / 'lake'}", "taken"]
+
+
+def _take(place: Path, printed: list[str]) -> None:
+    with lock(place, "ingest calls", waiting=printed.append):
+        printed.append("taken")
