@@ -106,18 +106,27 @@ class Lake:
         with self._naming(name):
             return int(log.forTableWithSnapshot(self.spark._jsparkSession, self.path(name))._2().version())
 
-    def replace(self, df: DataFrame, name: str, where: Mapping[str, object], *, widen: bool = False) -> None:
+    def replace(
+        self,
+        df: DataFrame,
+        name: str,
+        where: Mapping[str, object],
+        *,
+        partition: Sequence[str] | None = None,
+        widen: bool = False,
+    ) -> None:
         """Replace the rows whose columns have these values by `df`, all rows where `where` is empty.
 
         A list means any of its values. Every row of `df` must have them. A new table is partitioned by the columns
-        of `where`. `widen` adds the columns of `df` that the table lacks; they are null in its other rows.
+        of `where`, or by those of `partition`. `widen` adds the columns of `df` that the table lacks; they are null in
+        its other rows.
         """
         writer = df.write.format("delta").mode("overwrite").option("mergeSchema", str(widen).lower())
         if where:
             writer = writer.option("replaceWhere", " AND ".join(_is_in(*pair) for pair in where.items()))
         with self._committing(name):
             if not self.exists(name):
-                writer = writer.partitionBy(*where)
+                writer = writer.partitionBy(*(where if partition is None else partition))
             writer.save(self.path(name))
 
     def append(self, df: DataFrame, name: str, *, writer: str, number: int, partition: Sequence[str] = ()) -> None:

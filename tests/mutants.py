@@ -354,6 +354,20 @@ MUTANTS = (
         "tests/scoring",
     ),
     Mutant(
+        "what arrives after its day was scored is never scored",
+        "churn/scoring/batch.py",
+        ", *(day for day in late if day in of_runs)",
+        "",
+        "tests/jobs/test_fraud_chain.py",
+    ),
+    Mutant(
+        "a late row is scored by each run of the days after it",
+        "churn/scoring/batch.py",
+        'F.col("scored_on") != F.lit(as_of)).select(*spec.key)',
+        "F.lit(False)).select(*spec.key)",
+        "tests/jobs/test_fraud_chain.py",
+    ),
+    Mutant(
         "an alert that was raised is raised again",
         "churn/scoring/alerts.py",
         'scores.join(raised.select(*spec.key), on=list(spec.key), how="left_anti")',
