@@ -354,6 +354,20 @@ MUTANTS = (
         "tests/scoring",
     ),
     Mutant(
+        "a version that brings code is loaded",
+        "churn/registry/tracking.py",
+        'check_format(Path(files), f"{model} version {found.version}")',
+        "pass",
+        "tests/registry/test_model_files.py",
+    ),
+    Mutant(
+        "a version whose files have changed is loaded",
+        "churn/registry/tracking.py",
+        "_check_unchanged(client, model, str(found.version), Path(files))",
+        "pass",
+        "tests/registry/test_model_files.py",
+    ),
+    Mutant(
         "what arrives after its day was scored is never scored",
         "churn/scoring/batch.py",
         ", *(day for day in late if day in of_runs)",
