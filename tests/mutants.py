@@ -354,6 +354,20 @@ MUTANTS = (
         "tests/scoring",
     ),
     Mutant(
+        "a message quotes the cell that Spark failed on",
+        "churn/runtime/faults.py",
+        "lambda quoted: form(quoted[0]), text",
+        "lambda quoted: quoted[0], text",
+        "tests/faults/test_personal_data.py",
+    ),
+    Mutant(
+        "a table is not taken back where a data file is damaged",
+        "churn/repair.py",
+        "sound = sound if missing else version",
+        "sound = version",
+        "tests/faults/test_damage.py",
+    ),
+    Mutant(
         "a version that brings code is loaded",
         "churn/registry/tracking.py",
         'check_format(Path(files), f"{model} version {found.version}")',

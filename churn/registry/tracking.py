@@ -38,6 +38,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from churn.config import Config
 from churn.errors import BadInputError, ChurnError, DamageError
 from churn.registry.model_files import check_format, files_digest
+from churn.runtime.faults import explained
 from churn.runtime.locks import lock
 from churn.runtime.private_folders import private_folder, process_folder
 from churn.runtime.processes import on_sigterm
@@ -504,7 +505,7 @@ def _fail(client: MlflowClient, run_id: str, reason: str) -> None:
 
 def _error_text(error: BaseException) -> str:
     try:
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {explained(error) or error}"
     except Exception:  # the text of a Java exception is in its JVM, which may have ended
         return type(error).__name__
 
