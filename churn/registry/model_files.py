@@ -35,7 +35,7 @@ def files_digest(folder: Path) -> str:
 
 def check_format(folder: Path, version: str) -> None:
     """Raises BadInputError, before anything of a model in a folder is run, where loading it would run other code than
-    MLlib's. `version` names it in the message."""
+    MLlib's; OSError where there are no files. `version` names it in the message."""
     if wrong := next(_foreign(folder), None):
         raise BadInputError(
             f"{version} is not loaded: {wrong}; want MLlib's own format without code, as `train` registers it"
@@ -47,7 +47,7 @@ def _foreign(folder: Path) -> Iterator[str]:
     try:
         content: Any = yaml.safe_load((folder / MLMODEL).read_text("utf-8"))
         flavors: dict[str, Any] = dict(content["flavors"])
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+    except (ValueError, TypeError, KeyError, yaml.YAMLError):
         yield f"its {MLMODEL} cannot be read"
         return
     yield from (f"its {MLMODEL} has the flavour {name!r}" for name in sorted(flavors.keys() - _FORMAT))

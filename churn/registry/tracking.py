@@ -396,7 +396,8 @@ def reaching(tracking_uri: str, *, files: bool = False) -> Iterator[None]:
     except errors as error:
         why = masked(str(error))
         raise ChurnError(
-            f"cannot track runs at {masked(tracking_uri)}: {why}; check [tracking] uri in churn.toml"
+            f"cannot track runs at {masked(tracking_uri)}: {why}; check [tracking] uri in churn.toml and that "
+            "its server answers, then run again"
         ) from error
 
 
