@@ -300,18 +300,20 @@ def rollback(
 
 @app.command()
 def repair(
-    table: Annotated[str, typer.Argument(help="The table with an empty commit, as a message names it.")],
+    table: Annotated[str, typer.Argument(help="The damaged table, as a message names it.")],
     config: ConfigFile,
 ) -> None:
-    """Take a table back to the version before its first empty commit; what was written since is to be run again."""
-    from churn import storage
+    """Take a table back to its newest sound version; what was written since is to be run again."""
+    from churn import repair as repairing
     from churn.job_runner import Job
 
     with Job("repair", config) as job:
-        version, files = storage.repair(job.lake, table)
+        done = repairing.repair(job.lake, table)
         path = job.lake.path(table)
-    out.print(f"{path} is at version {version} again; moved to _delta_log/_damaged: {', '.join(files)}", soft_wrap=True)
-    out.print("run the jobs again that have written it since", soft_wrap=True)
+    files = ", ".join(done.files)
+    out.print(f"{path} is at version {done.version}; set aside in _delta_log/_damaged: {files}", soft_wrap=True)
+    if done.version < done.before:
+        out.print(f"run the jobs again that wrote versions {done.version + 1} to {done.before}", soft_wrap=True)
 
 
 @app.command()

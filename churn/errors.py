@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from unicodedata import category
@@ -78,6 +79,18 @@ def printable(text: str, *, lines: bool = True) -> str:
     )
 
 
+def form(text: str) -> str:
+    """The form of a text: letters are x or X, digits 9, all else as it is.
+
+    >>> form("C-1001 née Smith")
+    'X-9999 xxx Xxxxx'
+    """
+    letters = re.sub(r"[^\W\d_]", lambda letter: "X" if letter[0].isupper() else "x", text)
+    return re.sub(r"\d", "9", letters)[:_SHOWN]
+
+
+_SHOWN = 200
+"""Characters of a value that are shown."""
 _CONTROL = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Categories of characters that are not printed as they are."""
 

@@ -21,9 +21,8 @@ from churn.errors import BadInputError, ChurnError, DamageError
 from churn.runtime.faults import explained
 from churn.runtime.locks import local_path, lock
 
-_COMMIT = re.compile(r"\d{20}\.json")
-_VERSION = re.compile(r"\.?(\d{20})\.")
-"""How the names of files begin that belong to a version of a log: a commit, its checksums, a checkpoint."""
+COMMIT = re.compile(r"\d{20}\.json")
+"""The name of a file of a log that makes a version."""
 _ROWS: dict[tuple[str, str, int], int] = {}
 """By the path and the id of a table, and its version, how many rows it has."""
 
@@ -126,18 +125,27 @@ class Lake:
             _ROWS[key] = snapshot.frame.count()
         return _ROWS[key]
 
-    def replace(self, df: DataFrame, name: str, where: Mapping[str, object], *, widen: bool = False) -> None:
+    def replace(
+        self,
+        df: DataFrame,
+        name: str,
+        where: Mapping[str, object],
+        *,
+        partition: Sequence[str] | None = None,
+        widen: bool = False,
+    ) -> None:
         """Replace the rows whose columns have these values by `df`, all rows where `where` is empty.
 
         A list means any of its values. Every row of `df` must have them. A new table is partitioned by the columns
-        of `where`. `widen` adds the columns of `df` that the table lacks; they are null in its other rows.
+        of `where`, or by those of `partition`. `widen` adds the columns of `df` that the table lacks; they are null in
+        its other rows.
         """
         writer = df.write.format("delta").mode("overwrite").option("mergeSchema", str(widen).lower())
         if where:
             writer = writer.option("replaceWhere", " AND ".join(_is_in(*pair) for pair in where.items()))
         with self._committing(name):
             if not self.exists(name):
-                writer = writer.partitionBy(*where)
+                writer = writer.partitionBy(*(where if partition is None else partition))
             writer.save(self.path(name))
 
     def append(self, df: DataFrame, name: str, *, writer: str, number: int, partition: Sequence[str] = ()) -> None:
@@ -200,7 +208,8 @@ class Lake:
             raise
         except Exception as error:
             if isinstance(found := explained(error), DamageError):
-                raise DamageError(f"table {name!r} at {self.path(name)}: {found}") from error
+                message = str(found).replace("churn repair TABLE", f"churn repair {name}")
+                raise DamageError(f"table {name!r} at {self.path(name)}: {message}") from error
             raise
 
     def names(self) -> list[str]:
@@ -232,7 +241,7 @@ class Lake:
         if log is None or not (log / "_delta_log").is_dir():
             return []
         with os.scandir(log / "_delta_log") as entries:
-            found = [entry for entry in entries if _COMMIT.fullmatch(entry.name) and not entry.stat().st_size]
+            found = [entry for entry in entries if COMMIT.fullmatch(entry.name) and not entry.stat().st_size]
         return sorted(int(entry.name.partition(".")[0]) for entry in found)
 
     def _entries(self, path: str) -> list[Any]:
@@ -243,28 +252,6 @@ class Lake:
         """A Hadoop path, and the file system it is on."""
         folder = java_class(self.spark, "org.apache.hadoop.fs.Path")(path)
         return folder, folder.getFileSystem(self.spark._jsparkSession.sessionState().newHadoopConf())
-
-
-def repair(lake: Lake, name: str) -> tuple[int, list[str]]:
-    """Take a table of a local disk back to the version before its first empty commit: that version, and the files taken
-    out of its log, which are in the folder `_damaged` of the log then.
-
-    What later commits wrote has to be run again. Raises BadInputError where no commit is empty.
-    """
-    with lock(lake.root, f"commit {name}"):
-        empty, path = lake.empty_commits(name), local_path(lake.path(name))
-        if not empty or path is None:
-            raise BadInputError(f"the log of {name!r} has no empty commit at {lake.path(name)}; nothing was changed")
-        log = path / "_delta_log"
-        later = sorted(
-            file for file in log.iterdir() if (version := _VERSION.match(file.name)) and int(version[1]) >= empty[0]
-        )
-        (log / "_damaged").mkdir(exist_ok=True)
-        for file in later[::-1]:  # the newest first: cut short, the table has a sound version still
-            file.replace(log / "_damaged" / file.name)
-        (log / "_last_checkpoint").unlink(missing_ok=True)
-    java_class(lake.spark, "org.apache.spark.sql.delta.DeltaLog").clearCache()
-    return empty[0] - 1, [file.name for file in later if _COMMIT.fullmatch(file.name)]
 
 
 def commit_file(path: str, version: int) -> str:

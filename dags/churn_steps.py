@@ -57,6 +57,8 @@ _MESSAGE = ("hold:", "error:", "nothing to do:")
 """How the line begins that explains an exit code."""
 _WITHOUT_MODEL = ("ingest", "maintain")
 _PR_SET_PDEATHSIG = 1
+_SENSITIVE = "(?i)secret|password|passphrase|token|access[.]?key|credential"
+"""As in churn.runtime.session: what the names of secret settings hold."""
 
 
 def as_of(dag_run: Any, params: Mapping[str, Any]) -> str:
@@ -91,6 +93,7 @@ class Step(SparkSubmitOperator):
     def execute(self, context: Context) -> None:
         if self.model and self.model not in _models_of(context):
             raise AirflowSkipException(f"this run is not for {self.model}")
+        check_model(context["params"].get("model"))
         self.conf = {**(self.conf or {}), **context["params"].get("conf", {})}
         chosen = [f"--{flag}" for flag in self.flags if context["params"].get(flag)]
         self.application_args = [*(self.application_args or []), *chosen]
@@ -131,6 +134,13 @@ class Step(SparkSubmitOperator):
             send_alert("hold", context, message)
         context["ti"].xcom_push("hold", message)
         raise AirflowRescheduleException(now + HOLD_EVERY) from error
+
+
+def check_model(file: str | None) -> None:
+    """Raises AirflowFailException, before anything is submitted, where a model file, which is code, lies elsewhere than
+    in the folder of models."""
+    if file is not None and not Path(file).resolve().is_relative_to(Path(MODELS).resolve()):
+        raise AirflowFailException(f"model {file} is not in {MODELS}; put it there, or set CHURN_MODELS to its folder")
 
 
 def exit_code(hook: SparkSubmitHook | None, error: Exception) -> int:
@@ -230,10 +240,18 @@ def churn_dag(
         ),
         "config": Param(CONFIG, type="string", minLength=1, description="The company's churn.toml."),
         "master": Param("spark_default", type="string", description="The Airflow connection to the Spark master."),
-        "conf": Param({}, type="object", description='Settings of Spark, such as {"spark.executor.memory": "8g"}.'),
+        "conf": Param(
+            {},
+            type="object",
+            propertyNames={"not": {"pattern": _SENSITIVE}},
+            description='Settings of Spark, such as {"spark.executor.memory": "8g"}. Airflow stores them in '
+            "plain, so a secret is refused; it belongs into [spark] of churn.toml.",
+        ),
     }
     if model:
-        common["model"] = Param(f"{MODELS}/{model}.py", type="string", minLength=1, description="The model file.")
+        common["model"] = Param(
+            f"{MODELS}/{model}.py", type="string", minLength=1, description=f"The model file, in {MODELS}."
+        )
     return DAG(
         dag_id,
         doc_md=doc,

@@ -1,7 +1,8 @@
 """Score the transactions of the day that ended at each as-of, once its sources are ingested.
 
 **As-of** is the partition of `churn_accepted` that started the run. The as-of of a run by hand is the parameter
-`as_of`, by default the last midnight. The day before it is scored, and alerted on.
+`as_of`, by default the last midnight. The day before it is scored, and alerted on, with the transactions of days before
+that arrived after theirs was scored.
 
 The champion scores. While there is none the run fails, and its message says what to do: trigger `fraud_retrain`, or set
 the parameter `challenger` (for all runs: `CHURN_CHALLENGER=1`) to score by a challenger that has not passed its gates.

@@ -151,6 +151,10 @@ class Examples(ABC):
     def evaluated_as_ofs(self, origin: datetime) -> tuple[datetime, ...]:
         """The as-ofs that a backtest evaluates at an origin."""
 
+    def late_as_ofs(self, as_of: datetime) -> tuple[datetime, ...]:  # noqa: ARG002
+        """The as-ofs before, whose rows that arrived late are scored by the run at `as_of`."""
+        return ()
+
     @abstractmethod
     def evaluated_as(self, as_of: pd.Series) -> pd.Series:
         """The as-of under which each row is evaluated."""
@@ -316,6 +320,9 @@ class TransactionExamples(Examples):
         customer_days = rows.select("customer_id", "as_of").distinct()
         to_drop = customer_days.join(known, on="customer_id").where(is_blocked).select("customer_id", "as_of")
         return rows.join(to_drop.distinct(), on=["customer_id", "as_of"], how="left_anti")
+
+    def late_as_ofs(self, as_of: datetime) -> tuple[datetime, ...]:
+        return tuple(as_of - DAY * days for days in range(1, self.spec.schedule.late_days + 1))
 
     def evaluated_as_ofs(self, origin: datetime) -> tuple[datetime, ...]:
         return tuple(origin + DAY * day for day in range(self.spec.evaluation.period_days))

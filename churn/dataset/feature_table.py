@@ -19,7 +19,8 @@ from churn.model_spec import ModelSpec, Sources
 from churn.storage import Lake, Snapshot, literal
 
 EMPTY: Final = "empty_as_ofs"
-"""The as-ofs that were built and have no rows, (features, as_of, entity): the table they would be in, and of what."""
+"""The as-ofs that were built or scored and have no rows, (features, as_of, entity): the table they would be in, and of
+what."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ def build_features(
 ) -> Built:
     """Write the features of every as-of a run at `as_of` needs (`only`: of as_of itself), replacing those as-ofs.
 
+    As-ofs shortly before it that were built, and of which rows have arrived since, are built again.
+
     `in_use` is the `fit.json` of the version that scores. Columns that it reads and `spec` no longer names are computed
     too, at the as-ofs where that version is evaluated or scores.
     """
@@ -58,13 +61,27 @@ def build_features(
     else:
         dates = calendar(spec, sources, as_of)
         as_ofs, used_at = sorted({*dates.labelled, as_of}), [*dates.test, as_of]
+    late = _late(lake, spec, sources, as_of)
+    as_ofs, used_at = sorted({*as_ofs, *late}), [*used_at, *late]
     chosen, left_out = usable_features(spec, sources)
     rows = examples(spec).feature_rows(spark, sources, chosen, as_ofs)
     if in_use:
         rows = _with_lacking(rows, spec, sources, in_use, used_at)
     lake.replace(rows, feature_table(spec), {"as_of": as_ofs}, widen=True)
-    _record_empty(lake, spec, as_ofs)
+    has_rows = _as_ofs(lake.read(feature_table(spec)).where(F.col("as_of").isin(*as_ofs)))
+    record_empty(lake, spec, feature_table(spec), as_ofs, sorted(set(as_ofs) - has_rows))
     return Built(feature_table(spec), tuple(feature_columns(spec, chosen)), tuple(as_ofs), left_out)
+
+
+def _late(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime) -> list[datetime]:
+    """The as-ofs shortly before one that were built, and have rows now that the table lacks."""
+    days, table = examples(spec).late_as_ofs(as_of), feature_table(spec)
+    if not days or not lake.exists(table):
+        return []
+    stored = lake.read(table).where(F.col("as_of").isin(*days)).select(*spec.key)
+    members = examples(spec).members(lake.spark, sources, days).select(*spec.key)
+    arrived = members.join(stored, on=list(spec.key), how="left_anti")
+    return sorted(_as_ofs(arrived) & (_as_ofs(stored) | empty_as_ofs(lake, table)))
 
 
 def _with_lacking(
@@ -101,7 +118,7 @@ def stored_features(lake: Lake, spec: ModelSpec, versions: Mapping[str, int] | N
     """A model's table of features, at its newest version or at the one that `versions` names."""
     table = feature_table(spec)
     stored = lake.snapshot(table, None if versions is None else versions.get(table))
-    return StoredFeatures(stored.table, stored.path, stored.version, stored.frame, _empty(lake, table))
+    return StoredFeatures(stored.table, stored.path, stored.version, stored.frame, empty_as_ofs(lake, table))
 
 
 def read_features(stored: StoredFeatures, as_ofs: Sequence[datetime]) -> DataFrame:
@@ -117,11 +134,11 @@ def read_features(stored: StoredFeatures, as_ofs: Sequence[datetime]) -> DataFra
     return rows
 
 
-def _record_empty(lake: Lake, spec: ModelSpec, as_ofs: Sequence[datetime]) -> None:
-    """Note which of the as-ofs that were built have no rows."""
-    table = feature_table(spec)
-    empty = sorted(set(as_ofs) - _as_ofs(lake.read(table).where(F.col("as_of").isin(*as_ofs))))
-    if empty or _empty(lake, table) & set(as_ofs):
+def record_empty(
+    lake: Lake, spec: ModelSpec, table: str, as_ofs: Sequence[datetime], empty: Sequence[datetime]
+) -> None:
+    """Note which of the as-ofs that a run wrote into a table have no rows in it."""
+    if empty or empty_as_ofs(lake, table) & set(as_ofs):
         listed = ", ".join(map(literal, empty)) if empty else ""
         as_of = f"explode(cast(array({listed}) AS array<timestamp>)) AS as_of"
         rows = lake.spark.range(1).selectExpr(
@@ -130,8 +147,8 @@ def _record_empty(lake: Lake, spec: ModelSpec, as_ofs: Sequence[datetime]) -> No
         lake.replace(rows, EMPTY, {"features": table, "as_of": as_ofs})
 
 
-def _empty(lake: Lake, table: str) -> frozenset[datetime]:
-    """The as-ofs of a table that were built and have no rows."""
+def empty_as_ofs(lake: Lake, table: str) -> frozenset[datetime]:
+    """The as-ofs that were written into a table and have no rows in it."""
     return frozenset(_as_ofs(lake.read(EMPTY).where(F.col("features") == table)) if lake.exists(EMPTY) else ())
 
 

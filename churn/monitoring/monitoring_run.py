@@ -115,6 +115,12 @@ def monitor(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, regi
 
 
 def _scored(scores: DataFrame, *, until: datetime) -> dict[datetime, str]:
-    """The version that scored each as-of."""
-    rows = scores.where(F.col("as_of") <= F.lit(until)).select("as_of", "model_version").distinct().collect()
+    """The version that scored each as-of; the rows that came late may have another."""
+    of_its_run = F.col("scored_on") == F.col("as_of")
+    rows = (
+        scores.where((F.col("as_of") <= F.lit(until)) & of_its_run)
+        .select("as_of", "model_version")
+        .distinct()
+        .collect()
+    )
     return {row["as_of"]: row["model_version"] for row in rows}

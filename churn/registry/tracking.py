@@ -36,9 +36,11 @@ from pyspark.sql import DataFrame
 from sqlalchemy.exc import SQLAlchemyError
 
 from churn.config import Config
-from churn.errors import BadInputError, ChurnError
+from churn.errors import BadInputError, ChurnError, DamageError
+from churn.registry.model_files import check_format, files_digest
+from churn.runtime.faults import explained
 from churn.runtime.locks import lock
-from churn.runtime.private_folders import private_folder
+from churn.runtime.private_folders import private_folder, process_folder
 from churn.runtime.processes import on_sigterm
 from churn.training.model_version import ModelVersion
 
@@ -52,6 +54,8 @@ HOST: Final = "host"
 """The tag with the machine that a run is on."""
 DIGEST: Final = "digest"
 """The tag of a version that says which model it is: a rerun that makes the same one registers no other."""
+FILES: Final = "files_sha256"
+"""The tag of a run, and of the version it registers, with the digest of the model's files."""
 SCORED: Final = "scored"
 """The tag of a version that has scored: it is never deleted. Its value says what it scored first."""
 LEARNT_UNTIL: Final = "learnt_until"
@@ -138,6 +142,8 @@ class Run:
             pip_requirements=[f"{package}=={installed(package)}" for package in _REQUIREMENTS],
             dfs_tmpdir=_scratch(),
         )
+        with tempfile.TemporaryDirectory() as scratch:
+            self.tag(FILES, files_digest(Path(self.client.download_artifacts(self.id, name, scratch))))
 
     def register(
         self,
@@ -164,7 +170,9 @@ class Run:
             of_key = {number: of for number, of in known.items() if of.get(RUN_KEY) == self.key}
             version = next((number for number, of in of_key.items() if digest and of.get(DIGEST) == digest), None)
             if version is None:
-                source = f"{self.client.get_run(self.id).info.artifact_uri}/{name}"
+                logged = self.client.get_run(self.id)
+                source = f"{logged.info.artifact_uri}/{name}"
+                own |= {FILES: logged.data.tags[FILES]} if FILES in logged.data.tags else {}
                 version = str(self.client.create_model_version(model, source, self.id, tags=own).version)
             self.client.set_registered_model_alias(model, alias, version)
             in_use = {str(number) for number in self.client.get_registered_model(model).aliases.values()}
@@ -238,7 +246,8 @@ def tracked_run(config: Config, what: str, model: str, as_of: datetime | None = 
 def load_model(tracking_uri: str, model: str, alias_or_version: str = CHALLENGER) -> ModelVersion:
     """A version of a registered model, by its number or its alias; needs a Spark session.
 
-    Raises BadInputError where there is none, and lists those there are; ChurnError where its files are missing.
+    Raises BadInputError where there is none, and lists those there are, or where loading it would run code that is not
+    MLlib's; ChurnError where its files are missing, DamageError where they are not those that were registered.
     """
     client = connect(tracking_uri)
     with reaching(tracking_uri):
@@ -253,10 +262,11 @@ def load_model(tracking_uri: str, model: str, alias_or_version: str = CHALLENGER
             raise BadInputError(_no_model(client, tracking_uri, model, alias_or_version)) from error
         try:
             with tempfile.TemporaryDirectory() as scratch:
+                files = mlflow.artifacts.download_artifacts(f"models:/{model}/{found.version}", dst_path=scratch)
+                check_format(Path(files), f"{model} version {found.version}")
+                _check_unchanged(client, model, str(found.version), Path(files))
                 # The files are read here and now, so that the copies MLflow makes can go.
-                loaded = mlflow.spark.load_model(
-                    f"models:/{model}/{found.version}", dfs_tmpdir=scratch, dst_path=scratch
-                )
+                loaded = mlflow.spark.load_model(files, dfs_tmpdir=scratch)
         except (MlflowException, OSError) as error:
             place = client.get_model_version_download_uri(model, found.version)
             raise ChurnError(
@@ -264,6 +274,17 @@ def load_model(tracking_uri: str, model: str, alias_or_version: str = CHALLENGER
                 f"or go back to the version before: churn rollback {model}"
             ) from error
         return ModelVersion(loaded, str(found.version), str(found.run_id), fit_summary(str(found.run_id)))
+
+
+def _check_unchanged(client: MlflowClient, model: str, version: str, files: Path) -> None:
+    """Raises DamageError where the files of a version are not those that were logged when it was registered."""
+    tags = client.get_model_version(model, version).tags  # a search by alias does not give tags on every store
+    if tags.get(FILES) != files_digest(files):
+        place = client.get_model_version_download_uri(model, version)
+        raise DamageError(
+            f"the files of {model} version {version} at {place} are not those that were registered (its tag {FILES} "
+            f"differs): bring them back, train again, or go back to the version before: churn rollback {model}"
+        )
 
 
 @dataclass(frozen=True)
@@ -346,8 +367,8 @@ def _shortened(text: str) -> str:
 
 
 def _scratch() -> str:
-    """Where Spark writes a model on its way to the store: MLflow's own setting, else a folder of this user's alone."""
-    return os.environ.get("MLFLOW_DFS_TMP") or str(private_folder("churn-mlflow"))
+    """Where Spark writes a model on its way to the store: MLflow's own setting, else a folder of this process's."""
+    return os.environ.get("MLFLOW_DFS_TMP") or str(process_folder())
 
 
 def connect(tracking_uri: str) -> MlflowClient:
@@ -375,7 +396,8 @@ def reaching(tracking_uri: str, *, files: bool = False) -> Iterator[None]:
     except errors as error:
         why = masked(str(error))
         raise ChurnError(
-            f"cannot track runs at {masked(tracking_uri)}: {why}; check [tracking] uri in churn.toml"
+            f"cannot track runs at {masked(tracking_uri)}: {why}; check [tracking] uri in churn.toml and that "
+            "its server answers, then run again"
         ) from error
 
 
@@ -484,7 +506,7 @@ def _fail(client: MlflowClient, run_id: str, reason: str) -> None:
 
 def _error_text(error: BaseException) -> str:
     try:
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {explained(error) or error}"
     except Exception:  # the text of a Java exception is in its JVM, which may have ended
         return type(error).__name__
 

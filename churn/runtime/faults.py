@@ -7,11 +7,13 @@ import re
 from typing import Final
 
 from churn import errors
-from churn.errors import ChurnError, DamageError
+from churn.errors import BadInputError, ChurnError, DamageError, form
 
 _IN_WORKER = re.compile(
     r"churn\.errors\.(?P<name>\w+): (?P<message>.+?)(?=\n\s*\n|\n\s+at |\n\w[\w.]*(?:Error|Exception)\b|\Z)", re.DOTALL
 )
+_ON_A_VALUE = re.compile(r"\[[A-Z_.]+\] (?:(?!\[[A-Z_.]+\] ).)*?SQLSTATE: 22\w{3}", re.DOTALL)
+"""A message of Spark's whose SQLSTATE says that data are wrong (22: data exception); it quotes them."""
 _PLACE = re.compile(r"(?<![\w.$])(?:[a-z][a-z0-9+.-]*:)?/[^\s'\"`,;()<>\[\]]+")
 _PLACED: Final = {
     r"No space left on device|Disk quota exceeded": ("the disk is full", "make room, then run again"),
@@ -52,10 +54,37 @@ def explained(error: BaseException) -> ChurnError | None:
     if found := _IN_WORKER.search(text):
         kind = getattr(errors, found["name"], ChurnError)
         return kind(found["message"].strip()) if issubclass(kind, ChurnError) else None
+    return _of_place(text) or _of_value(text)
+
+
+def _of_place(text: str) -> ChurnError | None:
     for pattern, (what, then) in _PLACED.items():
         if match := re.search(pattern, text):
             return DamageError(f"{what}: {_place(text, match.start())}; {then}")
     return None
+
+
+def _of_value(text: str) -> ChurnError | None:
+    if match := _ON_A_VALUE.search(text):
+        return BadInputError(
+            f"a value cannot be computed: {without_values(match[0])}; where an expression may meet such a value, write "
+            "try_cast(...), try_to_timestamp(...) or try_divide(...)"
+        )
+    return None
+
+
+def without_values(message: str) -> str:
+    """A message of Spark's about a value of a row, which may be personal, on one line with the form of the value alone.
+
+    >>> without_values("[CAST_INVALID_INPUT] The value 'NL91 Ann' of the type \\"STRING\\" is none. SQLSTATE: 22018")
+    '[CAST_INVALID_INPUT] The value \\'XX99 Xxx\\' of the type "STRING" is none. SQLSTATE: 22018'
+    """
+    found = _ON_A_VALUE.search(message)
+    text = found[0] if found else message.strip().partition("\n")[0]
+    # From the first quote to the last, as a value may hold quotes; to the end where the message has been cut off.
+    text = re.sub(r"'.*'" if found else r"'.*", lambda quoted: form(quoted[0]), text, flags=re.DOTALL)
+    parts = re.split(r"(^\[[^\]]*\]|\"[^\"]*\"|SQLSTATE: \w+)", " ".join(text.split()))
+    return "".join(part if at % 2 else re.sub(r"\d", "9", part) for at, part in enumerate(parts))
 
 
 def _text(error: BaseException) -> str:

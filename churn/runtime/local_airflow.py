@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from churn.runtime.processes import run
 from churn.runtime.session import NO_SETTINGS, environment, write_properties
 
 HOST = "127.0.0.1"
+USER = "admin"
+PASSWORDS = "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"
 # Not `airflow standalone`, whose log servers listen on every address. All end as soon as one does.
 SERVICES = """
 airflow scheduler --skip-serve-logs & airflow triggerer --skip-serve-logs & airflow dag-processor & airflow api-server &
@@ -53,7 +57,9 @@ def airflow_environment(
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__PARALLELISM": "8",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://{HOST}:{port}/execution/",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(dags / "plugins"),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+        PASSWORDS: str(home / "passwords.json"),
         "AIRFLOW__API__HOST": HOST,
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__BASE_URL": f"http://{HOST}:{port}",
@@ -73,11 +79,27 @@ def _connection(master: str) -> dict[str, object]:
     return {"conn_type": "spark", "host": master, "extra": {"deploy-mode": "client", "spark-binary": "spark-submit"}}
 
 
+def _create_password(file: Path) -> None:
+    """Write the password of the one user, where there is none yet, into a file that only this user can read."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return
+    password = secrets.token_urlsafe(18)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+        json.dump({USER: password}, out)
+    sys.stdout.write(f"Airflow: log in as {USER} with the password {password}, which is in {file} too\n")
+    sys.stdout.flush()
+
+
 def run_airflow(env: Mapping[str, str], args: Sequence[str]) -> int:
     """Run an airflow command, or without one all its services; its exit code. All that it starts ends with it.
 
-    The first one creates the database and the pools. Raises ChurnError where that fails.
+    The first one creates the database, the pools and a password, which it prints once. Raises ChurnError where that
+    fails.
     """
+    _create_password(Path(env[PASSWORDS]))
     created = Path(env["AIRFLOW_HOME"]) / "created"
     if not created.exists():
         for command in (["db", "migrate"], ["pools", "import", str(PROJECT / "dags" / "pools.json")]):

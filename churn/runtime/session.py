@@ -22,7 +22,7 @@ from pyspark.sql import SparkSession
 from churn.runtime.files import replacing
 from churn.runtime.jars import SPARK_HOME, jars, jars_folder
 from churn.runtime.java import SHARE, java_home
-from churn.runtime.private_folders import private_folder
+from churn.runtime.private_folders import private_folder, process_folder
 
 _SECRET = re.compile(r"(?i)secret|password|passphrase|token|access[.]?key|credential")
 """What the names of secret settings hold, much as spark.redaction.regex has it."""
@@ -61,6 +61,8 @@ def session(app: str, *, conf: Mapping[str, str] = NO_SETTINGS, lean: bool = Fal
         master = specified.setdefault("spark.master", "local[*]")
         os.environ.update(environment(master))
         settings = _defaults(master, lean=lean) | specified | _launch_settings(master, specified, lean=lean)
+    if is_local(settings["spark.master"]):  # the rows of a shuffle are in files there
+        settings.setdefault("spark.local.dir", str(process_folder()))
     extensions = dict.fromkeys([*filter(None, settings.get("spark.sql.extensions", "").split(",")), EXTENSION])
     settings |= {
         "spark.app.name": app,

@@ -297,7 +297,7 @@ def _explain(batches: Iterable[pa.RecordBatch], *, key: Sequence[str], explainer
 
 
 def acted_on(spec: ModelSpec, scores: DataFrame, raised: DataFrame | None = None) -> DataFrame:
-    """The keys of the scores that people act on: the highest of each as-of, and every alert beside those `raised`
+    """The keys of the scores that people act on: the highest of each run, and every alert beside those `raised`
     before."""
     highest = scores.where(F.col("rank") <= spec.reasons.top).select(*spec.key)
     if spec.alerts is None:

@@ -101,7 +101,8 @@ class StreamAlerts:
         return len(rows)
 
     def _of_batches(self, lake: Lake, days: Sequence[datetime]) -> list[Row]:
-        """(as_of, transaction_id, chosen_by) of the alerts that batches have raised on these days."""
+        """(as_of, scored_on, transaction_id, chosen_by) of the alerts that batches have raised on these days, or on
+        transactions of these days."""
         table = alert_table(self.spec)
         version = lake.version(table)
         if version != self._batch_version:
@@ -109,9 +110,10 @@ class StreamAlerts:
             self._in_batch.clear()
         if version is not None and (unread := [day for day in days if day not in self._in_batch]):
             self._in_batch |= {day: [] for day in unread}
-            rows = lake.read(table).where(F.col("as_of").isin(*unread))
-            for row in rows.select("as_of", "transaction_id", "chosen_by").collect():
-                self._in_batch[row["as_of"]].append(row)
+            rows = lake.read(table).where(F.col("as_of").isin(*unread) | F.col("scored_on").isin(*unread))
+            for row in rows.select("as_of", "scored_on", "transaction_id", "chosen_by").collect():
+                for day in {row["as_of"], row["scored_on"]}.intersection(unread):
+                    self._in_batch[day].append(row)
         return [row for day in days for row in self._in_batch.get(day, [])]
 
     def _rule(
@@ -125,7 +127,8 @@ class StreamAlerts:
             by_score = (F.col("as_of") == F.lit(day)) & (F.col("chosen_by") == "score")
             self._raised[day] = lake.read(table).where(by_score & before).count() if lake.exists(table) else 0
         threshold, share = self._limits[day, model.number]
-        raised = self._raised[day] + sum(row["chosen_by"] == "score" for row in self._in_batch.get(day, []))
+        in_batch = [row for row in self._in_batch.get(day, []) if row["scored_on"] == day]
+        raised = self._raised[day] + sum(row["chosen_by"] == "score" for row in in_batch)
         return (day, threshold, max(0, self._settings.alert_budget - raised), share)
 
     def _learn(self, lake: Lake, day: datetime, before: Column, model: ModelVersion) -> tuple[float, float]:

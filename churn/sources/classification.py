@@ -19,12 +19,12 @@ from pyspark.sql import functions as F
 
 from churn.config import Source
 from churn.errors import BadInputError, ChurnError, ConfigError
+from churn.runtime.faults import without_values
 from churn.sources.completeness import delivered_until, newest_delivered, next_begin
 from churn.sources.contract import Contract
 from churn.sources.daily_files import HISTORY, fewest_rows, first_instant, of_batch
 from churn.sources.ledger import LEDGER, LedgerRow
 from churn.sources.mapping import RAW, RULES, Mapped, map_source
-from churn.sources.privacy import form
 from churn.sources.spark_errors import first_line, unlogged
 from churn.sources.staging import PARTIAL, account
 from churn.sources.versions import CONFLICT, HANDED, resolve
@@ -333,10 +333,7 @@ def _explained(source: Source) -> Iterator[None]:
         condition, state = error.getCondition() or "", error.getSqlState() or ""
         if not (state.startswith(("22", "42")) or condition.startswith("FAILED_READ_FILE")):
             raise
-        message = first_line(error)
-        for value in (error.getMessageParameters() or {}).values():
-            if value.startswith("'"):  # a value of a row, which may be personal
-                message = message.replace(value, form(value))
+        message = without_values(str(error)) if state.startswith("22") else first_line(error)
         raise BadInputError(
             f"{source.section()} failed on a row: {message}; where an expression may meet a bad cell, write"
             " try_cast(...), try_to_timestamp(...) or try_divide(...)"

@@ -8,9 +8,9 @@ from typing import Final
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from churn.errors import form
 from churn.sources.classification import Batch
 from churn.sources.contract import Contract
-from churn.sources.privacy import form
 
 LONG_SECONDS: Final = 3_600
 """Half of all durations of a call centre are shorter by far."""

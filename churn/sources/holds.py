@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pyspark.sql import Window
 from pyspark.sql import functions as F
 
-from churn.errors import BadInputError, ChurnError, HoldError
+from churn.errors import BadInputError, ChurnError, HoldError, form
 from churn.sources.catalog.calls import CALLS
 from churn.sources.classification import Batch
 from churn.sources.ledger import LedgerRow
 from churn.sources.mapping import RAW, RULES
-from churn.sources.privacy import form, is_personal, shown
+from churn.sources.privacy import is_personal, shown
 from churn.sources.reasons import ungrouped_reasons
 
 _EXAMPLES = 3

@@ -5,23 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from typing import Final
 
 from churn.config import Source
+from churn.errors import form
 from churn.sources.contract import Contract
-
-_SHOWN: Final = 200
-"""Characters of a value that are shown."""
-
-
-def form(text: str) -> str:
-    """The form of a text: letters are x or X, digits 9, all else as it is.
-
-    >>> form("C-1001 née Smith")
-    'X-9999 xxx Xxxxx'
-    """
-    letters = re.sub(r"[^\W\d_]", lambda letter: "X" if letter[0].isupper() else "x", text)
-    return re.sub(r"\d", "9", letters)[:_SHOWN]
 
 
 def shown(raw: str, source: Source, contract: Contract) -> str:

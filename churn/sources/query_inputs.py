@@ -15,10 +15,9 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, StringType, StructType
 
 from churn.config import QueryInput, Source
-from churn.errors import BadInputError, ConfigError, HoldError, nearest
+from churn.errors import BadInputError, ConfigError, HoldError, form, nearest
 from churn.sources.expressions import check_expression
 from churn.sources.functions import expanded
-from churn.sources.privacy import form
 from churn.sources.readers import read
 from churn.sources.readers.files import BLANKS, FILE, UNPARSED, find_files
 from churn.sources.readers.parquet_files import unreadable_columns

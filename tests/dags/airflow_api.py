@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -30,6 +31,10 @@ class Airflow:
     url: str
     home: Path
     session: requests.Session = field(default_factory=requests.Session)
+
+    @property
+    def password(self) -> str:
+        return str(json.loads((self.home / "passwords.json").read_text())["admin"])
 
     def call(self, method: str, path: str, *, retried: Sequence[int] = (), **kwargs: Any) -> Any:
         """The answer; 503, which is asked again, is SQLite's, which has one writer at a time."""
@@ -144,9 +149,10 @@ def ready(it: Airflow, process: subprocess.Popen[bytes]) -> bool:
     assert process.poll() is None, (it.home / "output.txt").read_text()[-3000:]
     try:
         if "Authorization" not in it.session.headers:
-            token = requests.get(f"{it.url}/auth/token", timeout=10).json()["access_token"]
+            login = {"username": "admin", "password": it.password}
+            token = requests.post(f"{it.url}/auth/token", json=login, timeout=10).json()["access_token"]
             it.session.headers["Authorization"] = f"Bearer {token}"
         health = it.call("GET", "/monitor/health")
         return health["scheduler"]["status"] == "healthy" and len(it.call("GET", "/dags")["dags"]) == _DAGS
-    except (requests.RequestException, AssertionError, KeyError):
+    except (OSError, AssertionError, KeyError):  # those of requests are OSErrors
         return False

@@ -67,7 +67,7 @@ def write(folder: Path, *, until: date, customers: int = 150) -> Path:
         )
     (folder / "models").mkdir()
     (folder / "models" / "churn.py").write_text(MODEL)
-    (folder / "broken.py").write_text(BROKEN)
+    (folder / "models" / "broken.py").write_text(BROKEN)
     (folder / "churn.toml").write_text(CONFIG)
     return folder
 

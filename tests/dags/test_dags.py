@@ -17,7 +17,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 from airflow.sdk import DAG, CronDataIntervalTimetable, PartitionedAssetTimetable, macros
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
 from conftest import ROOT, spark_environment
 
@@ -211,6 +211,35 @@ def test_a_run_by_hand_takes_its_config_model_and_as_of(bag: DagBag) -> None:
     dag = bag.dags["fraud_score"]
     line = submitted(dag, dag.get_task("score"), as_of="2026-09-01", config="/c.toml", model="/m.py")
     assert line.endswith("jobs/score.py --config /c.toml --model /m.py --as-of 2026-08-31")
+
+
+def test_a_model_outside_of_its_folder_is_refused_before_anything_is_submitted(
+    bag: DagBag, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model file is code: a run by hand must not name any file of the machine."""
+    monkeypatch.setattr(steps, "MODELS", str(tmp_path / "models"))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "link.py").symlink_to(tmp_path / "other.py")
+    steps.check_model(str(tmp_path / "models" / "churn.py"))
+    task = bag.dags["churn_score"].get_task("score").prepare_for_execution()
+    for other in ("other.py", "models/../other.py", "models/link.py"):
+        with pytest.raises(
+            AirflowFailException, match=rf"model {tmp_path}/{other} is not in {tmp_path}/models; put it"
+        ):
+            task.execute({"params": {"model": str(tmp_path / other)}})
+    assert task._hook is None
+
+
+def test_a_secret_in_the_settings_of_a_run_is_refused(bag: DagBag) -> None:
+    """Airflow would store it in plain, and show it."""
+    for dag in bag.dags.values():
+        conf = dag.params.get_param("conf")
+        assert conf.resolve({"spark.executor.memory": "8g"})
+        for name in ("spark.hadoop.fs.s3a.secret.key", "spark.hadoop.fs.s3a.access.key", "spark.ssl.keyPassword"):
+            with pytest.raises(ParamValidationError) as refused:
+                conf.resolve({name: "hush"})
+            assert name in str(refused.value)
+            assert "hush" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 from airflow_api import Airflow, airflow, wait
 from conftest import PYTHON, ROOT
 from lake import content
@@ -31,6 +32,20 @@ def running(company: Path, database: dict[str, str]) -> Iterator[Airflow]:
     memory = ("--conf", "spark.driver.memory=4g")
     with airflow(company, models=ROOT / "models", options=memory, env=settings) as it:
         yield it
+
+
+def test_nobody_gets_in_without_the_password_or_by_another_host(running: Airflow) -> None:
+    """Every user of the machine reaches loopback, and so does any page in a browser by a name of its own."""
+    url = f"{running.url}/api/v2/dags"
+    password = running.home / "passwords.json"
+    assert password.stat().st_mode & 0o777 == 0o600
+    assert (running.home / "output.txt").read_text().count(running.password) == 1
+    assert requests.get(url, timeout=60).status_code == 401
+    assert requests.get(f"{running.url}/auth/token", timeout=60).status_code in (401, 403)
+    wrong = {"username": "admin", "password": "admin"}
+    assert requests.post(f"{running.url}/auth/token", json=wrong, timeout=60).status_code == 401
+    assert running.session.get(url, timeout=60).status_code == 200
+    assert running.session.get(url, headers={"Host": "attacker.example"}, timeout=60).status_code == 400
 
 
 def test_a_model_is_trained_evaluated_and_promoted(running: Airflow, company: Path) -> None:

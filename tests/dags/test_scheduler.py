@@ -130,7 +130,7 @@ def test_without_new_labels_the_rest_is_skipped(running: Airflow) -> None:
 
 
 def test_days_are_scored_by_hand(running: Airflow, shop: Path, memory: dict[str, Any]) -> None:
-    memory["broken"] = running.trigger("churn_retrain", as_of=FIRST, model=str(shop / "broken.py"))
+    memory["broken"] = running.trigger("churn_retrain", as_of=FIRST, model=str(shop / "models" / "broken.py"))
     running.unpause("churn_score")
     runs = [running.trigger("churn_score", as_of=day) for day in DAILY]
     assert [running.ended("churn_score", run) for run in runs] == ["success"] * len(DAILY)
@@ -154,7 +154,7 @@ def test_a_job_that_fails_is_retried_and_then_alerted_on(running: Airflow, shop:
 
 
 def test_bad_input_fails_at_once(running: Airflow, shop: Path) -> None:
-    run = running.trigger("churn_score", as_of=FIRST, model=str(shop / "nowhere.py"))
+    run = running.trigger("churn_score", as_of=FIRST, model=str(shop / "models" / "nowhere.py"))
     assert running.ended("churn_score", run) == "failed"
     tasks = running.tasks("churn_score", run)
     assert {name: (task["state"], task["try_number"]) for name, task in tasks.items()} == {

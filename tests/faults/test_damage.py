@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from pyspark.sql import functions as F
 
 from churn.errors import BadInputError, DamageError
 from churn.options import exit_code
+from churn.repair import Repaired, repair
 from churn.runtime.faults import explained
 from churn.runtime.files import write_whole
-from churn.storage import Lake, repair
+from churn.storage import Lake
 
 DAYS = [datetime(2026, 5, day) for day in (1, 2, 3)]
 
@@ -72,7 +74,40 @@ def garbled_data(lake: Lake) -> Path:
     return file
 
 
-@pytest.mark.parametrize("damage", [empty_commit, garbled_commit, missing_commit, missing_data, garbled_data])
+def data_of(lake: Lake, day: int) -> Path:
+    (file,) = Path(lake.path("scores")).glob(f"as_of=2026-05-0{day}*/*.parquet")
+    return file
+
+
+def truncated_data(lake: Lake) -> Path:
+    file = data_of(lake, 2)
+    file.write_bytes(file.read_bytes()[:-100])
+    file.with_name(f".{file.name}.crc").unlink()
+    return file
+
+
+def broken_checkpoint(lake: Lake) -> Path:
+    path = lake.path("scores")
+    lake.spark.sql(f"ALTER TABLE delta.`{path}` SET TBLPROPERTIES ('delta.checkpointInterval' = '2')")
+    lake.replace(lake.spark.createDataFrame([(DAYS[0], 1)], "as_of timestamp, score int"), "scores", {"as_of": DAYS[0]})
+    (file,) = Path(path).glob("_delta_log/*.checkpoint*.parquet")
+    file.write_bytes(b"not parquet")
+    file.with_name(f".{file.name}.crc").unlink(missing_ok=True)
+    return file
+
+
+DAMAGES = (
+    empty_commit,
+    garbled_commit,
+    missing_commit,
+    missing_data,
+    garbled_data,
+    truncated_data,
+    broken_checkpoint,
+)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_table_is_named_with_the_next_step(
     lake: Lake, spark: SparkSession, damage: Callable[[Lake], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,6 +125,42 @@ def test_a_damaged_table_is_named_with_the_next_step(
     assert "churn repair" in message
 
 
+@pytest.mark.parametrize(
+    ("damage", "version", "scores"),
+    [
+        (empty_commit, 1, [1, 2]),
+        (garbled_commit, 0, [1]),
+        (missing_commit, 0, [1]),
+        (truncated_data, 0, [1]),
+        (broken_checkpoint, 4, [1, 2, 3]),  # all commits are there, so nothing is lost
+    ],
+)
+def test_repair_goes_back_to_the_newest_version_that_can_be_read(
+    lake: Lake, spark: SparkSession, damage: Callable[[Lake], Path], version: int, scores: list[int]
+) -> None:
+    """That is what each message of a damaged table says to do."""
+    damage(lake)
+    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()  # type: ignore[union-attr]
+    assert repair(lake, "scores").version == version
+    assert sorted(row["score"] for row in lake.read("scores").collect()) == scores
+    for day in DAYS:
+        lake.replace(spark.createDataFrame([(day, day.day)], "as_of timestamp, score int"), "scores", {"as_of": day})
+    assert sorted(row["score"] for row in lake.read("scores").collect()) == [1, 2, 3]
+    with pytest.raises(BadInputError, match=r"the log and the files of 'scores' at .* are sound; nothing was changed"):
+        repair(lake, "scores")
+
+
+def test_a_table_without_a_sound_version_is_not_repaired(lake: Lake) -> None:
+    """Its first file is gone, and all later versions read it."""
+    data_of(lake, 1).unlink()
+    before = sorted(Path(lake.path("scores")).rglob("*"))
+    with pytest.raises(
+        DamageError, match=r"table 'scores' at .* has no sound version: bring it back from a backup, or"
+    ):
+        repair(lake, "scores")
+    assert sorted(Path(lake.path("scores")).rglob("*")) == before
+
+
 def test_repair_goes_back_to_the_version_before_an_empty_commit(lake: Lake, spark: SparkSession) -> None:
     """What was written since is run again; the damaged files are kept beside the log."""
     empty_commit(lake)
@@ -97,13 +168,11 @@ def test_repair_goes_back_to_the_version_before_an_empty_commit(lake: Lake, spar
         lake.read("scores")
     spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()  # type: ignore[union-attr]
 
-    assert repair(lake, "scores") == (1, [commit(lake, 2).name])
+    assert repair(lake, "scores") == Repaired(1, 2, (commit(lake, 2).name,))
 
     assert sorted(row["score"] for row in lake.read("scores").collect()) == [1, 2]
     lake.replace(spark.createDataFrame([(DAYS[2], 3)], "as_of timestamp, score int"), "scores", {"as_of": DAYS[2]})
     assert sorted(row["score"] for row in lake.read("scores").collect()) == [1, 2, 3]
-    with pytest.raises(BadInputError, match="the log of 'scores' has no empty commit"):
-        repair(lake, "scores")
 
 
 def test_a_place_that_cannot_be_written_is_named(
@@ -117,8 +186,54 @@ def test_a_place_that_cannot_be_written_is_named(
     assert str(tmp_path / "file") in message
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 3 MB, where this user may mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", place]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this user cannot mount a disk")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def test_a_full_disk_is_one_message_and_leaves_the_table_and_the_report(
+    spark: SparkSession, small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A job there ends with the place and the next step, and readers see the rows of before."""
+    lake = Lake(spark, str(small_disk / "lake"))
+    lake.replace(spark.range(3), "scores", {})
+    report = small_disk / "report.html"
+    report.write_text("old")
+    many = spark.range(2_000_000).select("id", F.sha2(F.col("id").cast("string"), 256).alias("text"))
+    code, message = ended(lambda: lake.replace(many, "many", {}), capsys)
+    assert (code, message.count("\n")) == (7, 1), message
+    assert "the disk is full" in message
+    assert str(small_disk) in message
+    assert "make room, then run again" in message
+    code, message = ended(lambda: write_whole(report, "x" * 5_000_000), capsys)
+    assert (code, report.read_text()) == (7, "old")
+    assert f"{report} cannot be written: No space left on device; make room" in message
+    assert lake.read("scores").count() == 3
+
+
+def test_a_read_only_disk_is_one_message_and_leaves_the_table(
+    spark: SparkSession, small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also for the user who may do everything elsewhere."""
+    lake = Lake(spark, str(small_disk / "lake"))
+    lake.replace(spark.range(3), "scores", {})
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    code, message = ended(lambda: lake.replace(spark.range(5), "scores", {}), capsys)
+    assert (code, message.count("\n")) == (7, 1), message
+    assert str(small_disk) in message
+    assert "give permission, or set another [storage] root" in message
+    assert lake.read("scores").count() == 3
+
+
 def test_a_full_disk_is_named() -> None:
-    """As the operating system says it, for which a test has no disk."""
+    """As the operating system says it."""
     found = explained(OSError(28, "No space left on device", "/lake/scores/part-0"))
     assert isinstance(found, DamageError)
     assert str(found) == "/lake/scores/part-0: No space left on device; mend that, then run again"

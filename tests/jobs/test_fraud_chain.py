@@ -135,3 +135,50 @@ def test_the_terminal_speaks_of_transactions(company: Path) -> None:
         assert text in printed
     for text in ("customers", "left", "likeliest to leave", "leavers"):
         assert text not in printed
+
+
+def _append(folder: Path, *transactions: tuple[str, str, int]) -> None:
+    """Deliver transactions (id, event time, amount) after all others."""
+    with (folder / "transactions.csv").open("a") as file:
+        for name, at, amount in transactions:
+            file.write(f"{name},c1,{at},purchase,{amount}.00,m1,d1,NL\n")
+
+
+def _placed(spark: SparkSession, folder: Path, table: str) -> dict[str, tuple[str, str]]:
+    """By transaction appended to the others: its day, and the day of the run that scored it."""
+    rows = Lake(spark, str(folder / "lake")).read(table).where("transaction_id like 'late%'").collect()
+    return {row["transaction_id"]: (f"{row['as_of']:%m-%d}", f"{row['scored_on']:%m-%d}") for row in rows}
+
+
+def _keys(spark: SparkSession, folder: Path, table: str, where: str = "true") -> list[tuple[object, ...]]:
+    rows = Lake(spark, str(folder / "lake")).read(table).where(where)
+    return sorted((row["transaction_id"], row["as_of"], row["scored_on"], row["score"]) for row in rows.collect())
+
+
+def test_a_transaction_that_arrives_after_its_day_was_scored_is_scored_by_the_next_daily_run(
+    company: Path, spark: SparkSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under its own day, once, in the budget of the run's day; alerts that were raised stay."""
+    before = {table: _keys(spark, company, table) for table in ("scores_fraud", "alerts_fraud")}
+    _append(
+        company,
+        ("late1", "2026-04-10 10:00:00", 9000),  # of a day that was scored
+        ("late2", "2026-03-30 10:00:00", 20),  # of one that was scored and had no rows
+        ("late3", "2026-04-09 10:00:00", 20),  # of one that was built and never scored
+        ("late4", "2026-03-20 10:00:00", 20),  # of one that lies too far back
+        *((f"late-of-its-day{number}", f"2026-04-11 0{number}:00:00", 20) for number in range(5)),
+    )
+    for _ in range(2):
+        for job, *more in (("ingest",), ("build_features", "--only"), ("score",)):
+            assert step(job, company, "2026-04-11", *more) == 0
+        assert "of them 1 of 2026-03-30, 1 of 2026-04-10 arrived after" in capsys.readouterr().out
+        own = {f"late-of-its-day{number}": ("04-11", "04-11") for number in range(5)}
+        wanted = own | {"late1": ("04-10", "04-11"), "late2": ("03-30", "04-11")}
+        assert _placed(spark, company, "scores_fraud") == wanted
+        assert _placed(spark, company, "alerts_fraud") == wanted  # 7 are within a budget of 10
+        for table, rows in before.items():
+            assert _keys(spark, company, table, "scored_on < '2026-04-11'") == rows
+    # Another run of the day itself leaves to the later run what that has scored.
+    after = {table: _keys(spark, company, table) for table in before}
+    assert [step("build_features", company, DAY, "--only"), step("score", company, DAY)] == [0, 0]
+    assert {table: _keys(spark, company, table) for table in before} == after

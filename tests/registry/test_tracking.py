@@ -10,11 +10,12 @@ import subprocess
 import sys
 import textwrap
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from urllib.request import url2pathname, urlopen
 
 import pytest
 from mlflow import MlflowClient
@@ -27,6 +28,7 @@ from pyspark.sql import SparkSession
 
 from churn.errors import BadInputError, ChurnError
 from churn.registry import tracking
+from churn.runtime.processes import start_group
 
 KEY = "train churn 2026-10-01"
 
@@ -219,6 +221,42 @@ def test_a_server_that_goes_away_is_one_message(store: str) -> None:
     ):
         raise MlflowException("no answer of http://ann:hush@host:5000")
     assert runs(store, "gone away") == [("FAILED", KEY)]
+
+
+@contextmanager
+def server(store: Path, port: int) -> Iterator[int]:
+    """The process group of a real MLflow server, once it answers."""
+    line = [*(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1")]
+    line += ["--backend-store-uri", f"sqlite:///{store}", "--artifacts-destination", str(store.parent / "artifacts")]
+    process = start_group(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(240):
+            with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                break
+            time.sleep(0.25)
+        yield process.pid
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_a_run_whose_server_goes_away_ends_in_one_message_and_does_not_stay_running(
+    tmp_path: Path, unused_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run of its key ends it as FAILED, as soon as the store can be reached."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    store, uri = tmp_path / "mlflow.db", f"http://127.0.0.1:{unused_port}"
+
+    def lose_the_server() -> None:
+        with server(store, unused_port) as group, tracking.run(uri, "away", "train", key=KEY) as run:
+            os.killpg(group, signal.SIGKILL)
+            run.metrics("test", {"auc": 0.75})
+
+    with pytest.raises(ChurnError, match=r"cannot track runs at http://127\.0\.0\.1.*server answers, then run again$"):
+        lose_the_server()
+    begin(f"sqlite:///{store}", "away")
+    assert runs(f"sqlite:///{store}", "away") == [("FAILED", KEY), ("FINISHED", KEY)]
 
 
 def test_a_deleted_experiment_is_not_written_to(store: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
+import sys
 import tempfile
 import zipfile
 from datetime import datetime
@@ -214,3 +216,45 @@ def test_a_plain_spark_submit_has_delta_and_the_settings_of_its_line(tmp_path: P
         check=False,
     )
     assert (done.returncode, done.stdout.splitlines()[-1:]) == (3, ["3 5 7 bare"]), done.stderr
+
+
+SHUFFLING_JOB = """
+import os, signal, sys
+from pathlib import Path
+from churn.runtime.session import session
+
+spark = session("shuffling", conf={"spark.master": "local[1]"}, lean=True)
+blocks = spark._jvm.org.apache.spark.SparkEnv.get().blockManager().diskBlockManager()
+spark.range(9).repartition(2).localCheckpoint()
+for place in blocks.localDirsString():
+    print(place, sum(file.is_file() for file in Path(place).rglob("*")) > 0, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_shuffled_rows_are_in_a_private_folder_that_is_removed_after_a_kill(tmp_path: Path) -> None:
+    killed = subprocess.run(
+        [sys.executable, "-c", SHUFFLING_JOB],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    place, has_files = killed.stdout.split()
+    folder = tmp_path / f"churn-processes-{os.getuid()}"
+    (of_process,) = folder.glob("*/")
+    assert (killed.returncode, has_files) == (-signal.SIGKILL, "True")
+    assert Path(place).is_relative_to(of_process)
+    assert {folder.stat().st_mode & 0o777, of_process.stat().st_mode & 0o777} == {0o700}
+    code = (
+        "from churn.runtime.private_folders import process_folder; print(process_folder().is_dir(), process_folder())"
+    )
+    begun = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert begun.stdout.startswith("True ")
+    assert list(folder.glob("*/")) == []  # that of the killed one, and that of the one that ended

@@ -16,7 +16,7 @@ SPEC = ModelSpec(name="fraud", label=Fraud(), candidates={"logistic": Logistic()
 SETTINGS = Alerts(alert_budget=10, random_audit=4)
 SCHEMA = (
     "transaction_id string, customer_id string, as_of timestamp, score double, rank int, decile int,"
-    " model_version string, scored_as string"
+    " scored_on timestamp, model_version string, scored_as string"
 )
 
 
@@ -29,13 +29,13 @@ def _chosen(
 ) -> dict[str, set[str]]:
     """The transactions of each day and way of being chosen."""
     rows = [
-        (f"t{number}", f"c{number % 7}", day, 1 / number, number, 1, "3", "champion")
+        (f"t{number}", f"c{number % 7}", day, 1 / number, number, 1, day, "3", "champion")
         for day in ("2026-03-01", "2026-03-02")
         for number in range(1, 101)
     ]
     chosen: dict[str, set[str]] = {}
-    before = [(f"t{number}", f"c{number % 7}", day, how) for day, number, how in raised]
-    schema = "transaction_id string, customer_id string, as_of timestamp, chosen_by string"
+    before = [(f"t{number}", f"c{number % 7}", day, day, how) for day, number, how in raised]
+    schema = "transaction_id string, customer_id string, as_of timestamp, scored_on timestamp, chosen_by string"
     scores = frame(spark, rows, SCHEMA, partitions=partitions)
     for row in new_alerts(spec, settings, scores, frame(spark, before, schema) if raised else None).collect():
         chosen.setdefault(f"{row['as_of']:%d} {row['chosen_by']}", set()).add(row["transaction_id"])

@@ -75,7 +75,9 @@ def made(rows: DataFrame, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         spec = SPEC.model_copy(update={"candidates": candidates})
         fitted = fit(spec, rows.where("as_of < '2026-04-01'"), SPLIT, FEATURES, scratch=scratch)
         version = ModelVersion(fitted.model, "1", "run", fitted.summary)
-        scores = scored(spec, fitted.model, rows.where("as_of = '2026-04-01'"), version="1")
+        scores = scored(
+            spec, fitted.model, rows.where("as_of = '2026-04-01'"), scored_on=datetime(2026, 4, 1), version="1"
+        )
         found[name] = Made(version, explainer(spec, version, scratch), scores)
     assert not list(Path(scratch).iterdir())
     return found

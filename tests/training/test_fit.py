@@ -144,15 +144,19 @@ def test_a_null_that_training_never_saw_is_scored_as_the_median(rows: DataFrame)
     fitted = fit(SPEC, rows.where("as_of < '2026-04-01'"), SPLIT, FEATURES)
     later = rows.where("as_of = '2026-04-01'")
     blank = later.withColumn("days_since_purchase", F.lit(None).cast("double"))
-    scores = scored(SPEC, fitted.model, blank, version="1").toPandas()["score"]
-    known = scored(SPEC, fitted.model, later, version="1").toPandas()["score"]
+    scores = scored(SPEC, fitted.model, blank, scored_on=datetime(2026, 4, 1), version="1").toPandas()["score"]
+    known = scored(SPEC, fitted.model, later, scored_on=datetime(2026, 4, 1), version="1").toPandas()["score"]
     assert scores.notna().all()
     assert known.min() < scores.mean() < known.max()
 
 
 def test_scores_are_ranked_with_ties_in_the_order_of_customers(rows: DataFrame) -> None:
     fitted = fit(SPEC, rows.where("as_of < '2026-04-01'"), SPLIT, FEATURES)
-    ranked = scored(SPEC, fitted.model, rows.where("as_of = '2026-04-01'"), version="3").orderBy("rank").collect()
+    ranked = (
+        scored(SPEC, fitted.model, rows.where("as_of = '2026-04-01'"), scored_on=datetime(2026, 4, 1), version="3")
+        .orderBy("rank")
+        .collect()
+    )
     assert [row["rank"] for row in ranked] == list(range(1, 201))
     assert [row["decile"] for row in ranked[:21:10]] == [1, 1, 2]
     assert {row["model_version"] for row in ranked} == {"3"}
