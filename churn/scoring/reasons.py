@@ -27,7 +27,8 @@ from churn.errors import BadInputError, nearest
 from churn.features import Feature, features
 from churn.model_spec import ModelSpec
 from churn.scoring.alerts import new_alerts
-from churn.scoring.tree_shap import Tree, TreeShap
+from churn.scoring.batch import scored
+from churn.scoring.tree_shap import TooDeepError, Tree, TreeShap
 from churn.storage import sql_type
 from churn.training.mllib_models import trees_of
 from churn.training.model_version import ModelVersion
@@ -303,6 +304,46 @@ def acted_on(spec: ModelSpec, scores: DataFrame, raised: DataFrame | None = None
     if spec.alerts is None:
         return highest
     return highest.union(new_alerts(spec, spec.alerts, scores, raised).select(*spec.key)).distinct()
+
+
+@dataclass(frozen=True)
+class UsualReason:
+    """A feature that is among the reasons of so many of the scores that are acted on, and of how many it raises."""
+
+    feature: str
+    words: str
+    share: float
+    raises: float
+
+
+def usual_reasons(
+    spec: ModelSpec, version: ModelVersion, rows: DataFrame, scratch: str, *, most: int = 5
+) -> list[UsualReason]:
+    """The most usual reasons of the feature rows whose scores would be acted on, the most usual first.
+
+    There are none where the trees of the version are too deep.
+    """
+    try:
+        explain = explainer(spec, version, scratch)
+    except TooDeepError:
+        return []
+    wanted = acted_on(spec, scored(spec, version.model, rows, version=version.number))
+    of_wanted = rows.join(wanted, on=list(spec.key), how="left_semi").select(*spec.key, *read_columns(version.summary))
+    found = reasons(of_wanted, spec.key, explain).select(F.explode_outer("reasons").alias("one"))
+    counted = (
+        found.groupBy(F.col("one.feature").alias("feature"))
+        .agg(F.count("one").alias("n"), F.count_if(F.col("one.direction") == RAISES).alias("raises"))
+        .where("feature IS NOT NULL")
+        .orderBy(F.desc("n"), "feature")
+    )
+    usual = counted.limit(most).collect()
+    count = wanted.count() if usual else 0
+    docs = {feature.name: re.split(r"[;.]", feature.doc.strip(), maxsplit=1)[0] for feature in features()}
+    return [
+        UsualReason(row["feature"], docs.get(row["feature"], row["feature"].replace("_", " ")), row["n"] / count,
+                    row["raises"] / count)
+        for row in usual
+    ]  # fmt: skip
 
 
 def with_reasons(
