@@ -34,12 +34,13 @@ from churn.decisions.plan import chosen, eligible, limit, profits
 from churn.decisions.value import VALUES, valuation
 from churn.job_runner import Job
 from churn.runtime.session import session
-from churn.simulation import company
 from churn.simulation.agreements import fee_cents
 from churn.simulation.contacts import COSTS, true_uplift
 from churn.simulation.draw import Draws
+from churn.simulation.frauds import suspicious
 from churn.simulation.people import TROUBLES, is_open, people, responder
-from churn.simulation.transactions import yearly_spend
+from churn.simulation.tables import tables
+from churn.simulation.transactions import transactions, yearly_spend
 from churn.simulation.world import NEVER, World
 from churn.sources import CONTRACTS
 from churn.storage import Lake
@@ -50,7 +51,7 @@ Ints = npt.NDArray[np.int64]
 PROJECT: Final = Path(__file__).parents[2]
 START, AS_OF = date(2024, 10, 1), date(2026, 9, 1)
 PER_MONTH: Final = 2.5
-MEMORY: Final = {"spark.driver.memory": "3g"}
+CONF: Final = {"spark.driver.memory": "3g", "spark.sql.codegen.hugeMethodLimit": "8000"}  # as in churn.simulation.run
 CONTACT_COST: Final = 1.0
 MARGIN: Final = 0.4
 SOURCES: Final = ("customers", "calls", "transactions", "closures", "contacts")
@@ -109,18 +110,26 @@ class Earned:
     """Of who knows the troubles that are still to begin too."""
 
 
+def world_of(customers: int, seed: int) -> World:
+    return World(customers, Draws(seed), START, AS_OF, PER_MONTH)
+
+
 def prepare(spark: SparkSession, folder: Path, customers: int, seed: int) -> None:
     """The tables of a company as ingest would accept them from clean files, and the chain up to the scores."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "churn.toml").write_text(SETTINGS.format(capacity=customers // 100, budget=customers / 5))
     (folder / "churn.py").write_text(MODEL)
     lake = Lake(spark, str(folder / "lake"))
-    settings = {"start": START, "end": AS_OF, "transactions_per_month": PER_MONTH}
-    for name, table in company(spark, customers=customers, seed=seed, **settings).items():
+    start, world = time.monotonic(), world_of(customers, seed)
+    population = people(spark, world).persist()
+    simulated = transactions(population, world)
+    in_time = F.col("known_time") <= F.lit(datetime.combine(AS_OF, datetime.min.time()))
+    for name, table in tables(population, simulated, suspicious(simulated, world), world).items():
         if name in SOURCES:
-            rows = CONTRACTS[name].with_defaults(table)
-            in_time = F.col("known_time") <= F.lit(datetime.combine(AS_OF, datetime.min.time()))
-            lake.replace(rows.where(in_time).withColumn("superseded_at", F.lit(None).cast("timestamp")), name, {})
+            rows = CONTRACTS[name].with_defaults(table).where(in_time)
+            lake.replace(rows.withColumn("superseded_at", F.lit(None).cast("timestamp")), name, {})
+    population.unpersist()
+    print(f"  simulated: {time.monotonic() - start:.0f} s", flush=True)
     common = ["--config", str(folder / "churn.toml"), "--model", str(folder / "churn.py"), "--as-of", f"{AS_OF}"]
     for job, more in (("build_features", []), ("train", []), ("score", ["--challenger"])):
         start = time.monotonic()
@@ -132,7 +141,7 @@ def prepare(spark: SparkSession, folder: Path, customers: int, seed: int) -> Non
 def truth(spark: SparkSession, customers: int, seed: int) -> pd.DataFrame:
     """(value, uplift, foreseen) of each customer with an open account: what it brings in a year, and what a treatment
     changes by what has happened until the as-of, and with the troubles that begin after it."""
-    world = World(customers, Draws(seed), START, AS_OF, PER_MONTH)
+    world = world_of(customers, seed)
     day = F.lit(float(world.days))
     begun = people(spark, world).where(is_open(day)).withColumn("responder", responder(day))
     value = MARGIN * (12 * fee_cents(world, day) / 100 + yearly_spend(world))
@@ -203,7 +212,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="a folder for the companies, which are used again")
     arguments = parser.parse_args()
     results = []
-    with tempfile.TemporaryDirectory() as scratch, session("campaign", conf=MEMORY, lean=True) as spark:
+    with tempfile.TemporaryDirectory() as scratch, session("campaign", conf=CONF, lean=True) as spark:
         for seed in range(arguments.first, arguments.first + arguments.seeds):
             folder = (arguments.keep or Path(scratch)) / f"campaign-{arguments.customers}-{seed}"
             if not (folder / "lake" / "scores_churn").exists():
