@@ -14,7 +14,7 @@ from churn.registry import tracking
 from churn.registry.model_registry import ModelRegistry
 from churn.registry.promotion import EvaluationRecord, record
 from churn.reporting.model_report import draw, render, report_of
-from churn.scoring.reasons import usual_reasons
+from churn.scoring.reasons import frequent_reasons
 from churn.sources.ledger import totals
 
 
@@ -49,8 +49,8 @@ def step(
                 return
             versions = {name: one.version for name, one in job.snapshots.items()}
             newest = read_features(stored, found.dates.test[-1:])
-            usual = usual_reasons(spec, version, newest, job.lake.scratch)
-            report = report_of(spec, found, totals(job.lake), versions, usual)
+            frequent = frequent_reasons(spec, version, newest, job.lake.scratch)
+            report = report_of(spec, found, totals(job.lake), versions, frequent)
             plots = draw(report)
             for name, svg in plots.items():
                 run.text(svg, f"plots/{name}.svg")

@@ -583,8 +583,8 @@ MUTANTS = (
     Mutant(
         "a retracted contact is one",
         "churn/decisions/uplift_rows.py",
-        'contacts = sources["contacts"].where("superseded_at IS NULL")',
-        'contacts = sources["contacts"]',
+        'sources["contacts"].where(known_by(F.lit(by)) & (',
+        'sources["contacts"].where((',
         "tests/decisions/test_uplift.py",
     ),
     Mutant(
@@ -671,6 +671,20 @@ MUTANTS = (
         "[float(capacity)]",
         "[float(capacity) + 1]",
         "tests/decisions/test_assignment.py",
+    ),
+    Mutant(
+        "a plan learns from contacts whose outcomes were not known",
+        "churn/decisions/plan_effects.py",
+        "contact_rows(uplift, sources, by=as_of)",
+        "contact_rows(uplift, sources)",
+        "tests/decisions/test_plan_effects.py",
+    ),
+    Mutant(
+        "a plan uses uplift that is no better than chance",
+        "churn/decisions/plan_effects.py",
+        "if interval[0] <= 0:",
+        "if interval[1] <= 0:",
+        "tests/decisions/test_plan_effects.py",
     ),
     Mutant(
         "what contacts cost is left out of what they earned",

@@ -23,7 +23,7 @@ from churn.model_spec import Campaign, ModelSpec, Verdict
 from churn.monitoring.limits import LIMITS
 from churn.reporting import plots
 from churn.reporting.html import address, template
-from churn.scoring.reasons import UsualReason
+from churn.scoring.reasons import FrequentReason
 from churn.vocabulary import CHURN, Vocabulary
 
 HEADLINE_SHARE = 0.1
@@ -93,7 +93,7 @@ class Report:
     """`compare` of this version and the champion; None where they were not compared."""
     campaign: Campaign | None = None
     """By what the profit is measured; None = it is not."""
-    reasons: Sequence[UsualReason] = ()
+    reasons: Sequence[FrequentReason] = ()
     """Of those who would have been acted on at the last test date."""
 
 
@@ -102,7 +102,7 @@ def report_of(
     evaluation: Evaluation,
     sources: Mapping[str, Mapping[str, int]],
     table_versions: Mapping[str, int | None],
-    reasons: Sequence[UsualReason] = (),
+    reasons: Sequence[FrequentReason] = (),
 ) -> Report:
     """The report of an evaluation; `sources` are the ledger's totals by source, `table_versions` Delta's of each."""
     version, rows_of = evaluation.version, examples(spec)

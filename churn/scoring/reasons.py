@@ -307,19 +307,19 @@ def acted_on(spec: ModelSpec, scores: DataFrame, raised: DataFrame | None = None
 
 
 @dataclass(frozen=True)
-class UsualReason:
+class FrequentReason:
     """A feature that is among the reasons of so many of the scores that are acted on, and of how many it raises."""
 
     feature: str
-    words: str
+    phrase: str
     share: float
     raises: float
 
 
-def usual_reasons(
+def frequent_reasons(
     spec: ModelSpec, version: ModelVersion, rows: DataFrame, scratch: str, *, most: int = 5
-) -> list[UsualReason]:
-    """The most usual reasons of the feature rows whose scores would be acted on, the most usual first.
+) -> list[FrequentReason]:
+    """The most frequent reasons of the feature rows whose scores would be acted on, the most frequent first.
 
     There are none where the trees of the version are too deep.
     """
@@ -336,13 +336,13 @@ def usual_reasons(
         .where("feature IS NOT NULL")
         .orderBy(F.desc("n"), "feature")
     )
-    usual = counted.limit(most).collect()
-    count = wanted.count() if usual else 0
+    frequent = counted.limit(most).collect()
+    count = wanted.count() if frequent else 0
     docs = {feature.name: re.split(r"[;.]", feature.doc.strip(), maxsplit=1)[0] for feature in features()}
     return [
-        UsualReason(row["feature"], docs.get(row["feature"], row["feature"].replace("_", " ")), row["n"] / count,
+        FrequentReason(row["feature"], docs.get(row["feature"], row["feature"].replace("_", " ")), row["n"] / count,
                     row["raises"] / count)
-        for row in usual
+        for row in frequent
     ]  # fmt: skip
 
 

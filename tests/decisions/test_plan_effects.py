@@ -89,7 +89,7 @@ def test_customers_are_given_the_effect_that_past_contacts_had(
         ({"halves": 1}, "one half of the contacts gives no interval"),
     ],
 )
-def test_why_no_effects_are_learnt_is_said(
+def test_why_no_effects_are_learnt_is_reported(
     spark: SparkSession, tmp_path: Path, sources: Accepted, settings: dict[str, object], why: str
 ) -> None:
     found = effects(spark, tmp_path, sources, SETTINGS.model_copy(update=settings))
@@ -100,7 +100,7 @@ def test_why_no_effects_are_learnt_is_said(
 def test_a_learner_that_is_no_better_than_chance_is_not_used(
     spark: SparkSession, tmp_path: Path, sources: Accepted
 ) -> None:
-    """The arms say nothing: held-out customers are as those who were treated."""
+    """The arms make no difference: held-out customers are as those who were treated."""
     swapped = sources["contacts"].selectExpr(
         "* except (arm)", "if(cast(substr(customer_id, 2) as int) div 80 % 2 = 0, 'treated', 'held_out') as arm"
     )
@@ -109,7 +109,7 @@ def test_a_learner_that_is_no_better_than_chance_is_not_used(
     assert found.why.endswith("which is not better than chance")
 
 
-def test_a_log_with_columns_of_its_own_says_nothing_of_customers(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_log_with_columns_of_its_own_is_not_about_the_customers(spark: SparkSession, tmp_path: Path) -> None:
     log = Uplift(input="log", treated="arm = 'mail'", outcome="stays", features=("age",))
     assert effects(spark, tmp_path, {}, log) == Effects(
         "[uplift] reads the log 'log', whose columns the customers do not have"
@@ -117,7 +117,7 @@ def test_a_log_with_columns_of_its_own_says_nothing_of_customers(spark: SparkSes
     assert "map [sources.contacts]" in effects(spark, tmp_path, {}).why
 
 
-def test_a_stronger_offer_has_a_larger_factor_the_more_contacts_say_so() -> None:
+def test_a_stronger_offer_has_a_larger_factor_the_more_contacts_show_it() -> None:
     """Of 40 treated with a all stay, of as many with b half do, of those held out none; c is in no contact."""
     rows = [
         *[(0.5, True, 1, "a")] * 40, *[(0.5, True, number % 2, "b") for number in range(40)],
