@@ -39,7 +39,7 @@ LARGE: Final = 0.04
 BORROWED: Final = 0.03
 """The share of the customers' own transactions on a device that is used only once."""
 LULLS: Final = 0.10
-"""The share of months in which a customer has a quarter of the usual activity."""
+"""The share of months in which a customer has a quarter of the activity of other months."""
 TRANSFERS: Final = 0.07
 """The share of the customers' own transactions that are transfers."""
 HOME: Final = "NL"
