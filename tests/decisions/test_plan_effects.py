@@ -118,16 +118,17 @@ def test_a_log_with_columns_of_its_own_is_not_about_the_customers(spark: SparkSe
 
 
 def test_a_stronger_offer_has_a_larger_factor_the_more_contacts_show_it() -> None:
-    """Of 40 treated with a all stay, of as many with b half do, of those held out none; c is in no contact."""
+    """Of 40 treated with a three in four stay, of as many with b one, of those held out none; c is in no contact."""
     rows = [
-        *[(0.5, True, 1, "a")] * 40, *[(0.5, True, number % 2, "b") for number in range(40)],
+        *[(0.5, True, int(number % 4 > 0), "a") for number in range(40)],
+        *[(0.5, True, int(number % 4 == 0), "b") for number in range(40)],
         *[(0.5, False, 0, None)] * 40,
-    ]  # fmt: skip
+    ]
     contacts = pd.DataFrame(rows, columns=["uplift", "treated", "outcome", "offer"])
     strong, weak, unknown = offer_factors(contacts, ["a", "b", "c"])
-    assert 1.1 < strong < 4 / 3
-    assert 2 / 3 < weak < 0.9
+    assert 1.3 < strong < 1.5
+    assert 0.5 < weak < 0.7
     assert unknown == 1.0
-    few_strong, few_weak, _ = offer_factors(contacts.iloc[::9], ["a", "b", "c"])
+    few_strong, few_weak, _ = offer_factors(contacts.iloc[::5], ["a", "b", "c"])
     assert 1 < few_strong < strong
     assert weak < few_weak < 1
