@@ -55,7 +55,7 @@ FINAL = {2: "bad input or configuration", 5: "a limit is exceeded", 6: "no champ
 """Exit codes after which a retry finds the same; all codes are in churn/errors.py, which Airflow does not import."""
 _MESSAGE = ("hold:", "error:", "nothing to do:")
 """How the line begins that explains an exit code."""
-_WITHOUT_MODEL = ("ingest", "maintain")
+_WITHOUT_MODEL = ("ingest", "maintain", "value")
 _PR_SET_PDEATHSIG = 1
 _SENSITIVE = "(?i)secret|password|passphrase|token|access[.]?key|credential"
 """As in churn.runtime.session: what the names of secret settings hold."""

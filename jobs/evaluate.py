@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 
-from churn.dataset.feature_table import stored_features
+from churn.dataset.feature_table import read_features, stored_features
 from churn.evaluation.by_date import mean_and_worst
 from churn.evaluation.challenger import evaluate_challenger
 from churn.job_runner import Job, job_main, progress
@@ -14,6 +14,7 @@ from churn.registry import tracking
 from churn.registry.model_registry import ModelRegistry
 from churn.registry.promotion import EvaluationRecord, record
 from churn.reporting.model_report import draw, render, report_of
+from churn.scoring.reasons import frequent_reasons
 from churn.sources.ledger import LEDGER, totals
 
 
@@ -46,12 +47,10 @@ def step(
                 repeated.check_same(run.logged_metrics())
                 progress(f"run {inputs_of} gives the same figures again; nothing is recorded")
                 return
-            report = report_of(
-                spec,
-                found,
-                totals(job.snapshots[LEDGER].frame),
-                {name: one.version for name, one in job.snapshots.items()},
-            )
+            versions = {name: one.version for name, one in job.snapshots.items()}
+            newest = found.dates.test[-1]
+            frequent = frequent_reasons(spec, version, read_features(stored, [newest]), newest, job.lake.scratch)
+            report = report_of(spec, found, totals(job.snapshots[LEDGER].frame), versions, frequent)
             plots = draw(report)
             for name, svg in plots.items():
                 run.text(svg, f"plots/{name}.svg")

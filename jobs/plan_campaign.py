@@ -28,11 +28,14 @@ def step(
             found = valuation(job.spark, job.sources, as_of, job.config.value)
             lake.replace(found.rows.withColumn("method", F.lit(found.method)), VALUES, {"as_of": as_of})
             progress(f"values by {found.method} over {job.config.value.horizon} days, in {lake.path(VALUES)}")
-        plan = plan_campaign(lake, spec, job.sources, as_of, job.config.plan, job.config.offers)
+        company = job.config
+        plan = plan_campaign(lake, spec, job.sources, as_of, company.plan, company.offers, company.uplift)
         rows = job.spark.createDataFrame(plan.records, SCHEMA)
-        lake.replace(rows, plan_table(spec), {"as_of": as_of})
+        lake.replace(rows, plan_table(spec), {"as_of": as_of}, widen=True)
         out.write_bytes(as_csv(plan).encode())
         page = job.write_report(f"plan-{spec.name}-{as_of:%Y-%m-%d}.html", render(spec, plan, as_of))
+        basis = "uplift" if plan.by_uplift else "the offers' acceptance"
+        progress(f"effects by {basis}: {plan.why}")
         total, low, high = plan.expected
         held_out = len(plan.rows) - len(plan.treated)
         progress(

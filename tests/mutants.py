@@ -320,8 +320,8 @@ MUTANTS = (
     Mutant(
         "a null is filled with 0",
         "churn/training/preparation.py",
-        "np.where(np.isnan(values), slot.fill, values)",
-        "np.nan_to_num(values)",
+        "np.where(np.isnan(numbers), self.fill, numbers)",
+        "np.nan_to_num(numbers)",
         "tests/training/test_mllib_models.py",
     ),
     Mutant(
@@ -334,8 +334,8 @@ MUTANTS = (
     Mutant(
         "the order of rows shows in a fit",
         "churn/training/preparation.py",
-        'table = table.take(pa.array(np.lexsort((keys[ORDER], keys["as_of"]))))',
-        "pass",
+        "sorted_rows = np.lexsort((order, as_of))",
+        "sorted_rows = np.argsort(as_of, kind='stable')",
         FIT,
     ),
     # ------------------------------------------------------------ scores, alerts and gates
@@ -653,8 +653,8 @@ MUTANTS = (
     Mutant(
         "a retracted contact is one",
         "churn/decisions/uplift_rows.py",
-        'contacts = sources["contacts"].where("superseded_at IS NULL")',
-        'contacts = sources["contacts"]',
+        'sources["contacts"].where(known_by(F.lit(by)) & (',
+        'sources["contacts"].where((',
         "tests/decisions/test_uplift.py",
     ),
     Mutant(
@@ -741,6 +741,20 @@ MUTANTS = (
         "[float(capacity)]",
         "[float(capacity) + 1]",
         "tests/decisions/test_assignment.py",
+    ),
+    Mutant(
+        "a plan learns from contacts whose outcomes were not known",
+        "churn/decisions/plan_effects.py",
+        "contact_rows(uplift, sources, by=as_of)",
+        "contact_rows(uplift, sources)",
+        "tests/decisions/test_plan_effects.py",
+    ),
+    Mutant(
+        "a plan uses uplift that is no better than chance",
+        "churn/decisions/plan_effects.py",
+        "if interval[0] <= 0:",
+        "if interval[1] <= 0:",
+        "tests/decisions/test_plan_effects.py",
     ),
     Mutant(
         "what contacts cost is left out of what they earned",

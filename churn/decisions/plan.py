@@ -2,8 +2,9 @@
 
 Grain: one row a customer of the plan, contacted or held out. Only what is known at as-of is read.
 
-What an offer is expected to earn is as in the model of EMPC (churn.training.profit): a customer who is about to leave
-accepts with the offer's acceptance and is then worth his value; who would have stayed takes the offer and costs it.
+What an offer is expected to earn is its effect on the chance that the customer stays, times his value, less its cost,
+which who would have stayed takes too. The effect is the uplift learnt from past campaigns where there is a model of it
+that beats none; else, as in the model of EMPC (churn.training.profit), the score times the offer's acceptance.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from churn.config import Offer, Plan
+from churn.config import Offer, Plan, Uplift
 from churn.decisions.assignment import NOBODY, Assignment, assign, by_price, within_reach
+from churn.decisions.plan_effects import predicted_effects
 from churn.decisions.value import VALUES
 from churn.errors import BadInputError, ConfigError
 from churn.model_spec import ModelSpec, Sources
@@ -40,11 +42,12 @@ Floats = npt.NDArray[np.float64]
 
 COLUMNS: Final = (
     "customer_id", "as_of", "arm", "day", "rank", "offer", "score", "value", "expected_profit", "profit_low",
-    "profit_high", "cost", "reasons", "model_version",
+    "profit_high", "cost", "reasons", "model_version", "effect", "effect_by",
 )  # fmt: skip
 SCHEMA: Final = (
     "customer_id string, as_of timestamp, arm string, day date, rank int, offer string, score double, value double,"
-    " expected_profit double, profit_low double, profit_high double, cost double, reasons string, model_version string"
+    " expected_profit double, profit_low double, profit_high double, cost double, reasons string, model_version string,"
+    " effect double, effect_by string"
 )
 _READ: Final = ("customer_id", "score", "value", "value_low", "value_high", "reasons", "model_version")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -58,7 +61,11 @@ def plan_table(spec: ModelSpec) -> str:
 
 @dataclass(frozen=True)
 class CampaignPlan:
-    """A plan: its `rows` (COLUMNS), how many customers could be contacted, and what one more contact would earn."""
+    """A plan: its `rows` (COLUMNS), how many customers could be contacted, and what one more contact would earn.
+
+    `by_uplift` is whether effects are uplift learnt from past contacts, rather than from the offers' acceptance; `why`
+    says what speaks for it.
+    """
 
     rows: pd.DataFrame
     eligible: int
@@ -69,6 +76,8 @@ class CampaignPlan:
     offer_prices: Mapping[str, float]
     curve: Floats
     """The expected profit of the best plan with room for so many contacts, from 0 to `capacity` in even steps."""
+    by_uplift: bool = False
+    why: str = ""
 
     @property
     def records(self) -> list[tuple[Any, ...]]:
@@ -91,14 +100,46 @@ class CampaignPlan:
         return total, total - 1.96 * deviation, total + 1.96 * deviation
 
 
+@dataclass(frozen=True)
+class Eligible:
+    """The scored and valued customers who may be contacted, in the order of their id.
+
+    `rows` have customer_id, score, value, value_low, value_high, reasons, model_version, held, suits_0, ... of each
+    offer, and uplift_0, ... where a model of uplift beats none; `why` says whether one does, and what shows it.
+    """
+
+    rows: pd.DataFrame
+    left_out: Mapping[str, int]
+    why: str = ""
+
+
 def plan_campaign(
-    lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, settings: Plan, offers: Mapping[str, Offer]
+    lake: Lake,
+    spec: ModelSpec,
+    sources: Sources,
+    as_of: datetime,
+    settings: Plan,
+    offers: Mapping[str, Offer],
+    uplift: Uplift = Uplift(),
 ) -> CampaignPlan:
     """The plan of most expected profit for the customers scored and valued at `as_of`.
 
     Raises ConfigError where there is no offer, or a condition is not SQL over the columns; BadInputError where scores
     or values of the as-of are missing.
     """
+    return chosen(eligible(lake, spec, sources, as_of, settings, offers, uplift), as_of, settings, offers)
+
+
+def eligible(
+    lake: Lake,
+    spec: ModelSpec,
+    sources: Sources,
+    as_of: datetime,
+    settings: Plan,
+    offers: Mapping[str, Offer],
+    uplift: Uplift,
+) -> Eligible:
+    """Who may be contacted, and with what effect. Raises as `plan_campaign` does."""
     if not offers:
         raise ConfigError(
             "there is nothing to offer: add [offers.NAME] with cost and acceptance to churn.toml, one for each offer"
@@ -107,26 +148,25 @@ def plan_campaign(
     excluded = _left_out(lake, spec, sources, as_of, settings, customers)
     by_reason = excluded.where("why IS NOT NULL").groupBy("why").agg(F.count("*").alias("n"))
     counted = {row["why"]: row["n"] for row in by_reason.collect()}
-    eligible = excluded.where("why IS NULL").drop("why")
+    usable = excluded.where("why IS NULL").drop("why")
     suits = [
-        _suits(eligible, name, offer).alias(f"suits_{number}") for number, (name, offer) in enumerate(offers.items())
+        _suits(usable, name, offer).alias(f"suits_{number}") for number, (name, offer) in enumerate(offers.items())
     ]
     is_held = drawn(["customer_id"], f"hold out {as_of:%Y-%m-%d} {settings.seed}") < settings.hold_out
-    found = (
-        eligible.select(*_READ, is_held.alias("held"), *suits).toPandas().sort_values("customer_id", ignore_index=True)
-    )
-    return chosen(found, as_of, settings, offers, counted)
+    rows = usable.select(*_READ, is_held.alias("held"), *suits)
+    effects = predicted_effects(lake, spec, uplift, sources, usable, as_of, list(offers))
+    if effects.uplift is not None:
+        rows = rows.join(effects.uplift, on="customer_id", how="inner")
+    return Eligible(rows.toPandas().sort_values("customer_id", ignore_index=True), counted, effects.why)
 
 
-def chosen(
-    found: pd.DataFrame, as_of: datetime, settings: Plan, offers: Mapping[str, Offer], left_out: Mapping[str, int]
-) -> CampaignPlan:
-    """The plan for eligible customers (customer_id, score, value, value_low, value_high, reasons, model_version, held,
-    suits_0 ...), in the order of their id."""
+def chosen(customers: Eligible, as_of: datetime, settings: Plan, offers: Mapping[str, Offer]) -> CampaignPlan:
+    """The plan for the customers who may be contacted."""
+    found = customers.rows
     names, capacity = list(offers), settings.capacity * settings.days
     money = profits(found, list(offers.values()))
     profit = money[0]
-    limits = np.array([_limit(offer, len(found)) for offer in offers.values()], np.int64)
+    limits = np.array([limit(offer, len(found)) for offer in offers.values()], np.int64)
     held = found["held"].to_numpy(bool)
     open_ = np.flatnonzero(~held)
     candidates = open_[within_reach(profit[open_], capacity)]
@@ -138,40 +178,46 @@ def chosen(
     return CampaignPlan(
         rows=rows,
         eligible=len(found),
-        left_out=dict(left_out),
+        left_out=dict(customers.left_out),
         capacity=capacity,
         capacity_price=best.capacity_price,
         offer_prices=dict(zip(names, (float(price) for price in best.offer_prices), strict=True)),
         curve=_curve(profit[candidates], best, capacity),
+        by_uplift="uplift_0" in found.columns,
+        why=customers.why,
     )
 
 
-def profits(found: pd.DataFrame, offers: Sequence[Offer]) -> tuple[Floats, Floats, Floats, Floats]:
-    """(customers, offers): the expected profit of contacting each with each, two deviations below and above, and the
-    expected cost.
+def profits(found: pd.DataFrame, offers: Sequence[Offer]) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    """(customers, offers): the expected profit of contacting each with each, two deviations below and above, the
+    expected cost, and the effect on the chance that the customer stays.
 
-    NaN where an offer does not suit. A contact earns value - cost with the chance score * acceptance, loses cost with
-    (1 - score) * stayers, and loses the cost of the contact in any case.
+    NaN where an offer does not suit. The effect is `uplift_0` ... of the customers where they have it, else score *
+    acceptance. A contact earns value - cost with the chance `effect` (and loses the value where it is negative), loses
+    cost with (1 - score) * stayers, and loses the cost of the contact in any case.
     """
     score, value = found["score"].to_numpy(np.float64), found["value"].to_numpy(np.float64)
     # Of a normal distribution, 80 % lie within 2.56 deviations.
     spread = (found["value_high"].to_numpy(np.float64) - found["value_low"].to_numpy(np.float64)) / 2.56
     columns = []
     for number, offer in enumerate(offers):
-        saved, taken = score * offer.acceptance, (1 - score) * offer.stayers
-        expected = saved * (value - offer.cost) - taken * offer.cost - offer.contact_cost
+        predicted = found.get(f"uplift_{number}")
+        effect = score * offer.acceptance if predicted is None else predicted.to_numpy(np.float64)
+        saved, lost, taken = np.maximum(effect, 0), np.maximum(-effect, 0), (1 - score) * offer.stayers
+        expected = saved * (value - offer.cost) - lost * value - taken * offer.cost - offer.contact_cost
         square = saved * ((value - offer.cost) ** 2 + spread**2) + taken * offer.cost**2
+        square += lost * (value**2 + spread**2)
         deviation = np.sqrt(np.maximum(square - (expected + offer.contact_cost) ** 2, 0))
         suits = found[f"suits_{number}"].to_numpy(bool)
         cost = (saved + taken) * offer.cost + offer.contact_cost
-        money = (expected, expected - 2 * deviation, expected + 2 * deviation, cost)
+        money = (expected, expected - 2 * deviation, expected + 2 * deviation, cost, effect)
         columns.append([np.where(suits, one, np.nan) for one in money])
     shape = (len(found), len(offers))
-    expected, low, high, cost = (np.column_stack(each).reshape(shape) for each in zip(*columns, strict=True))
-    return expected, low, high, cost
+    expected, low, high, cost, effect = (np.column_stack(each).reshape(shape) for each in zip(*columns, strict=True))
+    return expected, low, high, cost, effect
 
 
-def _limit(offer: Offer, most: int) -> int:
+def limit(offer: Offer, most: int) -> int:
     """How many contacts an offer's budget is enough for, if everyone accepts."""
     each = offer.cost + offer.contact_cost
     return most if offer.budget is None or each == 0 else min(most, int(offer.budget / each + 1e-9))
@@ -196,7 +242,7 @@ def _rows(
     """COLUMNS of the customers with an offer; the most profitable are contacted first."""
     planned = np.flatnonzero(offer != NOBODY)
     columns = offer[planned]
-    expected, low, high, cost = (one[planned, columns] for one in money)
+    expected, low, high, cost, effect = (one[planned, columns] for one in money)
     part = found.iloc[planned]
     rows = pd.DataFrame(
         {
@@ -212,6 +258,8 @@ def _rows(
             "cost": cost,
             "reasons": part["reasons"].to_numpy(),
             "model_version": part["model_version"].to_numpy(),
+            "effect": effect,
+            "effect_by": "uplift" if "uplift_0" in found.columns else "acceptance",
         }
     )
     rows = rows.sort_values(["expected_profit", "customer_id"], ascending=[False, True], ignore_index=True)

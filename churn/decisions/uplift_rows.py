@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -24,6 +24,7 @@ from churn.sources.expressions import check_expression, check_frame
 from churn.sources.functions import expanded, tokens
 from churn.sources.query_inputs import read_input
 from churn.sources.spark_errors import SPARK_ERRORS, first_line, unlogged
+from churn.sources.versions import known_by
 from churn.storage import literal, quoted
 
 KEY: Final = "_key"
@@ -37,7 +38,8 @@ WINDOWS: Final = (30, 90, 180)
 @dataclass(frozen=True)
 class UpliftRows:
     """`rows` have KEY, CUSTOMER, `treated` (boolean), `outcome` (0 or 1), `campaign` (text), `cost` (a double), and the
-    columns `numbers` (doubles) and `texts`. `counts` says what became of every row that was read."""
+    columns `numbers` (doubles) and `texts`; those of contacts have `offer` too, null where none was made or named.
+    `counts` says what became of every row that was read."""
 
     rows: DataFrame
     numbers: tuple[str, ...]
@@ -52,7 +54,7 @@ def uplift_rows(spark: SparkSession, config: Config, sources: Sources) -> Uplift
     where it cannot be read, or where the accepted tables lack what the outcome needs."""
     if config.uplift.input is not None:
         return _of_input(spark, config, config.uplift.input)
-    return _of_contacts(config.uplift, sources)
+    return contact_rows(config.uplift, sources)
 
 
 # ---------------------------------------------------------------- a log with columns of its own
@@ -209,16 +211,20 @@ def _null_word(column: str) -> str:
 # ---------------------------------------------------------------- the company's own contacts
 
 
-def _of_contacts(uplift: Uplift, sources: Sources) -> UpliftRows:
-    """Contacts by the midnight before them, with what was known then."""
+def contact_rows(uplift: Uplift, sources: Sources, *, by: datetime = ALWAYS) -> UpliftRows:
+    """Contacts by the midnight before them, with what was known then, and the outcomes that were known `by` a time.
+
+    Raises BadInputError where there are none, or the accepted tables lack what the outcome or all features need.
+    """
     if "contacts" not in sources:
         raise BadInputError(
             "there are no accepted contacts to learn uplift from; map [sources.contacts] in churn.toml and ingest it, "
             "or name the 'input' of [uplift]"
         )
-    contacts = sources["contacts"].where("superseded_at IS NULL").withColumn("as_of", F.date_trunc("day", "event_time"))
+    contacts = sources["contacts"].where(known_by(F.lit(by)) & (F.col("event_time") < F.lit(by)))
+    contacts = contacts.withColumn("as_of", F.date_trunc("day", "event_time"))
     every = contacts.count()
-    outcomes = _outcomes(contacts, uplift, sources)
+    outcomes = _outcomes(contacts, uplift, sources, by)
     decided = outcomes.where("outcome IS NOT NULL")
     as_ofs = sorted(row["as_of"] for row in decided.select("as_of").distinct().collect())
     if not as_ofs:
@@ -226,20 +232,9 @@ def _of_contacts(uplift: Uplift, sources: Sources) -> UpliftRows:
             f"none of {every} contacts has an outcome yet: 'outcome = {uplift.outcome}' is known {uplift.days} days "
             "after a contact; set fewer days in [uplift], or wait"
         )
-    names = uplift.features or FAMILIES
-    usable = [
-        feature for feature in features(*names) if feature.sources <= set(sources) and not feature.transactions_only
-    ]
-    if not usable:
-        raise BadInputError(
-            f"[uplift] features: none of {', '.join(names)} can be made from {', '.join(sorted(sources))}"
-        )
-    columns = [column for feature in usable for column in feature.columns(WINDOWS)]
-    spine = decided.select("customer_id", "as_of").distinct()
-    of_features = {name: sources[name] for feature in usable for name in feature.sources}
-    known = customer_features(spine, of_features, usable, windows=WINDOWS, as_ofs=as_ofs)
+    known, columns = contact_features(uplift, sources, decided.select("customer_id", "as_of").distinct(), as_ofs)
     joined = decided.join(known, on=["customer_id", "as_of"], how="inner")
-    kinds = {field.name: field.dataType for field in known.schema if field.name in columns}
+    kinds = {field.name: field.dataType for field in known.schema}
     texts = [name for name in columns if isinstance(kinds[name], StringType)]
     numbers = [name for name in columns if name not in texts]
     rows = joined.select(
@@ -248,6 +243,7 @@ def _of_contacts(uplift: Uplift, sources: Sources) -> UpliftRows:
         is_treated().alias("treated"),
         "outcome",
         "campaign",
+        "offer",
         F.coalesce(F.col("cost").cast("double"), F.lit(0.0)).alias("cost"),
         *(F.col(name).cast("double").alias(name) for name in numbers),
         *texts,
@@ -255,6 +251,26 @@ def _of_contacts(uplift: Uplift, sources: Sources) -> UpliftRows:
     used = rows.count()
     counts = {"rows_in": every, "used": used, "without_outcome": every - used}
     return UpliftRows(rows, tuple(numbers), tuple(texts), counts, _sentence(uplift))
+
+
+def contact_features(
+    uplift: Uplift, sources: Sources, spine: DataFrame, as_ofs: Sequence[datetime]
+) -> tuple[DataFrame, list[str]]:
+    """The features that uplift is learnt from of each spine row (customer_id, as_of), and the names of their columns.
+
+    Raises BadInputError where none can be made from the sources.
+    """
+    names = uplift.features or FAMILIES
+    usable = [
+        feature for feature in features(*names) if feature.sources <= set(sources) and not feature.transactions_only
+    ]
+    if not usable:
+        raise BadInputError(
+            f"[uplift] features: none of {', '.join(names)} can be made from {', '.join(sorted(sources))}"
+        )
+    read = {name: sources[name] for feature in usable for name in feature.sources}
+    columns = [column for feature in usable for column in feature.columns(WINDOWS)]
+    return customer_features(spine, read, usable, windows=WINDOWS, as_ofs=as_ofs), columns
 
 
 def _sentence(uplift: Uplift) -> str:
@@ -266,8 +282,8 @@ def _sentence(uplift: Uplift) -> str:
     return f"{uplift.outcome} {when.get(uplift.outcome, f'within {uplift.days} days')}"
 
 
-def _outcomes(contacts: DataFrame, uplift: Uplift, sources: Sources) -> DataFrame:
-    """The contacts with `outcome`, 1 or 0; null = not known, such as of a window that the end of data cuts."""
+def _outcomes(contacts: DataFrame, uplift: Uplift, sources: Sources, by: datetime) -> DataFrame:
+    """The contacts with `outcome`, 1 or 0; null = not known by then, such as of a window that the end of data cuts."""
     if uplift.outcome == "accepted":
         return contacts.withColumn("outcome", F.coalesce(F.col("accepted"), F.lit(False)).cast("int"))
     needed = {"stayed": "closures", "bought": "transactions", "called": "calls"}[uplift.outcome]
@@ -276,11 +292,11 @@ def _outcomes(contacts: DataFrame, uplift: Uplift, sources: Sources) -> DataFram
             f"[uplift] outcome = {uplift.outcome!r} needs {needed}; map [sources.{needed}] in churn.toml"
         )
     window = LabelWindow(lead=0, horizon=uplift.days)
-    until = complete_until(sources, [needed], by=ALWAYS)[needed]
+    until = complete_until(sources, [needed], by=by)[needed]
     complete = F.col("as_of") <= F.lit(until - timedelta(days=uplift.days))
-    current = {needed: sources[needed].where("superseded_at IS NULL")}
+    known = {needed: sources[needed].where(known_by(F.lit(by)))}
     rows = contacts.where(complete)
-    labels = _labels(rows.select("customer_id", "as_of").distinct(), uplift.outcome, current, window)
+    labels = _labels(rows.select("customer_id", "as_of").distinct(), uplift.outcome, known, window)
     return contacts.join(labels, on=["customer_id", "as_of"], how="left")
 
 

@@ -23,6 +23,7 @@ from churn.model_spec import Campaign, ModelSpec, Verdict
 from churn.monitoring.limits import LIMITS
 from churn.reporting import plots
 from churn.reporting.html import address, template
+from churn.scoring.reasons import FrequentReason
 from churn.vocabulary import CHURN, Vocabulary
 
 HEADLINE_SHARE = 0.1
@@ -92,6 +93,8 @@ class Report:
     """`compare` of this version and the champion; None where they were not compared."""
     campaign: Campaign | None = None
     """By what the profit is measured; None = it is not."""
+    reasons: Sequence[FrequentReason] = ()
+    """Of those who would have been acted on at the last test date."""
 
 
 def report_of(
@@ -99,6 +102,7 @@ def report_of(
     evaluation: Evaluation,
     sources: Mapping[str, Mapping[str, int]],
     table_versions: Mapping[str, int | None],
+    reasons: Sequence[FrequentReason] = (),
 ) -> Report:
     """The report of an evaluation; `sources` are the ledger's totals by source, `table_versions` Delta's of each."""
     version, rows_of = evaluation.version, examples(spec)
@@ -138,6 +142,7 @@ def report_of(
         champion=evaluation.champion,
         against_champion=evaluation.against_champion,
         campaign=spec.campaign,
+        reasons=reasons,
     )
 
 

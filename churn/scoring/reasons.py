@@ -11,6 +11,7 @@ import pickle
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Any, Final, cast
 
@@ -27,12 +28,13 @@ from churn.errors import BadInputError, nearest
 from churn.features import Feature, features
 from churn.model_spec import ModelSpec
 from churn.scoring.alerts import new_alerts
-from churn.scoring.tree_shap import Tree, TreeShap
+from churn.scoring.batch import scored
+from churn.scoring.tree_shap import TooDeepError, Tree, TreeShap
 from churn.storage import sql_type
 from churn.training.mllib_models import trees_of
 from churn.training.model_version import ModelVersion
 from churn.training.pipeline import MARGINS, VECTOR
-from churn.training.preparation import Preparation, Rows, Slot, signed_log
+from churn.training.preparation import Slot, signed_log
 
 Floats = npt.NDArray[np.float64]
 
@@ -119,9 +121,11 @@ class Explainer:
         columns = {
             name: batch[name] if name in texts else pa.array(signed_log(double(batch[name]))) for name in self.columns
         }
-        empty = np.zeros(len(batch))
-        rows = Rows(empty.astype(np.int64), empty, pa.table(columns))
-        return rows.matrix(Preparation((), (), (), self.slots))
+        table = pa.table(columns)
+        matrix = np.empty((len(batch), len(self.slots)), np.float32, order="F")
+        for values, slot in zip(matrix.T, self.slots, strict=True):
+            values[:] = slot.values(table[slot.feature])
+        return matrix
 
     def contributions(self, matrix: npt.NDArray[Any]) -> Floats:
         """(rows, groups): what each group adds to the base."""
@@ -303,6 +307,47 @@ def acted_on(spec: ModelSpec, scores: DataFrame, raised: DataFrame | None = None
     if spec.alerts is None:
         return highest
     return highest.union(new_alerts(spec, spec.alerts, scores, raised).select(*spec.key)).distinct()
+
+
+@dataclass(frozen=True)
+class FrequentReason:
+    """A feature that is among the reasons of so many of the scores that are acted on, and of how many it raises."""
+
+    feature: str
+    phrase: str
+    share: float
+    raises: float
+
+
+def frequent_reasons(
+    spec: ModelSpec, version: ModelVersion, rows: DataFrame, as_of: datetime, scratch: str, *, most: int = 5
+) -> list[FrequentReason]:
+    """The most frequent reasons of the feature rows whose scores a run at `as_of` would have acted on, the most
+    frequent first.
+
+    There are none where the trees of the version are too deep.
+    """
+    try:
+        explain = explainer(spec, version, scratch)
+    except TooDeepError:
+        return []
+    wanted = acted_on(spec, scored(spec, version.model, rows, scored_on=as_of, version=version.number))
+    of_wanted = rows.join(wanted, on=list(spec.key), how="left_semi").select(*spec.key, *read_columns(version.summary))
+    found = reasons(of_wanted, spec.key, explain).select(F.explode_outer("reasons").alias("one"))
+    counted = (
+        found.groupBy(F.col("one.feature").alias("feature"))
+        .agg(F.count("one").alias("n"), F.count_if(F.col("one.direction") == RAISES).alias("raises"))
+        .where("feature IS NOT NULL")
+        .orderBy(F.desc("n"), "feature")
+    )
+    frequent = counted.limit(most).collect()
+    count = wanted.count() if frequent else 0
+    docs = {feature.name: re.split(r"[;.]", feature.doc.strip(), maxsplit=1)[0] for feature in features()}
+    return [
+        FrequentReason(row["feature"], docs.get(row["feature"], row["feature"].replace("_", " ")), row["n"] / count,
+                    row["raises"] / count)
+        for row in frequent
+    ]  # fmt: skip
 
 
 def with_reasons(

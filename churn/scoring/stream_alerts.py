@@ -19,6 +19,8 @@ from churn.model_spec import Alerts, ModelSpec
 from churn.sampling import drawn
 from churn.scoring.alerts import alert_stream_table, alert_table
 from churn.scoring.batch import score_table
+from churn.scoring.reasons import REASONS, Explainer, explainer, reasons
+from churn.scoring.tree_shap import TooDeepError
 from churn.sources.catalog.transactions import TRANSACTIONS
 from churn.storage import Lake
 from churn.training.model_version import ModelVersion
@@ -46,6 +48,7 @@ class StreamAlerts:
     _raised: dict[datetime, int] = field(default_factory=dict, repr=False)
     _in_batch: dict[datetime, list[Row]] = field(default_factory=dict, repr=False)
     _batch_version: int | None = None
+    _explainers: dict[str, Explainer | None] = field(default_factory=dict, repr=False)
 
     @property
     def _settings(self) -> Alerts:
@@ -68,7 +71,7 @@ class StreamAlerts:
         send: Callable[[DataFrame], None],
     ) -> int:
         """Write and send the alerts of a micro-batch: (the spec's key, event_time, amount, score, model_version,
-        stream, micro_batch, chosen_by); how many there are.
+        stream, micro_batch, chosen_by, reasons); how many there are.
 
         Chosen by `score`: those above the day's threshold, the highest first, as long as the day's budget lasts. Chosen
         by `audit`: others, each with the same chance, so that there are `random_audit` a day. A day's batch spends the
@@ -87,11 +90,11 @@ class StreamAlerts:
             .join(limits, on="as_of", how="inner")
             .withColumn("chosen_by", chosen_by)
             .where(F.col("chosen_by").isNotNull())
-            .select(*self.spec.key, *_COLUMNS)
+            .select(*self.spec.key, *_COLUMNS, *read_columns(model.summary))
         )
         rows = alerts.collect()
         if rows:
-            few = lake.spark.createDataFrame(rows, alerts.schema).coalesce(1)
+            few = self._with_reasons(lake, lake.spark.createDataFrame(rows, alerts.schema).coalesce(1), model)
             table = alert_stream_table(self.spec)
             lake.append(few, table, writer=f"{stream} alerts", number=number, partition=["as_of"])
             send(few)
@@ -99,6 +102,19 @@ class StreamAlerts:
             if row["chosen_by"] == "score":
                 self._raised[row["as_of"]] += 1
         return len(rows)
+
+    def _with_reasons(self, lake: Lake, alerts: DataFrame, model: ModelVersion) -> DataFrame:
+        """The alerts without features and with `reasons`; null where the trees of the version are too deep for them."""
+        if model.number not in self._explainers:
+            self._explainers.clear()
+            try:
+                self._explainers[model.number] = explainer(self.spec, model, lake.scratch)
+            except TooDeepError:
+                self._explainers[model.number] = None
+        version, columns = self._explainers[model.number], [*self.spec.key, *_COLUMNS]
+        if version is None:
+            return alerts.select(*columns, F.lit(None).cast(REASONS).alias("reasons"))
+        return reasons(alerts, columns, version).drop("log_odds")
 
     def _of_batches(self, lake: Lake, days: Sequence[datetime]) -> list[Row]:
         """(as_of, scored_on, transaction_id, chosen_by) of the alerts that batches have raised on these days, or on

@@ -15,6 +15,7 @@ from churn.simulation.people import (
     contacted,
     dissatisfaction_hazard,
     is_open,
+    responder,
     treated,
     treatment_effect,
 )
@@ -34,6 +35,7 @@ def contacts(population: DataFrame, world: World) -> DataFrame:
         .filter(contacted(world, campaign))
         .withColumn("day", at_hour(campaign_day(campaign), OFFICE_HOURS, hour))
         .filter(is_open(F.col("day")) & (F.col("day") < world.days))
+        .withColumn("responder", responder(campaign_day(campaign)))
         .withColumns(_contact(world))
     )
 
@@ -52,13 +54,18 @@ def _contact(world: World) -> dict[str, Column]:
         "offer": F.when(in_arm, offer),
         "cost": F.when(in_arm, cost).otherwise(0.0),
         "accepted": in_arm & draws.chance(acceptance.otherwise(0.04), "accepted", *row),
-        "uplift": _leaving_chance(F.lit(0.0)) - _leaving_chance(treatment_effect()),
+        "uplift": true_uplift(campaign_day(F.col("campaign")), F.col("responder")),
     }
 
 
-def _leaving_chance(change: Column) -> Column:
-    """The chance of leaving by choice before the next campaign, if the logarithm of the hazard changes by `change`."""
-    first = campaign_day(F.col("campaign"))
+def true_uplift(first: Column, responder: Column) -> Column:
+    """By how much a treatment on the day `first` lowers the chance of leaving by choice while it has its effect."""
+    return _leaving_chance(first, F.lit(0.0)) - _leaving_chance(first, treatment_effect(responder))
+
+
+def _leaving_chance(first: Column, change: Column) -> Column:
+    """The chance of leaving by choice in as many days as are between campaigns, if the logarithm of the hazard changes
+    by `change`."""
     weeks = F.sequence(F.lit(0), F.lit(CAMPAIGN_EVERY // 7 - 1))
 
     def week(total: Column, number: Column) -> Column:

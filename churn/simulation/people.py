@@ -6,7 +6,7 @@ of leaving follows it. So there are signs before a closure, and most customers w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -15,6 +15,7 @@ from typing import Final
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from churn.simulation.draw import choose
 from churn.simulation.world import (
     DAYS_PER_MONTH,
     NEVER,
@@ -67,6 +68,21 @@ OUTAGE: Final = Trouble("outage", times=2, days=30, severity=1.1, in_calls=1.8, 
 SERVICE: Final = Trouble("service", times=2, days=40, severity=2.2, in_calls=1.6, in_spending=0.35)
 OFFER: Final = Trouble("offer", times=2, days=35, severity=2.1, in_calls=0.6, in_spending=0.55)
 TROUBLES: Final = (PRICE, OUTAGE, SERVICE, OFFER)
+ABOUT_MONEY: Final = (PRICE, OFFER)
+ABOUT_SERVICE: Final = (OUTAGE, SERVICE)
+
+DISSATISFIED: Final = 0.5
+"""The dissatisfaction from which on its cause decides how a customer responds to a campaign."""
+NEW: Final = 180
+"""Days from opening in which a customer still compares."""
+RESPONDERS: Final[Mapping[str, tuple[tuple[str, float], ...]]] = {
+    "about money": (("persuadable", 0.9), ("indifferent", 0.08), ("sleeping dog", 0.02)),
+    "about service": (("persuadable", 0.06), ("indifferent", 0.74), ("sleeping dog", 0.2)),
+    "new": (("persuadable", 0.2), ("indifferent", 0.75), ("sleeping dog", 0.05)),
+    "satisfied": (("persuadable", 0.06), ("indifferent", 0.64), ("sleeping dog", 0.3)),
+}
+"""How customers respond to an offer of money, by what they are dissatisfied about: money is what the offer is about,
+service is not, and a satisfied customer is reminded that there are other companies."""
 
 
 def people(spark: SparkSession, world: World) -> DataFrame:
@@ -95,9 +111,7 @@ def _traits(world: World) -> dict[str, Column]:
         "talkative": draws.lognormal(0.75, "talkative", customer),
         "active": draws.lognormal(0.7, "active", customer),
         "basket": draws.lognormal(0.5, "basket", customer) * 32,
-        "responder": draws.pick(
-            [("persuadable", 0.35), ("indifferent", 0.5), ("sleeping dog", 0.15)], "responder", customer
-        ),
+        "responds": draws.uniform("responder", customer),
     }
 
 
@@ -231,11 +245,21 @@ def treated(world: World, campaign: Column) -> Column:
     return world.draws.chance(0.7, "treated", F.col("customer"), campaign)
 
 
-def treatment_effect() -> Column:
-    """Added to the logarithm of `dissatisfaction_hazard` by a treatment, until the next campaign."""
-    return (
-        F.when(F.col("responder") == "persuadable", -1.2).when(F.col("responder") == "sleeping dog", 0.9).otherwise(0.0)
+def responder(day: Column) -> Column:
+    """How a customer responds to an offer that is made on a day: persuadable, indifferent, or a sleeping dog."""
+    money, service = (
+        _total(lambda trouble, occurrence: _dissatisfaction_from(day, trouble, occurrence), troubles)
+        for troubles in (ABOUT_MONEY, ABOUT_SERVICE)
     )
+    weights = {name: choose(F.col("responds"), shares) for name, shares in RESPONDERS.items()}
+    of_satisfied = F.when(day - F.col("opened") < NEW, weights["new"]).otherwise(weights["satisfied"])
+    of_dissatisfied = F.when(money > service, weights["about money"]).otherwise(weights["about service"])
+    return F.when(money + service > DISSATISFIED, of_dissatisfied).otherwise(of_satisfied)
+
+
+def treatment_effect(responder: Column) -> Column:
+    """Added to the logarithm of `dissatisfaction_hazard` by a treatment, until the next campaign."""
+    return F.when(responder == "persuadable", -1.6).when(responder == "sleeping dog", 0.9).otherwise(0.0)
 
 
 def background_hazard(day: Column) -> Column:
@@ -256,7 +280,8 @@ def _departures(world: World, population: DataFrame) -> DataFrame:
     draws, customer, week = world.draws, F.col("customer"), F.col("week")
     day = week * 7.0
     campaign = F.floor((day - FIRST_CAMPAIGN) / CAMPAIGN_EVERY)
-    change = F.when(contacted(world, campaign) & treated(world, campaign), treatment_effect()).otherwise(0.0)
+    effect = treatment_effect(responder(campaign_day(campaign)))
+    change = F.when(contacted(world, campaign) & treated(world, campaign), effect).otherwise(0.0)
     last = (world.days + RUN_OUT) // 7
     weeks = population.select("*", F.explode(F.sequence(F.lit(0), F.lit(last))).alias("week"))
     hazards = weeks.filter(day > F.col("opened") + 14).select(

@@ -48,7 +48,6 @@ def ground_truth(population: DataFrame, suspects: DataFrame, world: World) -> di
         "customers": population.select(
             F.col("account").alias("customer_id"),
             *(F.round(trait, 6).alias(trait) for trait in ("frailty", "talkative", "price_sense")),
-            "responder",
             *(_date_or_null(world, F.col(f"{event}_at")).alias(f"{event}_on") for event in events),
             _date_or_null(world, F.col("closed")).alias("closed_on"),
             F.when(F.col("closed") < world.days, F.col("reason")).alias("reason"),
@@ -59,6 +58,7 @@ def ground_truth(population: DataFrame, suspects: DataFrame, world: World) -> di
         "contacts": contacts(population, world).select(
             F.col("account").alias("customer_id"),
             _campaign(world).alias("campaign"),
+            "responder",
             F.round("uplift", 6).alias("uplift"),
         ),
     }

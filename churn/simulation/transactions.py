@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
+from statistics import fmean
 from typing import Final
 
 from pyspark.sql import Column, DataFrame
@@ -37,6 +38,10 @@ LARGE: Final = 0.04
 """The share of purchases several times as large as the others: a journey, a washing machine."""
 BORROWED: Final = 0.03
 """The share of the customers' own transactions on a device that is used only once."""
+LULLS: Final = 0.10
+"""The share of months in which a customer has a quarter of the activity of other months."""
+TRANSFERS: Final = 0.07
+"""The share of the customers' own transactions that are transfers."""
 HOME: Final = "NL"
 ABROAD: Final = (
     *(("DE", 0.26), ("BE", 0.22), ("FR", 0.17), ("ES", 0.13)),
@@ -57,6 +62,18 @@ def transactions(population: DataFrame, world: World) -> DataFrame:
     return reduce(DataFrame.unionByName, parts).filter((F.col("day") >= 0) & is_open(F.col("day")))
 
 
+def _candidates_a_month(world: World) -> float:
+    """Purchases and transfers of an average customer in a month without anything that keeps customers from them."""
+    return max(world.transactions_per_month - BILLING_PER_MONTH, 0.25) / REMAINING_ACTIVITY
+
+
+def yearly_spend(world: World) -> Column:
+    """What a satisfied customer is expected to spend on purchases in a year, which the company does not know."""
+    season = fmean(MONTHS) * fmean(SHOPPING_WEEK)
+    made = 12 * _candidates_a_month(world) * season * (1 - 0.75 * LULLS) * (1 - TRANSFERS) * (1 - DECLINED)
+    return made * F.col("active") * (1 + F.col("basket") * (1 + 4 * LARGE))
+
+
 def _activity(population: DataFrame, world: World) -> DataFrame:
     """Purchases and transfers at the customer's own rate, by season, fewer when dissatisfied; and refunds.
 
@@ -71,7 +88,7 @@ def _activity(population: DataFrame, world: World) -> DataFrame:
         F.col("interval"),
     )
     row = (customer, candidate)
-    mean = max(world.transactions_per_month - BILLING_PER_MONTH, 0.25) / REMAINING_ACTIVITY
+    mean = _candidates_a_month(world)
     peak = max(MONTHS) * max(SHOPPING_WEEK)
     length = F.lit(DAYS_PER_MONTH / (mean * peak)) / F.col("active")
     since, until = world.whole_days(F.col("opened"), F.col("closed"), before=MAX_REFUND_DAYS + 1)
@@ -85,14 +102,14 @@ def _activity(population: DataFrame, world: World) -> DataFrame:
         )
         .withColumn("month", F.floor(day / DAYS_PER_MONTH))
     )
-    quiet = F.when(draws.chance(0.10, "lull", customer, F.col("month")), 0.25).otherwise(1.0)
+    quiet = F.when(draws.chance(LULLS, "lull", customer, F.col("month")), 0.25).otherwise(1.0)
     disengaged = F.when(day > F.col("disengaged_at"), 0.35).otherwise(1.0)
     activity = quiet * disengaged * F.exp(-spending_loss(day)) * (1 - shortage(day) * 0.5)
     after = F.when(interval < candidate, 0.002 + 0.1 * F.pow(draws.uniform("after", *row), F.lit(2.0))).otherwise(0.0)
     made = (
         candidates.filter(draws.chance(world.activity(day, SHOPPING_WEEK) * activity, "active", *row))
         .withColumn("day", at_hour(day, ANY_HOUR, draws.uniform("hour", customer, interval)) + after)
-        .withColumn("is_transfer", draws.chance(0.07, "transfer", *row))
+        .withColumn("is_transfer", draws.chance(TRANSFERS, "transfer", *row))
         .withColumn("merchant", F.when(~F.col("is_transfer"), _merchant(world)))
         .withColumns({"country": _country(world), "device": _device(world, *row), "cents": _cents(world)})
     )

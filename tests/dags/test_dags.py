@@ -25,7 +25,7 @@ GOLDEN = Path(__file__).with_name("spark_submit.txt")
 MIDNIGHT = datetime(2026, 10, 1, tzinfo=UTC)
 
 IDS = [
-    *("backfill", "churn_ingest", "churn_retrain", "churn_score", "fraud_retrain", "fraud_score"),
+    *("backfill", "churn_ingest", "churn_plan", "churn_retrain", "churn_score", "fraud_retrain", "fraud_score"),
     *("maintain", "monitor", "sales_retrain", "sales_score"),
 ]
 RETRAIN = ["build_features > train", "evaluate > promote", "retrain_trigger > build_features", "train > evaluate"]
@@ -39,6 +39,7 @@ ORDER = {
         "ingest_fraud_reports > accepted",
         "ingest_transactions > accepted",
     ],
+    "churn_plan": ["value > plan_campaign"],
     "churn_retrain": RETRAIN,
     "churn_score": ["build_features > score"],
     "fraud_retrain": RETRAIN,
@@ -126,6 +127,7 @@ def test_what_starts_a_run(bag: DagBag) -> None:
         if isinstance(dag.timetable, PartitionedAssetTimetable)
     }
     assert listens == {
+        "churn_plan": ["churn_scores_churn"],
         "churn_retrain": ["churn_accepted"],
         "churn_score": ["churn_accepted"],
         "fraud_retrain": ["churn_accepted"],

@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from churn.config import Offer, Plan
-from churn.decisions.plan import CampaignPlan, as_csv, chosen, plan_campaign, profits
+from churn.decisions.plan import CampaignPlan, Eligible, as_csv, chosen, plan_campaign, profits
 from churn.errors import BadInputError, ConfigError
 from churn.labels.closure import Closure
 from churn.model_spec import ModelSpec
@@ -56,17 +56,30 @@ def eligible(scores: list[float], values: list[float], held: list[bool] | None =
 
 
 def planned(found: pd.DataFrame, **values: object) -> CampaignPlan:
-    return chosen(found, AS_OF, Plan(**values), OFFERS, {})
+    return chosen(Eligible(found, {}), AS_OF, Plan(**values), OFFERS)
 
 
 def test_the_profit_of_a_contact_by_hand() -> None:
     """Of a customer worth 200 who leaves with 50 %: a discount earns 0.5 * 0.3 * 190 - 0.5 * 10 - 1 = 22.5, a call
     0.5 * 0.1 * 200 - 1 = 9."""
-    expected, low, high, cost = profits(eligible([0.5], [200.0]), list(OFFERS.values()))
+    expected, low, high, cost, _ = profits(eligible([0.5], [200.0]), list(OFFERS.values()))
     assert expected.tolist() == [[22.5, 9.0]]
     assert cost.tolist() == [[0.5 * 0.3 * 10 + 0.5 * 10 + 1, 1.0]]
     assert (low < expected).all()
     assert expected - low == pytest.approx(high - expected)
+
+
+def test_the_profit_of_a_contact_by_its_uplift() -> None:
+    """One that adds 0.1 to the chance of staying earns 0.1 * 190 - 0.5 * 10 - 1 = 13; one that takes 0.1 from it loses
+    0.1 * 200 more than its cost. The acceptance that offers state is not used."""
+    found = eligible([0.5, 0.5], [200.0] * 2).assign(uplift_0=[0.1, -0.1], uplift_1=[0.1, -0.1])
+    expected, low, _, _, effect = profits(found, list(OFFERS.values()))
+    assert expected == pytest.approx(np.array([[13.0, 19.0], [-26.0, -21.0]]))
+    assert (low < expected).all()
+    assert effect.tolist() == [[0.1, 0.1], [-0.1, -0.1]]
+    plan = chosen(Eligible(found, {}, "it beats chance"), AS_OF, Plan(hold_out=0.0), OFFERS)
+    assert plan.rows[["customer_id", "effect", "effect_by"]].to_numpy().tolist() == [["c00", 0.1, "uplift"]]
+    assert "Effects are the uplift learnt from past campaigns: it beats chance." in text(render(SPEC, plan, AS_OF))
 
 
 def test_the_most_profitable_come_first_within_the_capacity_of_each_day() -> None:
@@ -89,7 +102,7 @@ def test_the_most_profitable_come_first_within_the_capacity_of_each_day() -> Non
 def test_the_budget_holds_even_if_everyone_accepts() -> None:
     """25 are enough for two discounts of 10 and a contact of 1; the others get the other offer, where it earns."""
     offers = {**OFFERS, "discount": Offer(cost=10.0, acceptance=0.3, budget=25.0)}
-    plan = chosen(eligible([0.9, 0.8, 0.7, 0.02], [200.0] * 4), AS_OF, Plan(hold_out=0.0), offers, {})
+    plan = chosen(Eligible(eligible([0.9, 0.8, 0.7, 0.02], [200.0] * 4), {}), AS_OF, Plan(hold_out=0.0), offers)
     assert plan.rows["offer"].value_counts().to_dict() == {"discount": 2, "call": 1}
     assert plan.offer_prices["discount"] > 0
 
@@ -119,7 +132,7 @@ def test_every_constraint_holds(
     score, value, held, first, second = map(list, zip(*customers, strict=True))
     found = eligible(score, value, held).assign(suits_0=first, suits_1=second)
     offers = {**OFFERS, "discount": Offer(cost=10.0, acceptance=0.3, budget=budget)}
-    plan = chosen(found, AS_OF, Plan(capacity=capacity, days=days), offers, {})
+    plan = chosen(Eligible(found, {}), AS_OF, Plan(capacity=capacity, days=days), offers)
     treated = plan.treated
     assert len(treated) <= capacity * days
     assert treated.groupby("day").size().max() <= capacity if len(treated) else True
@@ -237,7 +250,9 @@ def test_an_as_of_without_scores_is_named(lake: Lake) -> None:
         plan_campaign(lake, SPEC, {}, datetime(2026, 11, 1), Plan(), OFFERS)
 
 
-def test_the_job_writes_the_table_the_file_and_the_page(spark: SparkSession, lake: Lake, tmp_path: Path) -> None:
+def test_the_job_writes_the_table_the_file_and_the_page(
+    spark: SparkSession, lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """`jobs/plan_campaign.py` on what the jobs before it have written; run again, it replaces its own plan."""
     customers = sources(spark)["customers"].withColumn("opened_at", F.col("event_time"))
     closures = customers.limit(0).selectExpr(
@@ -251,7 +266,9 @@ def test_the_job_writes_the_table_the_file_and_the_page(spark: SparkSession, lak
     arguments = ["--config", str(tmp_path / "churn.toml"), "--model", str(ROOT / "models" / "churn.py")]
     for _ in range(2):
         assert main([*arguments, "--as-of", "2026-10-01", "--out", str(tmp_path / "contacts.csv")]) == 0
+    assert "effects by the offers' acceptance: there are no accepted contacts" in capsys.readouterr().out
     rows = lake.read("plan_churn").orderBy("rank").collect()
+    assert {row["effect_by"] for row in rows} == {"acceptance"}
     assert [(row["customer_id"], row["arm"], row["offer"], row["rank"]) for row in rows] == [
         ("a", "treated", "discount", 1),
         ("b", "treated", "discount", 2),

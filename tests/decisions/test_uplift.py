@@ -143,10 +143,10 @@ TIMES = "customer_id string, event_time timestamp, known_time timestamp, superse
 def sources(spark: SparkSession) -> Accepted:
     """Contacts of 1 March; the data end on 1 June, so that the outcome of the contact of 1 May is not known."""
     contacts = [
-        ("a", "2026-03-01 09:00", "2026-03-01", None, "k1", "march", "treated", "4.5", True),
-        ("b", "2026-03-01 09:00", "2026-03-01", None, "k1", "march", "held_out", "0", False),
-        ("b", "2026-05-01 09:00", "2026-05-01", None, "k2", "may", "treated", None, None),
-        ("c", "2026-03-01 09:00", "2026-03-01", "2026-03-02", "k1", "march", "treated", "9", True),  # retracted
+        ("a", "2026-03-01 09:00", "2026-03-01", None, "k1", "march", "treated", "x", "4.5", True),
+        ("b", "2026-03-01 09:00", "2026-03-01", None, "k1", "march", "held_out", None, "0", False),
+        ("b", "2026-05-01 09:00", "2026-05-01", None, "k2", "may", "treated", "x", None, None),
+        ("c", "2026-03-01 09:00", "2026-03-01", "2026-03-02", "k1", "march", "treated", "x", "9", True),  # retracted
     ]
     calls = [
         ("a", "2026-02-20", "2026-02-20", None, "inbound"),  # before the contact: a feature
@@ -157,7 +157,8 @@ def sources(spark: SparkSession) -> Accepted:
     tables = {
         "contacts": frame(
             spark, contacts,
-            f"{TIMES}, contact_id string, campaign string, arm string, cost decimal(18,4), accepted boolean",
+            f"{TIMES}, contact_id string, campaign string, arm string, offer string, cost decimal(18,4),"
+            " accepted boolean",
         ),
         "calls": frame(spark, calls, f"{TIMES}, direction string"),
         "closures": frame(spark, closures, f"{TIMES}, kind string"),

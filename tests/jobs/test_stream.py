@@ -259,6 +259,9 @@ def test_alerts_keep_to_the_budget_and_are_sent_once(streamed: Path, spark: Spar
     assert "late" not in {row["transaction_id"] for row in alerts}
     sent = [json.loads(line) for file in (streamed / "lake" / "_alerts").rglob("*.json") for line in file.open()]
     assert sorted(one["transaction_id"] for one in sent) == sorted(row["transaction_id"] for row in alerts)
+    assert all(0 < len(row["reasons"]) <= 3 for row in alerts)
+    texts = {row["transaction_id"]: [one["text"] for one in row["reasons"]] for row in alerts}
+    assert {one["transaction_id"]: [reason["text"] for reason in one["reasons"]] for one in sent} == texts
 
 
 def test_a_stream_that_cannot_go_on_fails_with_the_reason(streamed: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from churn.evaluation.metrics import evaluate
 from churn.evaluation.profit import profit
 from churn.model_spec import Campaign, Verdict
 from churn.reporting.model_report import Driver, Report, Source, draw, render
+from churn.scoring.reasons import FrequentReason
 from tests.reading import picture_texts, text
 
 
@@ -102,6 +103,17 @@ def test_customers_whom_a_contact_treated_are_counted(report: Report, drawn: dic
         assert counted in shown
         assert sentence in shown
     assert "campaign contact" not in text(render(report, drawn))
+
+
+def test_the_most_frequent_reasons_are_in_plain_language(report: Report, drawn: dict[str, str]) -> None:
+    reasons = [
+        FrequentReason("billing_calls", "Calls about <bills>", 0.4, 0.3),
+        FrequentReason("tenure", "Tenure", 0.2, 0.0),
+    ]
+    page = render(replace(report, reasons=reasons), drawn)
+    assert "Calls about &lt;bills&gt;: a reason for 40" in page
+    assert "and raises the score of 30" in text(page)
+    assert "The most frequent reasons" not in render(report, drawn)
 
 
 def test_a_lead_finds_the_figures_to_decide_by(page: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from churn.errors import BadInputError
 from churn.labels.closure import Closure
 from churn.model_spec import Alerts, Candidate, FeatureSet, LabelWindow, ModelSpec, ReasonSettings
 from churn.scoring.batch import scored
-from churn.scoring.reasons import Explainer, explainer, reasons, with_reasons
+from churn.scoring.reasons import Explainer, explainer, frequent_reasons, reasons, with_reasons
 from churn.training.algorithms import Blend, Boosting, Forest, Logistic, MLlib
 from churn.training.fit import fit
 from churn.training.model_version import ModelVersion
@@ -184,6 +185,24 @@ def test_the_scores_acted_on_have_reasons(made: dict[str, Made], rows: DataFrame
     assert again == found
     every = SPEC.model_copy(update={"reasons": ReasonSettings(all_rows=True)})
     assert with_reasons(every, of.version, of.scores, today, scratch).where("reasons IS NULL").count() == 0
+
+
+def test_the_frequent_reasons_are_those_of_the_scores_acted_on(
+    made: dict[str, Made], rows: DataFrame, tmp_path: Path
+) -> None:
+    """Of each feature the share of the ten highest scores that have it as a reason, as the catalogue puts it."""
+    today, of = rows.where("as_of = '2026-04-01'"), made["linear"]
+    spec = SPEC.model_copy(update={"reasons": ReasonSettings(top=10)})
+    explained = with_reasons(spec, of.version, of.scores, today, str(tmp_path)).where("rank <= 10").collect()
+    counts = Counter(one["feature"] for row in explained for one in row["reasons"])
+    frequent = frequent_reasons(spec, of.version, today, DATES[-1], str(tmp_path), most=2)
+    assert [(one.feature, one.share) for one in frequent] == [
+        (feature, count / 10) for feature, count in sorted(counts.items(), key=lambda of: (-of[1], of[0]))[:2]
+    ]
+    assert {"days_since_purchase": "Days since the last purchase"}.items() <= {
+        one.feature: one.phrase for one in frequent
+    }.items()
+    assert all(0 < one.raises <= one.share for one in frequent)
 
 
 def test_parts_that_do_not_add_up_fail_the_job(made: dict[str, Made], rows: DataFrame, tmp_path: Path) -> None:
