@@ -83,8 +83,9 @@ def drawn(found: Undisturbed, count: int, seed: int, only: str = "*") -> list[Ki
 class Reader:
     """Reads all tables, aliases and reports in a thread, all the time, and notes what was none of what may be seen."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, pause: float) -> None:
         self.bench = bench
+        self.pause = pause
         self.wrong: list[str] = []
         self.reads = 0
 
@@ -101,7 +102,7 @@ class Reader:
                         self._note(name, partial(self._table, name, states))
                 self._note("aliases", partial(self._aliases, aliases))
                 self._note("reports", self._reports)
-                stop.wait(0.1)
+                stop.wait(self.pause)
 
         thread = threading.Thread(target=read)
         thread.start()
@@ -194,12 +195,12 @@ def _has_runs(bench: Bench) -> bool:
 
 
 def compared(
-    bench: Bench, count: int, seed: int, *, as_ofs: Sequence[str], only: str = "*"
+    bench: Bench, count: int, seed: int, *, as_ofs: Sequence[str], only: str = "*", pause: float = 0.1
 ) -> Iterator[tuple[Kill, list[str]]]:
-    """Each kill, and what differed after it."""
+    """Each kill, and what differed after it. The reader rests for `pause` seconds between two rounds."""
     worker = bench.worker()
     found = undisturbed(bench, worker, steps(as_ofs))
-    reader = Reader(bench)
+    reader = Reader(bench, pause)
     for kill in drawn(found, count, seed, only):
         following = bench.worker()  # starts while the job is killed
         yield kill, tried(bench, reader, found, kill, worker, following)
