@@ -30,6 +30,8 @@ from typing import Any, Final, cast
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from churn.registry.model_files import files_digest
+from churn.registry.tracking import FILES
 from churn.runtime.session import environment
 from churn.storage import Lake, Snapshot, java_class
 from tests.jobs.company import arguments, arrive
@@ -259,14 +261,23 @@ def digests(tables: Sequence[Snapshot]) -> dict[tuple[str, int], tuple[int, str]
 
 
 def registered(folder: Path) -> dict[str, Any]:
-    """Aliases, the tags of every version, and the runs with their last metrics; a run's id is replaced by its name."""
+    """Aliases, the tags of every version, and the runs with their last metrics.
+
+    A run's id is replaced by its name, and the digest of a version's files, which hold times, by whether it is theirs.
+    """
     aliases = query(folder, "select name, alias, version from registered_model_aliases")
     ids = dict(query(folder, "select run_uuid, name from runs"))
     versions = query(
-        folder, "select version, run_id, current_stage from model_versions where current_stage != 'Deleted_Internal'"
+        folder,
+        "select version, run_id, coalesce(storage_location, source) from model_versions"
+        " where current_stage != 'Deleted_Internal'",
     )
-    tags = query(folder, "select version, key, value from model_version_tags")
-    known = {version for version, *_ in versions}
+    places = {version: Path(str(place).removeprefix("file://")) for version, _, place in versions}
+    tags = [
+        (version, key, str(value == files_digest(places[version])) if key == FILES else _named(value, ids))
+        for version, key, value in query(folder, "select version, key, value from model_version_tags")
+        if version in places
+    ]
     last = query(folder, "select max(start_time), run_uuid, name from runs where status = 'FINISHED' group by name")
     metrics = {
         name: sorted(query(folder, "select key, value, step from metrics where run_uuid = ?", run_id))
@@ -275,7 +286,7 @@ def registered(folder: Path) -> dict[str, Any]:
     return {
         "aliases": sorted(aliases),
         "versions": sorted((version, ids[run_id]) for version, run_id, _ in versions),
-        "tags": sorted((version, key, _named(value, ids)) for version, key, value in tags if version in known),
+        "tags": sorted(tags),
         "runs": sorted(Counter(query(folder, "select name, status from runs")).items()),
         "metrics": metrics,
     }
