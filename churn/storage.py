@@ -90,37 +90,41 @@ class Lake:
 
     def snapshot(self, name: str, version: int | None = None) -> Snapshot:
         """The table pinned at its newest or at an older version. Raises BadInputError where there is none."""
-        pinned = self.version(name) if version is None else version
-        return Snapshot(name, self.path(name), pinned or 0, self.read(name, pinned))
+        pinned, frame = self._pinned(name, version)
+        return Snapshot(name, self.path(name), pinned, frame)
 
     def read(self, name: str, version: int | None = None) -> DataFrame:
         """The table at its newest version of now, or at an older one, whatever is written while the frame is in use.
 
         Raises BadInputError where there is none.
         """
+        return self._pinned(name, version)[1]
+
+    def _pinned(self, name: str, version: int | None) -> tuple[int, DataFrame]:
+        """A version of a table, the newest by default, and its rows."""
         if not self.exists(name):
             raise BadInputError(f"no table {name!r} at {self.path(name)}; write it first, or fix [storage] root")
-        latest = self._latest(name)
-        if version is not None and not 0 <= version <= latest:
+        latest = int(self._newest(name).version())
+        pinned = latest if version is None else version
+        if not 0 <= pinned <= latest:
             raise BadInputError(f"table {name!r} has versions 0 to {latest}, not {version}")
-        reader = self.spark.read.format("delta").option("versionAsOf", latest if version is None else version)
+        reader = self.spark.read.format("delta").option("versionAsOf", pinned)
         with self._naming(name):
-            return reader.load(self.path(name))
+            return pinned, reader.load(self.path(name))
 
     def version(self, name: str) -> int | None:
         """The newest version; None before the first write."""
-        return self._latest(name) if self.exists(name) else None
+        return int(self._newest(name).version()) if self.exists(name) else None
 
-    def _latest(self, name: str) -> int:
-        """The newest version of a table that exists."""
+    def _newest(self, name: str) -> Any:
+        """Delta's own newest snapshot of a table that exists."""
         log = java_class(self.spark, "org.apache.spark.sql.delta.DeltaLog")
         with self._naming(name):
-            return int(log.forTableWithSnapshot(self.spark._jsparkSession, self.path(name))._2().version())
+            return log.forTableWithSnapshot(self.spark._jsparkSession, self.path(name))._2()
 
     def rows(self, snapshot: Snapshot) -> int:
         """How many rows a snapshot has, by Delta's log; counted once in a process."""
-        log = java_class(self.spark, "org.apache.spark.sql.delta.DeltaLog")
-        table = log.forTableWithSnapshot(self.spark._jsparkSession, snapshot.path)._2().metadata().id()
+        table = self._newest(snapshot.table).metadata().id()
         if (key := (snapshot.path, table, snapshot.version)) not in _ROWS:
             _ROWS[key] = snapshot.frame.count()
         return _ROWS[key]

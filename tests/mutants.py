@@ -554,7 +554,7 @@ MUTANTS = (
     Mutant(
         "a frame reads what is written later",
         "churn/storage.py",
-        'self.spark.read.format("delta").option("versionAsOf", latest if version is None else version)',
+        'self.spark.read.format("delta").option("versionAsOf", pinned)',
         'self.spark.read.format("delta").options(**({} if version is None else {"versionAsOf": version}))',
         "tests/test_storage.py",
     ),
@@ -582,8 +582,8 @@ MUTANTS = (
     Mutant(
         "what is logged is not what is read",
         "churn/storage.py",
-        "return Snapshot(name, self.path(name), pinned or 0, self.read(name, pinned))",
-        "return Snapshot(name, self.path(name), pinned or 0, self.read(name))",
+        "return Snapshot(name, self.path(name), pinned, frame)",
+        "return Snapshot(name, self.path(name), pinned, self.read(name))",
         "tests/test_storage.py",
     ),
     Mutant(

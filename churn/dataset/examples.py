@@ -155,6 +155,10 @@ class Examples(ABC):
         """The as-ofs before, whose rows that arrived late are scored by the run at `as_of`."""
         return ()
 
+    def scored_as_ofs(self, as_of: datetime) -> list[datetime]:
+        """The as-ofs of all rows that the run at `as_of` may score."""
+        return [as_of, *self.late_as_ofs(as_of)]
+
     @abstractmethod
     def evaluated_as(self, as_of: pd.Series) -> pd.Series:
         """The as-of under which each row is evaluated."""

@@ -68,7 +68,7 @@ def new_alerts(spec: ModelSpec, settings: Alerts, scores: DataFrame, raised: Dat
 def raised_alerts(lake: Lake, spec: ModelSpec, as_of: datetime) -> DataFrame | None:
     """(the spec's key, scored_on, chosen_by) of the alerts so far of an as-of and those whose late rows its run scores,
     by earlier runs and by streams; None where there is no table."""
-    days = [as_of, *examples(spec).late_as_ofs(as_of)]
+    days = examples(spec).scored_as_ofs(as_of)
     tables = {alert_table(spec): "scored_on", alert_stream_table(spec): "as_of"}
     of_days = [
         lake.read(name).where(F.col("as_of").isin(*days)).select(*spec.key, F.col(on).alias("scored_on"), "chosen_by")
@@ -84,7 +84,7 @@ def raise_alerts(lake: Lake, spec: ModelSpec, settings: Alerts, scores: DataFram
     with raising(lake, spec):
         raised = raised_alerts(lake, spec, as_of)
         table, alerts = alert_table(spec), new_alerts(spec, settings, scores, raised)
-        as_ofs = [as_of, *examples(spec).late_as_ofs(as_of)]
+        as_ofs = examples(spec).scored_as_ofs(as_of)
         is_of_run = F.col("scored_on") == F.lit(as_of)
         if lake.exists(table):
             of_run = lake.read(table).where(F.col("as_of").isin(*as_ofs) & is_of_run)

@@ -38,7 +38,7 @@ def rows_to_score(lake: Lake, spec: ModelSpec, stored: StoredFeatures, as_of: da
 
 def write_scores(lake: Lake, spec: ModelSpec, scores: DataFrame, as_of: datetime) -> DataFrame:
     """Replace what a run at `as_of` has scored before; its scores as they are stored."""
-    table, as_ofs = score_table(spec), [as_of, *examples(spec).late_as_ofs(as_of)]
+    table, as_ofs = score_table(spec), examples(spec).scored_as_ofs(as_of)
     of_run = {"as_of": as_ofs, "scored_on": as_of}
     lake.replace(scores, table, of_run, partition=["as_of"], widen=True)
     written = lake.read(table).where(F.col("as_of").isin(*as_ofs) & (F.col("scored_on") == F.lit(as_of)))

@@ -331,17 +331,17 @@ def frequent_reasons(
         explain = explainer(spec, version, scratch)
     except TooDeepError:
         return []
-    wanted = acted_on(spec, scored(spec, version.model, rows, scored_on=as_of, version=version.number))
+    wanted = acted_on(spec, scored(spec, version.model, rows, scored_on=as_of, version=version.number)).persist()
     of_wanted = rows.join(wanted, on=list(spec.key), how="left_semi").select(*spec.key, *read_columns(version.summary))
-    found = reasons(of_wanted, spec.key, explain).select(F.explode_outer("reasons").alias("one"))
+    found = reasons(of_wanted, spec.key, explain).select(F.explode("reasons").alias("one"))
     counted = (
         found.groupBy(F.col("one.feature").alias("feature"))
         .agg(F.count("one").alias("n"), F.count_if(F.col("one.direction") == RAISES).alias("raises"))
-        .where("feature IS NOT NULL")
         .orderBy(F.desc("n"), "feature")
     )
     frequent = counted.limit(most).collect()
     count = wanted.count() if frequent else 0
+    wanted.unpersist()
     docs = {feature.name: re.split(r"[;.]", feature.doc.strip(), maxsplit=1)[0] for feature in features()}
     return [
         FrequentReason(row["feature"], docs.get(row["feature"], row["feature"].replace("_", " ")), row["n"] / count,

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -385,5 +385,17 @@ def bench_folder(given: Path | None) -> Path:
     return folder
 
 
-def elapsed(since: float) -> str:
-    return f"{time.monotonic() - since:.0f} s"
+def report(bench: Bench, found: Iterable[tuple[object, list[str]]], good: str) -> int:
+    """Print what differed in each case, or the word `good`, and at last how many are good; the exit code."""
+    right = total = 0
+    try:
+        began = time.monotonic()
+        for case, wrong in found:
+            total += 1
+            right += not wrong
+            print(f"{total} {case}: {'; '.join(wrong) or good} ({time.monotonic() - began:.0f} s)", flush=True)
+            began = time.monotonic()
+    finally:
+        bench.stop()
+    print(f"{good}={right} of {total}")
+    return int(right < total)

@@ -14,7 +14,6 @@ import argparse
 import random
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,8 +32,8 @@ from tests.faults.chain import (
     bench_folder,
     differences,
     digests,
-    elapsed,
     query,
+    report,
     steps,
     undisturbed,
 )
@@ -216,18 +215,8 @@ def main() -> int:
     options = parser.parse_args()
     spark = session("kills", conf={"spark.master": "local[1]", "spark.driver.memory": "1g"}, lean=True)
     bench = Bench(spark, bench_folder(options.folder))
-    equal = total = 0
-    try:
-        began = time.monotonic()
-        for kill, wrong in compared(bench, options.count, options.seed, as_ofs=AS_OFS, only=options.only):
-            total += 1
-            equal += not wrong
-            print(f"{total} {kill}: {'; '.join(wrong) or 'equal'} ({elapsed(began)})", flush=True)
-            began = time.monotonic()
-    finally:
-        bench.stop()
-    print(f"equal={equal} of {total}")
-    return int(equal < total)
+    found = compared(bench, options.count, options.seed, as_ofs=AS_OFS, only=options.only)
+    return report(bench, found, "equal")
 
 
 if __name__ == "__main__":

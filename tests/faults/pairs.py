@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -33,7 +32,7 @@ from tests.faults.chain import (
     arrive,
     bench_folder,
     differences,
-    elapsed,
+    report,
     steps,
     undisturbed,
 )
@@ -145,18 +144,7 @@ def main() -> int:
     options = parser.parse_args()
     spark = session("pairs", conf={"spark.master": "local[1]", "spark.driver.memory": "1g"}, lean=True)
     bench = Bench(spark, bench_folder(options.folder))
-    serial = total = 0
-    try:
-        began = time.monotonic()
-        for pair, wrong in compared(bench, options.times, options.pairs):
-            total += 1
-            serial += not wrong
-            print(f"{total} {pair}: {'; '.join(wrong) or 'serial'} ({elapsed(began)})", flush=True)
-            began = time.monotonic()
-    finally:
-        bench.stop()
-    print(f"serial={serial} of {total}")
-    return int(serial < total)
+    return report(bench, compared(bench, options.times, options.pairs), "serial")
 
 
 if __name__ == "__main__":

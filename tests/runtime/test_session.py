@@ -10,6 +10,7 @@ import sys
 import tempfile
 import zipfile
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -220,6 +221,7 @@ def test_a_plain_spark_submit_has_delta_and_the_settings_of_its_line(tmp_path: P
 
 SHUFFLING_JOB = """
 import os, signal, sys
+from functools import partial
 from pathlib import Path
 from churn.runtime.session import session
 
@@ -233,13 +235,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_shuffled_rows_are_in_a_private_folder_that_is_removed_after_a_kill(tmp_path: Path) -> None:
-    killed = subprocess.run(
-        [sys.executable, "-c", SHUFFLING_JOB],
-        env=os.environ | {"TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    env = os.environ | {"TMPDIR": str(tmp_path)}
+    run = partial(subprocess.run, env=env, capture_output=True, text=True, check=False)
+    killed = run([sys.executable, "-c", SHUFFLING_JOB])
     place, has_files = killed.stdout.split()
     folder = tmp_path / f"churn-processes-{os.getuid()}"
     (of_process,) = folder.glob("*/")
@@ -249,12 +247,6 @@ def test_shuffled_rows_are_in_a_private_folder_that_is_removed_after_a_kill(tmp_
     code = (
         "from churn.runtime.private_folders import process_folder; print(process_folder().is_dir(), process_folder())"
     )
-    begun = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    begun = run([sys.executable, "-c", code])
     assert begun.stdout.startswith("True ")
     assert list(folder.glob("*/")) == []  # that of the killed one, and that of the one that ended
