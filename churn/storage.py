@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 from delta.exceptions import DeltaConcurrentModificationException
@@ -21,10 +21,12 @@ from churn.errors import BadInputError, ChurnError, DamageError
 from churn.runtime.faults import explained
 from churn.runtime.locks import local_path, lock
 
+T = TypeVar("T")
+
 COMMIT = re.compile(r"\d{20}\.json")
 """The name of a file of a log that makes a version."""
-_ROWS: dict[tuple[str, str, int], int] = {}
-"""By the path and the id of a table, and its version, how many rows it has."""
+_COMPUTED: dict[tuple[str, str, int, Callable[[DataFrame], Any]], Any] = {}
+"""By the path and the id of a table, its version, and a function of its rows: the result."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,15 @@ class Snapshot:
     path: str
     version: int
     frame: DataFrame
+    id: str
+    """Delta's own id of the table."""
+
+    def once(self, of: Callable[[DataFrame], T]) -> T:
+        """The result of a function of the rows, computed once in this process."""
+        key = (self.path, self.id, self.version, of)
+        if key not in _COMPUTED:
+            _COMPUTED[key] = of(self.frame)
+        return cast("T", _COMPUTED[key])
 
 
 class Lake:
@@ -90,8 +101,8 @@ class Lake:
 
     def snapshot(self, name: str, version: int | None = None) -> Snapshot:
         """The table pinned at its newest or at an older version. Raises BadInputError where there is none."""
-        pinned, frame = self._pinned(name, version)
-        return Snapshot(name, self.path(name), pinned, frame)
+        pinned, frame, table_id = self._pinned(name, version)
+        return Snapshot(name, self.path(name), pinned, frame, table_id)
 
     def read(self, name: str, version: int | None = None) -> DataFrame:
         """The table at its newest version of now, or at an older one, whatever is written while the frame is in use.
@@ -100,17 +111,18 @@ class Lake:
         """
         return self._pinned(name, version)[1]
 
-    def _pinned(self, name: str, version: int | None) -> tuple[int, DataFrame]:
-        """A version of a table, the newest by default, and its rows."""
+    def _pinned(self, name: str, version: int | None) -> tuple[int, DataFrame, str]:
+        """A version of a table, the newest by default, its rows, and the table's id."""
         if not self.exists(name):
             raise BadInputError(f"no table {name!r} at {self.path(name)}; write it first, or fix [storage] root")
-        latest = int(self._newest(name).version())
+        newest = self._newest(name)
+        latest = int(newest.version())
         pinned = latest if version is None else version
         if not 0 <= pinned <= latest:
             raise BadInputError(f"table {name!r} has versions 0 to {latest}, not {version}")
         reader = self.spark.read.format("delta").option("versionAsOf", pinned)
         with self._naming(name):
-            return pinned, reader.load(self.path(name))
+            return pinned, reader.load(self.path(name)), str(newest.metadata().id())
 
     def version(self, name: str) -> int | None:
         """The newest version; None before the first write."""
@@ -121,13 +133,6 @@ class Lake:
         log = java_class(self.spark, "org.apache.spark.sql.delta.DeltaLog")
         with self._naming(name):
             return log.forTableWithSnapshot(self.spark._jsparkSession, self.path(name))._2()
-
-    def rows(self, snapshot: Snapshot) -> int:
-        """How many rows a snapshot has, by Delta's log; counted once in a process."""
-        table = self._newest(snapshot.table).metadata().id()
-        if (key := (snapshot.path, table, snapshot.version)) not in _ROWS:
-            _ROWS[key] = snapshot.frame.count()
-        return _ROWS[key]
 
     def replace(
         self,

@@ -50,7 +50,7 @@ def step(
             versions = {name: one.version for name, one in job.snapshots.items()}
             newest = found.dates.test[-1]
             frequent = frequent_reasons(spec, version, read_features(stored, [newest]), newest, job.lake.scratch)
-            report = report_of(spec, found, totals(job.snapshots[LEDGER].frame), versions, frequent)
+            report = report_of(spec, found, job.snapshots[LEDGER].once(totals), versions, frequent)
             plots = draw(report)
             for name, svg in plots.items():
                 run.text(svg, f"plots/{name}.svg")

@@ -582,8 +582,8 @@ MUTANTS = (
     Mutant(
         "what is logged is not what is read",
         "churn/storage.py",
-        "return Snapshot(name, self.path(name), pinned, frame)",
-        "return Snapshot(name, self.path(name), pinned, self.read(name))",
+        "return Snapshot(name, self.path(name), pinned, frame, table_id)",
+        "return Snapshot(name, self.path(name), pinned, self.read(name), table_id)",
         "tests/test_storage.py",
     ),
     Mutant(

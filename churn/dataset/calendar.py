@@ -30,22 +30,24 @@ def calendar(spec: ModelSpec, sources: Sources, as_of: datetime) -> Calendar:
 
     Raises BadInputError where a source that the run needs was not received until shortly before as-of.
     """
-    check_received(spec, sources, as_of, labels=True)
+    since = check_received(spec, sources, as_of, labels=True)
     newest = newest_matured(spec, sources, as_of)
     test = tuple(newest - spec.schedule.test_step * step for step in range(spec.schedule.test_as_ofs))[::-1]
-    return Calendar(learn=tuple(_learn(spec, sources, as_of, before=test[0])), test=test, score=as_of)
+    return Calendar(learn=tuple(_learn(spec, sources, as_of, since, before=test[0])), test=test, score=as_of)
 
 
-def check_received(spec: ModelSpec, sources: Sources, as_of: datetime, *, labels: bool = False) -> None:
-    """Raises BadInputError, naming the source, where one that as-of's features are made of ended more than
-    `stale_after` days before it; with `labels`, also one that labels are made of.
+def check_received(spec: ModelSpec, sources: Sources, as_of: datetime, *, labels: bool = False) -> datetime:
+    """When activity began.
+
+    Raises BadInputError, naming the source, where one that as-of's features are made of ended more than `stale_after`
+    days before it; with `labels`, also one that labels are made of.
 
     Only of activity does silence show that a feed has ended; a month without, say, a new plan is nothing special.
     """
     used = {name for feature in usable_features(spec, sources)[0] for name in feature.sources}
     needed = {name for name in {*used, *examples(spec).requires} if name in ACTIVITY}
     needed |= set(examples(spec).evidence) if labels else set()
-    begin(sources, by=as_of)
+    since = begin(sources, by=as_of)
     for name, end in sorted(complete_until(sources, needed, by=as_of).items()):
         if as_of - end > timedelta(days=spec.schedule.stale_after):
             raise BadInputError(
@@ -53,6 +55,7 @@ def check_received(spec: ModelSpec, sources: Sources, as_of: datetime, *, labels
                 f"({end:%Y-%m-%d}), want at most stale_after = {spec.schedule.stale_after}; ingest what has arrived of "
                 f"{name} since, or use an as-of until {end:%Y-%m-%d}"
             )
+    return since
 
 
 def labels_known_until(spec: ModelSpec, sources: Sources, *, by: datetime) -> tuple[datetime, str]:
@@ -77,7 +80,7 @@ def backtest_calendar(spec: ModelSpec, sources: Sources, origin: datetime) -> Ca
     Raises BadInputError where too little is known by then, LeakageError where a source of labels ends before those of
     the test rows have matured.
     """
-    learn = tuple(_learn(spec, sources, origin))
+    learn = tuple(_learn(spec, sources, origin, begin(sources, by=origin)))
     test = examples(spec).evaluated_as_ofs(origin)
     spec.window.check_matured(test, *labels_known_until(spec, sources, by=backtest_end(spec, origin)))
     return Calendar(learn=learn, test=test, score=origin)
@@ -88,9 +91,12 @@ def backtest_end(spec: ModelSpec, origin: datetime) -> datetime:
     return spec.window.matured_at(examples(spec).evaluated_as_ofs(origin)[-1])
 
 
-def _learn(spec: ModelSpec, sources: Sources, origin: datetime, before: datetime | None = None) -> list[datetime]:
-    """The as-ofs to learn from that have matured at an origin, or before the first test as-of."""
-    since, plan = _midnight(begin(sources, by=origin)), spec.schedule
+def _learn(
+    spec: ModelSpec, sources: Sources, origin: datetime, begun: datetime, before: datetime | None = None
+) -> list[datetime]:
+    """The as-ofs to learn from that have matured at an origin, or before the first test as-of; `begun` is when activity
+    began."""
+    since, plan = _midnight(begun), spec.schedule
     newest = newest_matured(spec, sources, origin)
     if before is not None:
         newest = min(newest, before - spec.window.matures_after)

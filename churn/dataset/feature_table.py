@@ -118,7 +118,7 @@ def stored_features(lake: Lake, spec: ModelSpec, versions: Mapping[str, int] | N
     """A model's table of features, at its newest version or at the one that `versions` names."""
     table = feature_table(spec)
     stored = lake.snapshot(table, None if versions is None else versions.get(table))
-    return StoredFeatures(stored.table, stored.path, stored.version, stored.frame, empty_as_ofs(lake, table))
+    return StoredFeatures(**vars(stored), empty=empty_as_ofs(lake, table))
 
 
 def read_features(stored: StoredFeatures, as_ofs: Sequence[datetime]) -> DataFrame:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pyspark.sql import DataFrame
+
 from churn.errors import DamageError
 from churn.runtime.locks import locks
 from churn.sources import CONTRACTS
@@ -31,7 +33,7 @@ def checked_snapshots(lake: Lake) -> dict[str, Snapshot]:
     """
     with locks(lake.root, [f"ingest {name}" for name in CONTRACTS], shared=True):
         snapshots = accepted_snapshots(lake)
-    for name, (rows, counted) in _short(lake, snapshots).items():
+    for name, (rows, counted) in _short(snapshots).items():
         raise DamageError(
             f"{lake.path(name)} has {rows:,} rows, and the ledger counts {counted:,} accepted ones: if an ingest was "
             f"cut short, run it again; else bring the table back from a backup, or restore a version that has them all"
@@ -39,11 +41,11 @@ def checked_snapshots(lake: Lake) -> dict[str, Snapshot]:
     return snapshots
 
 
-def _short(lake: Lake, snapshots: Mapping[str, Snapshot]) -> dict[str, tuple[int, int]]:
+def _short(snapshots: Mapping[str, Snapshot]) -> dict[str, tuple[int, int]]:
     """The tables that have fewer rows than the ledger counts: both numbers. Delta has the first in its log."""
-    ledger = totals(snapshots[LEDGER].frame) if LEDGER in snapshots else {}
+    ledger = snapshots[LEDGER].once(totals) if LEDGER in snapshots else {}
     counted = {name: counts["accepted"] for name, counts in ledger.items()}
-    rows = {name: lake.rows(one) for name, one in snapshots.items() if name in counted}
+    rows = {name: one.once(DataFrame.count) for name, one in snapshots.items() if name in counted}
     return {name: (rows[name], counted[name]) for name in rows if rows[name] < counted[name]}
 
 
@@ -58,4 +60,4 @@ def sources_of(snapshots: Mapping[str, Snapshot]) -> Accepted:
     tables = {name: one.widened(snapshots[name].frame) for name, one in CONTRACTS.items() if name in snapshots}
     if CLOSURES.name in tables:
         tables[CLOSURES.name] = with_replaced_closures(tables[CLOSURES.name])
-    return Accepted(tables, complete_until(snapshots[LEDGER].frame) if LEDGER in snapshots else {})
+    return Accepted(tables, snapshots[LEDGER].once(complete_until) if LEDGER in snapshots else {})

@@ -96,9 +96,7 @@ class Reader:
 
         def read() -> None:
             while not stop.is_set():
-                for name, states in allowed.items():
-                    if not stop.is_set():
-                        self._note(name, partial(self._table, name, states))
+                self._note("tables", partial(self._tables, allowed))
                 self._note("aliases", partial(self._aliases, aliases))
                 self._note("reports", self._reports)
                 stop.wait(self.pause)
@@ -119,12 +117,15 @@ class Reader:
         except Exception as error:
             self.wrong.append(f"{what}: {type(error).__name__}: {str(error)[:300]}")
 
-    def _table(self, name: str, allowed: set[Any]) -> str | None:
+    def _tables(self, allowed: dict[str, set[Any]]) -> str | None:
         lake = self.bench.lake
-        if not lake.exists(name):
-            return None
-        [seen] = digests([lake.snapshot(name)]).values()
-        return None if seen in allowed else f"{seen}, none of {sorted(allowed)}"
+        seen = digests([lake.snapshot(name) for name in allowed if lake.exists(name)])
+        wrong = [
+            f"{name} is {of}, none of {sorted(allowed[name])}"
+            for (name, _), of in seen.items()
+            if of not in allowed[name]
+        ]
+        return "; ".join(wrong) or None
 
     def _aliases(self, allowed: Sequence[Any]) -> str | None:
         company = self.bench.company
@@ -165,7 +166,7 @@ def tried(bench: Bench, reader: Reader, found: Undisturbed, kill: Kill, first: W
         )
         again = second.run(step, bench.company)
     if done is not None:
-        return [f"it was not killed, and ended with {done['code']}"]
+        return [f"it was not killed, and ended with {done['code']}: {done['output'].strip()[-1500:]}"]
     if again["code"] != 0:
         return [f"run again it ended with {again['code']}: {again['output'].strip()[-1500:]}"]
     state = bench.state()

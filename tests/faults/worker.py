@@ -177,6 +177,8 @@ def run(order: dict[str, Any], points: Points) -> dict[str, Any]:
 
 
 def main() -> None:
+    from mlflow.tracking._tracking_service.registry import TrackingStoreRegistry
+
     from churn.runtime.session import session
     from tests.faults.chain import forget_tables
 
@@ -188,6 +190,7 @@ def main() -> None:
     spark = session("faults", conf=conf, lean=True)
     for line in sys.stdin:
         forget_tables(spark)
+        TrackingStoreRegistry._get_store_with_resolved_uri.cache_clear()  # the store may have been removed since
         answers.write(json.dumps(run(json.loads(line), points)) + "\n")
         answers.flush()
 
