@@ -40,6 +40,7 @@ _MODULES = {
     "Training": "churn.model_spec",
     "Upgrade": "churn.labels.sales",
     "Vocabulary": "churn.vocabulary",
+    "accepted": "churn.sources.accepted",
     "backtest": "churn.evaluation.backtest",
     "catalogue": "churn.features",
     "customer_features": "churn.features.customer_features",
@@ -50,11 +51,15 @@ _MODULES = {
     "followed": "churn.features",
     "ingest": "churn.sources.ingest",
     "load_catalog": "churn.loading",
+    "load_company": "churn.job_runner",
+    "load_model_spec": "churn.job_runner",
     "load_spec": "churn.loading",
+    "plan_campaign": "churn.decisions.plan",
     "spark_session": "churn.runtime.session:session",
     "split_in_time": "churn.dataset.split",
     "transaction_features": "churn.features.transaction_features",
     "validate": "churn.sources.ingest",
+    "valuation": "churn.decisions.value",
     "windowed": "churn.features",
 }
 

@@ -23,6 +23,7 @@ from tests.jobs.company import AS_OF, churn, content, run_chain, step, submitted
 from tests.mlflow_store import runs, stored
 
 MODELS = Path(__file__).parents[2] / "models"
+NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebooks" / "from_scores_to_a_plan.ipynb"
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +150,23 @@ def test_the_catalogue_is_printed_as_json() -> None:
     spend = next(row for row in rows if row["name"] == "spend")
     assert spend["columns"][:2] == ["spend_7d", "spend_30d"]
     assert spend["unit"] == "money"
+
+
+def test_the_notebook_runs(shop: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = shop / "plan.toml"
+    offer = "[offers.discount]\ncost = 0.5\nacceptance = 0.5\ncontact_cost = 0.1\n[plan]\ncapacity = 5\n"
+    config.write_text(f"{(shop / 'churn.toml').read_text()}\n{offer}")
+    monkeypatch.setenv("CHURN_CONFIG", str(config))
+    monkeypatch.setenv("CHURN_MODEL", str(shop / "model.py"))
+    names: dict[str, Any] = {}
+    for cell in json.loads(NOTEBOOK.read_text("utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)  # noqa: S102
+    assert names["features"].count() == 5
+    assert names["values"].rows.count() >= names["plan"].eligible
+    planned = names["plan"].treated
+    assert 0 < len(planned) <= 25
+    assert planned["expected_profit"].min() > 0
 
 
 def test_an_evaluation_that_is_repeated_later_gives_the_same(shop: Path) -> None:
