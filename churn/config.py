@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from glob import glob
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 from zoneinfo import available_timezones
 
 from pydantic import (
@@ -30,7 +30,6 @@ from churn.errors import ConfigError
 from churn.validation import Frozen, Table, close_to, validated
 
 Format = Literal["csv", "json", "parquet", "delta", "jdbc", "query"]
-FORMATS: Final = get_args(Format)
 NULLS: Final = ("null", "\\N", "n/a", "na", "#n/a", "nan", "-", "--", "none", "nil", "unknown")
 """Words that stand for no value where an id or a number is wanted, in any case, unless a source has its own."""
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from churn.evaluation.lift import POINTS, gains
 from churn.evaluation.ranking import Floats
 from churn.model_spec import Campaign
 from churn.training.profit import row_profits
@@ -42,18 +41,9 @@ def profit(label: ArrayLike, score: ArrayLike, campaign: Campaign) -> Profit:
     )
 
 
-def profit_curve(
-    label: ArrayLike, score: ArrayLike, campaign: Campaign, *, points: int = POINTS
-) -> tuple[Floats, Floats]:
-    """The share of customers contacted, from 0 to 1, best score first, and the profit per customer of the cohort at the
-    mean acceptance rate."""
-    share, reached = gains(label, score, points=points)
-    return share, profit_of_share(campaign, share, reached, float(np.mean(np.asarray(label))))
-
-
 def profit_of_share(campaign: Campaign, share: Floats, reached: Floats, rate: float) -> Floats:
-    """The profit per customer of contacting a `share` of customers that holds the share `reached` of those who leave;
-    `rate` is the share of all customers who leave."""
+    """The profit curve: that per customer of the cohort, at the mean acceptance rate, of contacting a `share` of them
+    that holds the share `reached` of those who leave; `rate` is the share of all customers who leave."""
     return _profit(campaign, rate * reached, share)
 
 

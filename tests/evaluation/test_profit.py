@@ -14,8 +14,9 @@ from scipy.special import betaincc
 from scipy.stats import beta
 
 from churn.errors import ConfigError
+from churn.evaluation.lift import gains
 from churn.evaluation.metrics import compare, evaluate
-from churn.evaluation.profit import profit, profit_curve
+from churn.evaluation.profit import profit, profit_of_share
 from churn.model_spec import Campaign, ModelSpec, Training
 from churn.training.profit import row_profits
 from models.churn import SPEC
@@ -101,7 +102,8 @@ def test_it_is_the_integral_of_the_best_threshold(rows: list[tuple[int, int]], c
 
 def test_the_profit_curve_by_hand() -> None:
     """At the mean acceptance 0.5 a leaver earns 36 and a stayer costs 24, per customer of four."""
-    share, earned = profit_curve([1, 0, 1, 0], [4, 3, 2, 1], UNIFORM, points=4)
+    share, reached = gains([1, 0, 1, 0], [4, 3, 2, 1], points=4)
+    earned = profit_of_share(UNIFORM, share, reached, 0.5)
     assert share.tolist() == [0, 0.25, 0.5, 0.75, 1]
     assert earned == pytest.approx([0, 36 / 4, 12 / 4, 48 / 4, 24 / 4])
 
