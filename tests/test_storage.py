@@ -115,3 +115,4 @@ def test_a_snapshot_stays_at_its_version(spark: SparkSession, tmp_path: Path) ->
     assert (pinned.table, pinned.path, pinned.version) == ("scores", f"{tmp_path}/scores", 0)
     assert [tuple(row) for row in pinned.frame.collect()] == [(MAY, "a", 1)]
     assert lake.snapshot("scores").version == 1
+    assert [tuple(row) for row in lake.snapshot("scores", 0).frame.collect()] == [(MAY, "a", 1)]

@@ -122,7 +122,7 @@ def test_the_merchant_and_its_fraud_reports(transactions: DataFrame, sources: di
 
     @windowed(FRAUD_REPORTS, agg="count", days=(7,), by="merchant_id", delayed=True, unit="transactions", fill=0)
     def old_frauds_there() -> Column:
-        """Known frauds of more than two days ago."""
+        """Known frauds of more than three days ago."""
         return F.when(F.col("is_fraud"), F.lit(1))
 
     @windowed(TRANSACTIONS, agg="count", by=("customer_id", "merchant_id"), unit="transactions", fill=0)
@@ -131,7 +131,7 @@ def test_the_merchant_and_its_fraud_reports(transactions: DataFrame, sources: di
         return F.col("amount")
 
     chosen = [at_merchant, largest_there, frauds_there, old_frauds_there, been_there]
-    computed = transaction_features(transactions, sources, chosen, delay=2)
+    computed = transaction_features(transactions, sources, chosen, delay=3)
     columns = ("at_merchant_7d", "largest_there_7d", "frauds_there_7d", "old_frauds_there_7d", "been_there")
     assert by_transaction(computed, *columns) == {
         "t01": (0, None, 0, 0, 0),
@@ -144,7 +144,7 @@ def test_the_merchant_and_its_fraud_reports(transactions: DataFrame, sources: di
         "t08": (2, 70.0, 0, 0, 0),
         "t09": (3, 80.0, 0, 0, 1),
         "t10": (4, 90.0, 0, 0, 2),
-        "t11": (4, 50.0, 2, 2, 3),  # both reports are in
+        "t11": (4, 50.0, 2, 0, 3),  # both reports are in, on transactions of less than three days ago
         "t12": (5, 50.0, 1, 1, 1),  # t03 has been cleared
     }
 

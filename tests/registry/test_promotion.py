@@ -102,9 +102,12 @@ def test_a_better_one_replaces_the_champion_once(registry: ModelRegistry) -> Non
     assert (state(registry), registry.tags("2")) == (after, tags)
 
 
-def test_one_that_fails_a_gate_is_refused_with_the_reason(registry: ModelRegistry) -> None:
+@pytest.mark.parametrize("verdicts", [BAD, BAD[::-1]], ids=["the_last", "the_first"])
+def test_one_that_fails_a_gate_is_refused_with_the_reason(
+    registry: ModelRegistry, verdicts: tuple[Verdict, ...]
+) -> None:
     two(registry)
-    evaluated(registry, "2", "1", BAD)
+    evaluated(registry, "2", "1", verdicts)
     why = "no leak: closed_flag 0.990, want no feature of 0.95"
     for _ in range(2):
         assert promote(registry, SPEC, AS_OF) == Decision("2", "refused", why)

@@ -99,6 +99,16 @@ def test_beyond_one_task_spark_fits_the_same_declaration(rows: DataFrame, name: 
     assert classes[0] == classes[1]
 
 
+@pytest.mark.parametrize("one_task_mib", [1024, 0])
+def test_scores_have_the_rate_of_all_rows_where_few_negatives_are_fitted_on(rows: DataFrame, one_task_mib: int) -> None:
+    rare = rows.where("as_of < '2026-04-01' AND (label = 0 OR pmod(xxhash64(customer_id, as_of), 4) = 0)")
+    training = Training(negatives_per_positive=1, one_task_mib=one_task_mib)
+    fitted = fit(with_candidates({"logistic": Logistic(reg_param_total=1.0)}, training=training), rare, SPLIT, FEATURES)
+    past = scored_rows(SPEC, fitted.model, rare)
+    assert past["label"].mean() < 0.2  # of the rows that were fitted on it is about a half
+    assert past["score"].mean() == pytest.approx(past["label"].mean(), rel=0.25)
+
+
 def test_mllibs_own_classifiers_are_candidates_beside_the_others(rows: DataFrame) -> None:
     spec = with_candidates({"mllib": MLlib("GBTClassifier", maxIter=3, maxDepth=2), **SPEC.candidates})
     fitted = fit(spec, rows.where("as_of < '2026-04-01'"), SPLIT, FEATURES)
