@@ -104,6 +104,27 @@ def test_the_customer_in_short_windows(transactions: DataFrame, sources: dict[st
     }
 
 
+def test_a_window_ends_a_microsecond_after_its_edge(spark: SparkSession) -> None:
+    @windowed(TRANSACTIONS, agg="count", days=(HOUR,), unit="transactions", fill=0)
+    def paid_lately() -> Column:
+        """Transactions."""
+        return F.col("amount")
+
+    times = {("ann", "first"): "09:00", ("ann", "at_edge"): "10:00"}
+    times |= {("bob", "first"): "09:00", ("bob", "after_edge"): "10:00:00.000001"}
+    at = {who: f"2026-03-01 {time}" for who, time in times.items()}
+    rows = [(" ".join(who), who[0], "M", "10", time, time, None) for who, time in at.items()]
+    transactions = frame(spark, rows, ROWS)
+    computed = transaction_features(transactions, {"transactions": transactions}, [paid_lately])
+    (column,) = set(computed.columns) - set(transactions.columns)
+    assert by_transaction(computed, column) == {
+        "ann first": (0,),
+        "ann at_edge": (1,),
+        "bob first": (0,),
+        "bob after_edge": (0,),
+    }
+
+
 def test_the_merchant_and_its_fraud_reports(transactions: DataFrame, sources: dict[str, DataFrame]) -> None:
     @windowed(TRANSACTIONS, agg="count", days=(7,), by="merchant_id", unit="transactions", fill=0)
     def at_merchant() -> Column:
