@@ -106,7 +106,7 @@ def test_the_customer_in_short_windows(transactions: DataFrame, sources: dict[st
 
 def test_a_window_ends_a_microsecond_after_its_edge(spark: SparkSession) -> None:
     @windowed(TRANSACTIONS, agg="count", days=(HOUR,), unit="transactions", fill=0)
-    def paid_lately() -> Column:
+    def paid_last_hour() -> Column:
         """Transactions."""
         return F.col("amount")
 
@@ -115,7 +115,7 @@ def test_a_window_ends_a_microsecond_after_its_edge(spark: SparkSession) -> None
     at = {who: f"2026-03-01 {time}" for who, time in times.items()}
     rows = [(" ".join(who), who[0], "M", "10", time, time, None) for who, time in at.items()]
     transactions = frame(spark, rows, ROWS)
-    computed = transaction_features(transactions, {"transactions": transactions}, [paid_lately])
+    computed = transaction_features(transactions, {"transactions": transactions}, [paid_last_hour])
     (column,) = set(computed.columns) - set(transactions.columns)
     assert by_transaction(computed, column) == {
         "ann first": (0,),
