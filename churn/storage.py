@@ -41,7 +41,10 @@ class Snapshot:
     """Delta's own id of the table."""
 
     def once(self, of: Callable[[DataFrame], T]) -> T:
-        """The result of a function of the rows, computed once in this process."""
+        """The result of a function of the rows, computed once in this process.
+
+        It is cached by the function itself, so give one of a module: a lambda is another one each time.
+        """
         key = (self.path, self.id, self.version, of)
         if key not in _COMPUTED:
             _COMPUTED[key] = of(self.frame)
@@ -101,18 +104,6 @@ class Lake:
 
     def snapshot(self, name: str, version: int | None = None) -> Snapshot:
         """The table pinned at its newest or at an older version. Raises BadInputError where there is none."""
-        pinned, frame, table_id = self._pinned(name, version)
-        return Snapshot(name, self.path(name), pinned, frame, table_id)
-
-    def read(self, name: str, version: int | None = None) -> DataFrame:
-        """The table at its newest version of now, or at an older one, whatever is written while the frame is in use.
-
-        Raises BadInputError where there is none.
-        """
-        return self._pinned(name, version)[1]
-
-    def _pinned(self, name: str, version: int | None) -> tuple[int, DataFrame, str]:
-        """A version of a table, the newest by default, its rows, and the table's id."""
         if not self.exists(name):
             raise BadInputError(f"no table {name!r} at {self.path(name)}; write it first, or fix [storage] root")
         newest = self._newest(name)
@@ -122,7 +113,14 @@ class Lake:
             raise BadInputError(f"table {name!r} has versions 0 to {latest}, not {version}")
         reader = self.spark.read.format("delta").option("versionAsOf", pinned)
         with self._naming(name):
-            return pinned, reader.load(self.path(name)), str(newest.metadata().id())
+            return Snapshot(name, self.path(name), pinned, reader.load(self.path(name)), str(newest.metadata().id()))
+
+    def read(self, name: str, version: int | None = None) -> DataFrame:
+        """The table at its newest version of now, or at an older one, whatever is written while the frame is in use.
+
+        Raises BadInputError where there is none.
+        """
+        return self.snapshot(name, version).frame
 
     def version(self, name: str) -> int | None:
         """The newest version; None before the first write."""

@@ -26,7 +26,7 @@ def step(
         has_values = lake.exists(VALUES) and not lake.read(VALUES).where(F.col("as_of") == F.lit(as_of)).isEmpty()
         if values and not has_values:
             found = valuation(job.spark, job.sources, as_of, job.config.value)
-            lake.replace(found.rows.withColumn("method", F.lit(found.method)), VALUES, {"as_of": as_of})
+            found.write(lake, as_of)
             progress(f"values by {found.method} over {job.config.value.horizon} days, in {lake.path(VALUES)}")
         company = job.config
         plan = plan_campaign(lake, spec, job.sources, as_of, company.plan, company.offers, company.uplift)

@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import Annotated
 
 import typer
-from pyspark.sql import functions as F
 
 from churn.decisions.value import VALUES, backtested, valuation
 from churn.job_runner import Job, job_main, progress, require_folder
@@ -34,7 +33,7 @@ def step(
         end = as_of + timedelta(days=settings.horizon)
         with nullcontext(accepted(job.lake)) if no_ingest else job.ingested_apart(end) as tables:
             found = valuation(job.spark, tables, as_of, settings)
-            job.lake.replace(found.rows.withColumn("method", F.lit(found.method)), VALUES, {"as_of": as_of})
+            found.write(job.lake, as_of)
             measured = backtested(job.spark, tables, as_of, settings)
         result = {"as_of": f"{as_of:%Y-%m-%d}", "horizon_days": settings.horizon, **measured}
         out.write_text(json.dumps(result, indent=2) + "\n", "utf-8")

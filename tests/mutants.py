@@ -582,8 +582,8 @@ MUTANTS = (
     Mutant(
         "what is logged is not what is read",
         "churn/storage.py",
-        "return Snapshot(name, self.path(name), pinned, frame, table_id)",
-        "return Snapshot(name, self.path(name), pinned, self.read(name), table_id)",
+        '.option("versionAsOf", pinned)',
+        '.option("versionAsOf", latest)',
         "tests/test_storage.py",
     ),
     Mutant(

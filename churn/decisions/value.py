@@ -28,6 +28,7 @@ from churn.sampling import drawn
 from churn.sources.activity import is_approved
 from churn.sources.completeness import ALWAYS, begin, complete_until
 from churn.sources.versions import known_by
+from churn.storage import Lake
 
 VALUES: Final = "values"
 """The table of values."""
@@ -54,6 +55,10 @@ class Valuation:
     rows: DataFrame
     method: str
     model: _Model
+
+    def write(self, lake: Lake, as_of: datetime) -> None:
+        """Replace the values of the as-of in VALUES, where a plan reads them, by these with their `method`."""
+        lake.replace(self.rows.withColumn("method", F.lit(self.method)), VALUES, {"as_of": as_of})
 
 
 def valuation(spark: SparkSession, sources: Sources, as_of: datetime, settings: Value) -> Valuation:

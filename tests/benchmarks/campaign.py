@@ -31,7 +31,7 @@ from pyspark.sql import functions as F
 
 from churn.decisions.assignment import NOBODY, assign
 from churn.decisions.plan import chosen, eligible, limit, profits
-from churn.decisions.value import VALUES, valuation
+from churn.decisions.value import valuation
 from churn.job_runner import Job
 from churn.runtime.session import session
 from churn.simulation.agreements import fee_cents
@@ -172,8 +172,7 @@ def earned(spark: SparkSession, folder: Path, customers: int, seed: int) -> Earn
     as_of = datetime.combine(AS_OF, datetime.min.time())
     with Job("campaign", folder / "churn.toml", folder / "churn.py") as job:
         config, start = job.config, time.monotonic()
-        found = valuation(spark, job.sources, as_of, config.value)
-        job.lake.replace(found.rows.withColumn("method", F.lit(found.method)), VALUES, {"as_of": as_of})
+        valuation(spark, job.sources, as_of, config.value).write(job.lake, as_of)
         found = eligible(job.lake, job.spec, job.sources, as_of, config.plan, config.offers, config.uplift)
         plan = chosen(found, as_of, config.plan, config.offers)
         print(f"  plan: {time.monotonic() - start:.0f} s; by_uplift={plan.by_uplift}: {plan.why}", flush=True)
