@@ -22,6 +22,7 @@ from pyspark.sql import SparkSession
 from churn.runtime.files import replacing
 from churn.runtime.jars import SPARK_HOME, jars, jars_folder
 from churn.runtime.java import SHARE, java_home
+from churn.runtime.jvm_names import remember_jvm_names
 from churn.runtime.private_folders import private_folder, process_folder
 
 _SECRET = re.compile(r"(?i)secret|password|passphrase|token|access[.]?key|credential")
@@ -71,6 +72,7 @@ def session(app: str, *, conf: Mapping[str, str] = NO_SETTINGS, lean: bool = Fal
         "spark.sql.session.timeZone": "UTC",
     }
     spark = SparkSession.builder.config(map=settings).getOrCreate()
+    remember_jvm_names()  # not before: the jars are in the driver now
     # Dates and JDBC timestamps go through the JVM's own zone.
     spark._jvm.java.util.TimeZone.setDefault(spark._jvm.java.util.TimeZone.getTimeZone("UTC"))  # type: ignore[union-attr]
     return spark
@@ -201,6 +203,8 @@ def _defaults(master: str, *, lean: bool) -> dict[str, str]:
         "spark.databricks.delta.properties.defaults.dataSkippingNumIndexedCols": "6",
         # At first use ICU builds a table of all letters; Java's own case mapping gives the same results.
         "spark.sql.icu.caseMappings.enabled": "false",
+        # Where in the Python code each column was made, which errors then show, costs five calls of the JVM a column.
+        "spark.python.sql.dataFrameDebugging.enabled": "false",
         "spark.executorEnv.TZ": "UTC",
     }
     if not is_local(master):

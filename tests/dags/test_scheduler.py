@@ -48,6 +48,7 @@ def running(shop: Path, database: dict[str, str]) -> Iterator[Airflow]:
         "CHURN_RETRY_SECONDS": "2",
         "CHURN_HOLD_SECONDS": "3",
         "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",  # the DAGs do not change meanwhile
         "CHURN_ALERT_COMMAND": f"tee -a {shop / 'alerts.jsonl'}",
         "PYTHONPATH": str(ROOT),
     }

@@ -80,19 +80,24 @@ def drawn(found: Undisturbed, count: int, seed: int, only: str = "*") -> list[Ki
 
 
 class Reader:
-    """Reads all tables, aliases and reports in a thread, all the time, and notes what was none of what may be seen."""
+    """Reads all tables, aliases and reports in a thread, all the time, and notes what was none of what may be seen.
+
+    A version of a table is read once, as it does not change; which version there is, is asked all the time.
+    """
 
     def __init__(self, bench: Bench, pause: float) -> None:
         self.bench = bench
         self.pause = pause
         self.wrong: list[str] = []
         self.reads = 0
+        self._read = set[tuple[str, int]]()
 
     @contextmanager
     def reading(self, allowed: dict[str, set[Any]], aliases: Sequence[Any]) -> Iterator[None]:
         """Inside, it reads; a table may be one of its `allowed` digests."""
         stop = threading.Event()
         self.wrong = []
+        self._read.clear()
 
         def read() -> None:
             while not stop.is_set():
@@ -119,7 +124,9 @@ class Reader:
 
     def _tables(self, allowed: dict[str, set[Any]]) -> str | None:
         lake = self.bench.lake
-        seen = digests([lake.snapshot(name) for name in allowed if lake.exists(name)])
+        newest = [(name, version) for name in allowed if (version := lake.version(name)) is not None]
+        seen = digests([lake.snapshot(*one) for one in newest if one not in self._read])
+        self._read |= set(seen)
         wrong = [
             f"{name} is {of}, none of {sorted(allowed[name])}"
             for (name, _), of in seen.items()

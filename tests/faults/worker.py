@@ -186,7 +186,12 @@ def main() -> None:
     os.dup2(2, 1)  # what the JVM prints is no answer
     points = Points()
     place(points)
-    conf = {"spark.master": "local[2]", "spark.driver.memory": "1g", "spark.sql.shuffle.partitions": "1"}
+    conf = {
+        "spark.master": "local[2]",
+        "spark.driver.memory": "1g",
+        "spark.sql.shuffle.partitions": "1",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",  # so few rows are read sooner than code is compiled for them
+    }
     spark = session("faults", conf=conf, lean=True)
     for line in sys.stdin:
         forget_tables(spark)

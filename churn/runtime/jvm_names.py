@@ -1,0 +1,32 @@
+"""Names of the JVM that Py4J has resolved once are not asked for again.
+
+For each use of `jvm.functions`, `jvm.PythonUtils` or `jvm.org`, Py4J asks the JVM what the name is, and Java looks in
+vain for a class of that name, in every jar and every imported package. Jobs use such names a thousand times: it was a
+tenth of the driver's CPU time for small data.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from py4j.java_gateway import JavaClass, JavaPackage, JVMView
+
+
+@cache
+def remember_jvm_names() -> None:
+    """From now on each view of a JVM, and each package in it, keeps the classes and packages that it has found."""
+    for owner in (JVMView, JavaPackage):
+        _remember(owner)
+
+
+def _remember(owner: Any) -> None:
+    look_up = owner.__getattr__
+
+    def found(self: Any, name: str) -> Any:
+        value = look_up(self, name)
+        if isinstance(value, JavaClass | JavaPackage):
+            self.__dict__[name] = value
+        return value
+
+    owner.__getattr__ = found
