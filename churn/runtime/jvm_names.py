@@ -1,4 +1,4 @@
-"""Names of the JVM that Py4J has resolved once are not asked for again.
+"""Names of the JVM that Py4J has resolved once are not resolved again.
 
 For each use of `jvm.functions`, `jvm.PythonUtils` or `jvm.org`, Py4J asks the JVM what the name is, and Java looks in
 vain for a class of that name, in every jar and every imported package. Jobs use such names a thousand times: it was a
@@ -21,10 +21,10 @@ def remember_jvm_names() -> None:
 
 
 def _remember(owner: Any) -> None:
-    look_up = owner.__getattr__
+    resolve = owner.__getattr__
 
     def found(self: Any, name: str) -> Any:
-        value = look_up(self, name)
+        value = resolve(self, name)
         if isinstance(value, JavaClass | JavaPackage):
             self.__dict__[name] = value
         return value
