@@ -28,7 +28,7 @@ from churn.loading import load_spec
 from churn.model_output import probability
 from churn.registry import tracking
 from churn.registry.model_registry import ModelRegistry
-from churn.scoring.stream import LEDGER_TABLE, QUARANTINE
+from churn.scoring.stream import LEDGER_TABLE, QUARANTINE, StreamScorer
 from churn.sources.accepted import accepted
 from churn.sources.ingest import ingest
 from churn.storage import Lake
@@ -321,7 +321,7 @@ def _send(messages: DataFrame, address: str, topic: str) -> None:
 
 
 def test_a_row_dated_ahead_makes_no_other_late_and_a_new_version_takes_over(
-    streamed: Path, spark: SparkSession
+    streamed: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fast clock costs its own row; a version that is promoted scores from the next micro-batch on."""
     lake, tracking_uri = Lake(spark, str(streamed / "lake")), load(streamed / "churn.toml").tracking_uri
@@ -329,7 +329,15 @@ def test_a_row_dated_ahead_makes_no_other_late_and_a_new_version_takes_over(
     assert versions == {"1"}
     as_of = f"{FIRST - timedelta(days=2):%Y-%m-%d}"
     assert [step(job, streamed, as_of) for job in ("build_features", "train")] == [0, 0]
-    ModelRegistry(tracking_uri, "fraud").point("champion", "2")
+    registry = ModelRegistry(tracking_uri, "fraud")
+    registry.point("champion", "1")
+    micro_batch = StreamScorer._micro_batch
+
+    def promoted_after(scorer: StreamScorer, computed: DataFrame, number: int) -> None:
+        micro_batch(scorer, computed, number)
+        registry.point("champion", "2")
+
+    monkeypatch.setattr(StreamScorer, "_micro_batch", promoted_after)
     ahead, now = datetime.now(UTC) + timedelta(hours=20), FIRST + timedelta(days=DAYS)
     for number, at in enumerate((f"{ahead:%Y-%m-%d %H:%M:%S}", f"{now:%Y-%m-%d %H:%M:%S}")):
         line = f"clock{number},c3,{at},{at},purchase,12.50,m1,d3,NL"
@@ -339,7 +347,7 @@ def test_a_row_dated_ahead_makes_no_other_late_and_a_new_version_takes_over(
     assert run(streamed) == 0
     last = by_files(lake, LEDGER_TABLE).where("source = 'transactions'").orderBy("micro_batch").collect()[-2:]
     assert [(row["quarantined"], row["accepted"], row["late"]) for row in last] == [(1, 0, 0), (0, 1, 0)]
-    assert {row["model_version"] for row in last} == {"2"}
+    assert [row["model_version"] for row in last] == ["1", "2"]
     scored = by_files(lake, "scores_fraud_stream").where("transaction_id like 'clock%'").collect()
     assert [(row["transaction_id"], row["model_version"], row["scored_as"]) for row in scored] == [
         ("clock1", "2", "champion")
