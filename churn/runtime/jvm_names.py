@@ -1,8 +1,8 @@
 """Names of the JVM that Py4J has resolved once are not resolved again.
 
 For each use of `jvm.functions`, `jvm.PythonUtils` or `jvm.org`, Py4J asks the JVM what the name is, and Java looks in
-vain for a class of that name, in every jar and every imported package. Jobs use such names a thousand times: it was a
-tenth of the driver's CPU time for small data.
+vain for a class of that name, in every jar and every imported package. Jobs use such names a thousand times: on small
+data it was a twelfth of the CPU time of the driver's JVM.
 """
 
 from __future__ import annotations

@@ -90,18 +90,17 @@ class Reader:
         self.pause = pause
         self.wrong: list[str] = []
         self.reads = 0
-        self._read = set[tuple[str, int]]()
 
     @contextmanager
     def reading(self, allowed: dict[str, set[Any]], aliases: Sequence[Any]) -> Iterator[None]:
         """Inside, it reads; a table may be one of its `allowed` digests."""
         stop = threading.Event()
         self.wrong = []
-        self._read.clear()
+        known: set[tuple[str, int]] = set()
 
         def read() -> None:
             while not stop.is_set():
-                self._note("tables", partial(self._tables, allowed))
+                self._note("tables", partial(self._tables, allowed, known))
                 self._note("aliases", partial(self._aliases, aliases))
                 self._note("reports", self._reports)
                 stop.wait(self.pause)
@@ -122,11 +121,12 @@ class Reader:
         except Exception as error:
             self.wrong.append(f"{what}: {type(error).__name__}: {str(error)[:300]}")
 
-    def _tables(self, allowed: dict[str, set[Any]]) -> str | None:
+    def _tables(self, allowed: dict[str, set[Any]], known: set[tuple[str, int]]) -> str | None:
+        """What is wrong with the versions that are not `known`, to which they are added."""
         lake = self.bench.lake
         newest = [(name, version) for name in allowed if (version := lake.version(name)) is not None]
-        seen = digests([lake.snapshot(*one) for one in newest if one not in self._read])
-        self._read |= set(seen)
+        seen = digests([lake.snapshot(*one) for one in newest if one not in known])
+        known |= set(seen)
         wrong = [
             f"{name} is {of}, none of {sorted(allowed[name])}"
             for (name, _), of in seen.items()
