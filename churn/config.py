@@ -247,6 +247,7 @@ class Reasons(Frozen):
 
     complaint: _Terms = ("%complain%", "%dispute%", "%grievance%")
     billing: _Terms = ("%bill%", "%invoice%", "%payment%", "%fee%", "%price%", "%charge%")
+    price: _Terms = ("%price%", "%discount%", "%tariff%", "%better offer%", "%competitor%", "%expensive%", "%cheaper%")
     technical: _Terms = ("%technic%", "%outage%", "%fault%", "%service%", "%network%", "%device%")
     leaving: _Terms = (
         *("%cancel%", "%terminat%", "%retention%", "%switch%"),

@@ -651,6 +651,20 @@ MUTANTS = (
         "tests/decisions/test_uplift.py",
     ),
     Mutant(
+        "who was chosen shortly after a day counts as not chosen",
+        "churn/decisions/uplift_rows.py",
+        'F.datediff(F.col("chosen.as_of"), F.col("member.as_of"))) >= F.lit(uplift.days)',
+        'F.datediff(F.col("chosen.as_of"), F.col("member.as_of"))) > F.lit(0)',
+        "tests/decisions/test_uplift.py",
+    ),
+    Mutant(
+        "customers who were not chosen are an arm",
+        "churn/decisions/uplift.py",
+        "rows.where((draw >= 0.5) & (_arms(rows) != _NOT_CHOSEN))",
+        "rows.where(draw >= 0.5)",
+        "tests/decisions/test_uplift.py",
+    ),
+    Mutant(
         "a retracted contact is one",
         "churn/decisions/uplift_rows.py",
         'sources["contacts"].where(known_by(F.lit(by)) & (',
@@ -752,8 +766,8 @@ MUTANTS = (
     Mutant(
         "a plan uses uplift that is no better than chance",
         "churn/decisions/plan_effects.py",
-        "if interval[0] <= 0:",
-        "if interval[1] <= 0:",
+        "if mean <= 0:",
+        "if mean <= -1:",
         "tests/decisions/test_plan_effects.py",
     ),
     Mutant(

@@ -18,9 +18,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from churn.config import Uplift
-from churn.decisions.uplift import campaign_effects, check_arms, measure_uplift
+from churn.decisions.uplift import measure_uplift
 from churn.decisions.uplift_model import UPLIFT, uplift_pipeline
-from churn.decisions.uplift_rows import KEY, contact_features, contact_rows
+from churn.decisions.uplift_rows import KEY, UpliftRows, contact_features, contact_rows
 from churn.errors import BadInputError
 from churn.model_spec import ModelSpec, Sources
 from churn.storage import Lake, quoted
@@ -49,7 +49,9 @@ def predicted_effects(
     """The effect of each offer on each of the customers (customer_id), by a learner fitted on past contacts.
 
     There are none where the log has no matured outcomes of both arms, is not about what the model predicts, or where
-    the interval of the Qini coefficient, over halves of the contacts, does not lie above 0.
+    the mean of the Qini coefficient, over halves of the contacts, is not above 0. Its interval may hold 0: what the
+    effects replace, a stated acceptance, no contacts have shown at all, and where these say little, learners give all
+    customers nearly the effect that all contacts had.
     """
     if uplift.input is not None:
         return Effects(f"[uplift] reads the log {uplift.input!r}, whose columns the customers do not have")
@@ -57,9 +59,19 @@ def predicted_effects(
         return Effects(f"the outcome {uplift.outcome!r} of [uplift] is not what {spec.name} predicts")
     try:
         found = contact_rows(uplift, sources, by=as_of)
-        check_arms(campaign_effects(found.rows, None))
+        found.rows.persist()
+        try:
+            return _learnt(lake, uplift, sources, customers, as_of, offers, found)
+        finally:
+            found.rows.unpersist()
     except BadInputError as error:
         return Effects(str(error))
+
+
+def _learnt(
+    lake: Lake, uplift: Uplift, sources: Sources, customers: DataFrame, as_of: datetime, offers: Sequence[str],
+    found: UpliftRows,
+) -> Effects:  # fmt: skip
     measured = measure_uplift(found, uplift)
     mean, interval = measured.results["qini"]["mean"], measured.results["qini"]["interval"]
     if not interval:
@@ -67,7 +79,7 @@ def predicted_effects(
     figure = (
         f"{found.counts['used']:,} past contacts have a Qini of {mean:.4f} ({interval[0]:.4f} to {interval[1]:.4f})"
     )
-    if interval[0] <= 0:
+    if mean <= 0:
         return Effects(f"{figure}, which is not better than chance")
     model = uplift_pipeline(lake.spark, measured.effect, measured.preparation, lake.scratch)
     spine = customers.select("customer_id", F.lit(as_of).alias("as_of"))

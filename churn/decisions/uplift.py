@@ -24,9 +24,20 @@ from scipy import stats
 from churn.config import Uplift
 from churn.dataset.column_summary import Summary
 from churn.decisions.uplift_curve import CONFIDENCE, CURVE, Ranking, difference, over_halves
-from churn.decisions.uplift_learners import Effect, Flags, Floats, Learner, MeanLearner, TLearner, XLearner
+from churn.decisions.uplift_learners import (
+    Contacts,
+    Effect,
+    Floats,
+    Learner,
+    MeanLearner,
+    NotChosen,
+    ResponseLearner,
+    TLearner,
+    XLearner,
+)
 from churn.decisions.uplift_rows import CUSTOMER, KEY, UpliftRows
 from churn.errors import BadInputError
+from churn.storage import quoted
 from churn.training.algorithms import Boosting, Logistic
 from churn.training.preparation import DRAW, ORDER, PACKED, Preparation, Rows, pack
 
@@ -41,14 +52,25 @@ LEARNERS: Final[Mapping[str, Learner]] = MappingProxyType(
 )
 """What is tried in each half. Effects are small beside the noise of outcomes, so the first, which is taken unless
 another is better by more than the noise, is strongly regularised: few trees, each a step of one feature."""
+_UNTREATED: Final = Boosting(max_trees=120, learning_rate=0.1, max_depth=1, min_rows_per_leaf=100)
+WITH_NOT_CHOSEN: Final[Mapping[str, Learner]] = MappingProxyType(
+    {
+        "response": ResponseLearner(_UNTREATED, _ADDITIVE.model_copy(update={"max_trees": 100})),
+        "additive": LEARNERS["additive"],
+    }
+)
+"""What is tried where there are rows of customers who were not chosen, too."""
 FOLDS: Final = 4
 """Parts of a training half by which learners are compared inside it."""
 AT_ONCE: Final = 8
 LEAST: Final = 20
 """Outcomes, and rows without one, that each arm needs: below, nothing can be learnt of it."""
 
-_ARMS: Final = (datetime(1970, 1, 1), datetime(1970, 1, 2))
-"""Rows are packed by as-of; here the first stands for the rows held out, the second for the treated."""
+_ARMS: Final = (datetime(1970, 1, 1), datetime(1970, 1, 2), datetime(1970, 1, 3))
+"""Rows are packed by as-of; here the days stand for the rows held out, the treated, and those not chosen."""
+_HELD_OUT, _TREATED, _NOT_CHOSEN = range(3)
+_DAY: Final = 24 * 3600 * 10**6
+"""As Rows have the as-of: in microseconds."""
 
 
 Task = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
@@ -80,13 +102,15 @@ class Measured:
     effect: Effect
 
 
-def measure_uplift(found: UpliftRows, settings: Uplift, *, learners: Mapping[str, Learner] = LEARNERS) -> Measured:
+def measure_uplift(found: UpliftRows, settings: Uplift, *, learners: Mapping[str, Learner] | None = None) -> Measured:
     """Uplift at each share and the Qini coefficient per treated row, over random halves, as JSON has it.
 
     In each half a learner is chosen by folds of the training rows alone, and measured on the other half. The same rows
     give the same figures, however they are partitioned. Raises BadInputError where an arm is missing or has too few of
     one outcome.
     """
+    if learners is None:
+        learners = LEARNERS if found.not_chosen is None else WITH_NOT_CHOSEN
     with PackedRows(found) as packed:
         campaigns = campaign_effects(found.rows, settings.value)
         check_arms(campaigns)
@@ -185,14 +209,16 @@ class PackedRows:
 
     def __init__(self, found: UpliftRows) -> None:
         self.columns = (*found.numbers, *found.texts)
-        arm = F.when(F.col("treated"), F.lit(_ARMS[1])).otherwise(F.lit(_ARMS[0])).cast("timestamp")
-        rows = found.rows.select(
-            arm.alias("as_of"),
+        held_out, treated, not_chosen = (F.lit(day).cast("timestamp").alias("as_of") for day in _ARMS)
+        columns = [
             F.col("outcome").alias("label"),
             F.col(KEY).alias(ORDER),
             F.col(CUSTOMER).alias(DRAW),
-            *(F.col(f"`{name.replace('`', '``')}`") for name in self.columns),
-        )
+            *(F.col(quoted(name)) for name in self.columns),
+        ]
+        rows = found.rows.select(F.when(F.col("treated"), treated).otherwise(held_out).alias("as_of"), *columns)
+        if found.not_chosen is not None:
+            rows = rows.unionAll(found.not_chosen.select(not_chosen, *columns))
         self._packed = rows.mapInArrow(partial(pack, numbers=found.numbers, texts=found.texts), PACKED)
 
     def __enter__(self) -> PackedRows:
@@ -233,17 +259,17 @@ class _HalfTask:
 
     def half(self, rows: Rows) -> Half:
         draw = _draws_of(rows, (self.settings.seed, self.number))
-        train, test = rows.where(draw < 0.5), rows.where(draw >= 0.5)
+        train, test = rows.where(draw < 0.5), rows.where((draw >= 0.5) & (_arms(rows) != _NOT_CHOSEN))
         rng = np.random.default_rng((self.settings.seed, self.number, 1))
         chosen, tried = self._chosen(_sample(train, self.settings.trial_rows, rng), rng)
         fitted = _sample(train, self.settings.train_rows, rng)
         prepared = prepare(fitted, self.columns)
         effect = _fit(self.learners[chosen], fitted, prepared, self.settings.seed)
-        ranking = Ranking.of(effect.of(test.matrix(prepared)), _treated(test), test.label)
+        ranking = Ranking.of(effect.of(test.matrix(prepared)), _arms(test) == _TREATED, test.label)
         return Half(
             chosen=chosen,
             tried=tried,
-            train_rows=len(train.label),
+            train_rows=int((_arms(train) != _NOT_CHOSEN).sum()),
             test_rows=len(test.label),
             uplift_at={share: ranking.uplift(share) for share in self.settings.shares},
             curve=tuple(ranking.gain(share) for share in CURVE),
@@ -256,12 +282,13 @@ class _HalfTask:
         fold = np.floor(_draws_of(train, tuple(rng.integers(1 << 31, size=2))) * FOLDS)
         found: dict[str, list[float]] = {name: [] for name in self.learners}
         for number in range(FOLDS):
-            inner, later = train.where(fold != number), train.where(fold == number)
+            inner = train.where(fold != number)
+            later = train.where((fold == number) & (_arms(train) != _NOT_CHOSEN))
             prepared = prepare(inner, self.columns)
             matrix = later.matrix(prepared)
             for name, learner in self.learners.items():
                 effect = _fit(learner, inner, prepared, self.settings.seed)
-                found[name].append(Ranking.of(effect.of(matrix), _treated(later), later.label).qini())
+                found[name].append(Ranking.of(effect.of(matrix), _arms(later) == _TREATED, later.label).qini())
         return choose(found), {name: float(np.mean(values)) for name, values in found.items()}
 
 
@@ -312,12 +339,16 @@ def choose(tried: Mapping[str, Sequence[float]]) -> str:
 
 
 def _fit(learner: Learner, rows: Rows, prepared: Preparation, seed: int) -> Effect:
-    return learner.fit(rows.matrix(prepared), _treated(rows), rows.label, seed)
+    matrix, arms = rows.matrix(prepared), _arms(rows)
+    unchosen = arms == _NOT_CHOSEN
+    not_chosen = NotChosen(matrix[unchosen], rows.label[unchosen]) if unchosen.any() else None
+    contacts = Contacts(matrix[~unchosen], arms[~unchosen] == _TREATED, rows.label[~unchosen], not_chosen)
+    return learner.fit(contacts, seed)
 
 
-def _treated(rows: Rows) -> Flags:
-    flags: Flags = rows.as_of != 0
-    return flags
+def _arms(rows: Rows) -> npt.NDArray[np.int64]:
+    """_HELD_OUT, _TREATED or _NOT_CHOSEN."""
+    return rows.as_of // _DAY
 
 
 def _customers(rows: Rows) -> npt.NDArray[np.int64]:
@@ -327,21 +358,23 @@ def _customers(rows: Rows) -> npt.NDArray[np.int64]:
 
 
 def _draws_of(rows: Rows, seed: tuple[int, ...]) -> Floats:
-    return _draws(_customers(rows), _treated(rows), rows.label, seed)
+    return _draws(_customers(rows), _arms(rows), rows.label, seed)
 
 
-def _draws(customers: npt.NDArray[np.int64], treated: Flags, label: Floats, seed: tuple[int, ...]) -> Floats:
+def _draws(
+    customers: npt.NDArray[np.int64], arms: npt.NDArray[np.int64], label: Floats, seed: tuple[int, ...]
+) -> Floats:
     """A number from 0 to below 1 for each row, the same for all rows of a customer, at random.
 
     Customers of each arm and outcome have evenly spaced numbers, so that parts of equal length have equal shares of
     each, and a rare outcome is in every part. Of a customer with several rows the treated ones count, then those with
-    the outcome.
+    the outcome; rows that were not chosen count where there is no other.
     """
     count = int(customers.max()) + 1
     kind = np.zeros(count, np.int64)
-    np.maximum.at(kind, customers, 2 * treated + (label == 1))
+    np.maximum.at(kind, customers, np.where(arms == _NOT_CHOSEN, 0, 1 + 2 * arms + (label == 1)))
     order = np.lexsort((np.random.default_rng(seed).random(count), kind))
-    sizes = np.bincount(kind, minlength=4)
+    sizes = np.bincount(kind, minlength=5)
     place = np.arange(count) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     drawn: Floats = np.empty(count)
     drawn[order] = (place + 0.5) / np.repeat(sizes, sizes)

@@ -8,13 +8,23 @@ this and churn.training.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from churn.training.algorithms import Boosting, FitOptions, Linear, Logistic, Matrix, Trees, boosting_nodes
+from churn.training.algorithms import (
+    Boosting,
+    FitOptions,
+    Linear,
+    Logistic,
+    Matrix,
+    Nodes,
+    Trees,
+    boosting_nodes,
+    regression_nodes,
+)
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -81,6 +91,24 @@ def _depth(nodes: npt.NDArray[Any]) -> int:
     return int(depth.max())
 
 
+@dataclass(frozen=True)
+class NotChosen:
+    """Rows of customers who were not chosen for a campaign, with their outcomes."""
+
+    matrix: Matrix
+    outcome: Floats
+
+
+@dataclass(frozen=True)
+class Contacts:
+    """Rows of both arms, each with both outcomes, and rows of neither arm where there are some."""
+
+    matrix: Matrix
+    treated: Flags
+    outcome: Floats
+    not_chosen: NotChosen | None = None
+
+
 class Learner(ABC):
     """How the effect of each row is learnt."""
 
@@ -90,8 +118,8 @@ class Learner(ABC):
         """The declaration as a reviewer reads it."""
 
     @abstractmethod
-    def fit(self, matrix: Matrix, treated: Flags, outcome: Floats, seed: int) -> Effect:
-        """The learner fitted on rows of both arms, each with both outcomes."""
+    def fit(self, contacts: Contacts, seed: int) -> Effect:
+        """The learner fitted on contacts."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +132,8 @@ class MeanLearner(Learner):
     def settings(self) -> dict[str, Any]:
         return {"learner": "mean", "of": [one.settings for one in self.of]}
 
-    def fit(self, matrix: Matrix, treated: Flags, outcome: Floats, seed: int) -> Effect:
-        effects = [one.fit(matrix, treated, outcome, seed) for one in self.of]
+    def fit(self, contacts: Contacts, seed: int) -> Effect:
+        effects = [one.fit(contacts, seed) for one in self.of]
         return Effect(tuple((weight / len(effects), part) for effect in effects for weight, part in effect.parts))
 
 
@@ -118,10 +146,11 @@ class _OfClassifiers(Learner):
     def settings(self) -> dict[str, Any]:
         return {"learner": type(self).__name__, **self.algorithm.settings}
 
-    def _outcomes(self, matrix: Matrix, treated: Flags, outcome: Floats, seed: int) -> tuple[Part, Part]:
+    def _outcomes(self, contacts: Contacts, seed: int) -> tuple[Part, Part]:
         """The outcome of a row if it is treated, and if it is held out."""
         if_treated, if_held_out = (
-            Part("outcome", _classifier(self.algorithm, matrix[arm], outcome[arm], seed)) for arm in (treated, ~treated)
+            Part("outcome", _classifier(self.algorithm, contacts.matrix[arm], contacts.outcome[arm], seed))
+            for arm in (contacts.treated, ~contacts.treated)
         )
         return if_treated, if_held_out
 
@@ -143,8 +172,8 @@ class TLearner(_OfClassifiers):
 
     algorithm: Logistic | Boosting
 
-    def fit(self, matrix: Matrix, treated: Flags, outcome: Floats, seed: int) -> Effect:
-        if_treated, if_held_out = self._outcomes(matrix, treated, outcome, seed)
+    def fit(self, contacts: Contacts, seed: int) -> Effect:
+        if_treated, if_held_out = self._outcomes(contacts, seed)
         return Effect(((1.0, if_treated), (-1.0, if_held_out)))
 
 
@@ -163,8 +192,9 @@ class XLearner(_OfClassifiers):
         trees = {"effect_trees": self.effect_trees} if isinstance(self.algorithm, Boosting) else {}
         return super().settings | trees
 
-    def fit(self, matrix: Matrix, treated: Flags, outcome: Floats, seed: int) -> Effect:
-        if_treated, if_held_out = self._outcomes(matrix, treated, outcome, seed)
+    def fit(self, contacts: Contacts, seed: int) -> Effect:
+        if_treated, if_held_out = self._outcomes(contacts, seed)
+        matrix, treated, outcome = contacts.matrix, contacts.treated, contacts.outcome
         of_treated = outcome[treated] - if_held_out.values(matrix[treated])
         of_held_out = if_treated.values(matrix[~treated]) - outcome[~treated]
         share = float(treated.mean())
@@ -180,6 +210,86 @@ class XLearner(_OfClassifiers):
             # Near a rate the log-odds of a row move its probability by the rate's variance, and so does the L2 term.
             return Part("effect", ridge(matrix, effect, self.algorithm.reg_param_total / variance))
         return Part("effect", _boosted(matrix, effect, _for_rows(self.algorithm, len(matrix)), self.effect_trees, seed))
+
+
+@dataclass(frozen=True)
+class ResponseLearner(Learner):
+    """How a treatment changes the outcome that is expected without it, where most of what is known of that comes from
+    rows that no campaign chose.
+
+    The log-odds of the outcome without a treatment are those of `untreated`, boosted trees fitted on the rows held out
+    and those not chosen, brought to the level of those held out by an intercept and a slope. In the treated arm they
+    have another intercept and slope, and the trees of `response` are boosted on top of them: the fewer these are, the
+    more alike is the response of all. The effect is the difference of the two probabilities.
+    """
+
+    untreated: Boosting
+    response: Boosting
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {
+            "learner": type(self).__name__,
+            "untreated": self.untreated.settings,
+            "response": self.response.settings,
+        }
+
+    def fit(self, contacts: Contacts, seed: int) -> Effect:
+        matrix, treated, outcome = contacts.matrix, contacts.treated, contacts.outcome
+        held_out, outcomes = matrix[~treated], outcome[~treated]
+        if contacts.not_chosen is not None:
+            held_out = np.concatenate([held_out, contacts.not_chosen.matrix])
+            outcomes = np.concatenate([outcomes, contacts.not_chosen.outcome])
+        trees = _classifier(self.untreated, held_out, outcomes, seed)
+        assert isinstance(trees, Trees)
+        log_odds = _sums(trees, matrix)
+        if_held_out, if_treated = (_levelled(trees, log_odds[arm], outcome[arm]) for arm in (~treated, treated))
+        settings = _for_rows(self.response, int(treated.sum()))
+        response = _boosted_on(Part("outcome", if_treated), matrix[treated], outcome[treated], settings, seed)
+        if_treated = replace(if_treated, trees=(*if_treated.trees, *response))
+        return Effect(((1.0, Part("outcome", if_treated)), (-1.0, Part("outcome", if_held_out))))
+
+
+def _levelled(trees: Trees, log_odds: Floats, outcome: Floats) -> Trees:
+    """The trees whose sum is `log_odds`, brought to the level of an outcome by a slope and an intercept."""
+    from sklearn.linear_model import LogisticRegression as OneTask  # noqa: PLC0415 - tasks wait for what they use
+
+    fitted = OneTask(C=np.inf).fit(log_odds[:, None], outcome)
+    nodes = [of_one.copy() for of_one in trees.trees]
+    for of_one in nodes:
+        of_one["value"] *= fitted.coef_[0][0]
+    nodes[0]["value"] += fitted.intercept_[0]
+    return replace(trees, trees=tuple(nodes))
+
+
+class _Start:
+    """What scikit-learn's boosting begins with: the probabilities of a part."""
+
+    def __init__(self, part: Part) -> None:
+        self._part = part
+
+    def fit(self, *_: object) -> _Start:
+        return self
+
+    def predict_proba(self, matrix: Matrix) -> Floats:
+        values = self._part.values(matrix)
+        return np.column_stack([1 - values, values])
+
+
+def _boosted_on(start: Part, matrix: Matrix, outcome: Floats, settings: Boosting, seed: int) -> list[Nodes]:
+    """Trees on the logistic loss that are added to those of a part."""
+    from sklearn.ensemble import GradientBoostingClassifier as OneTask  # noqa: PLC0415 - tasks wait for what they use
+
+    fitted = OneTask(
+        n_estimators=settings.max_trees,
+        learning_rate=settings.learning_rate,
+        max_depth=settings.max_depth,
+        min_samples_leaf=settings.min_rows_per_leaf,
+        max_features=settings.slots_per_split,
+        init=_Start(start),
+        random_state=seed,
+    ).fit(matrix, outcome)
+    return [regression_nodes(one.tree_, settings.learning_rate) for one in fitted.estimators_.ravel()]
 
 
 def ridge(matrix: Matrix, target: Floats, l2: float) -> Linear:

@@ -13,11 +13,13 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, DataType, DateType, NumericType, StringType, TimestampNTZType, TimestampType
 
 from churn.config import NULLS, Config, Source, Uplift
+from churn.dataset.cohort import as_of_frame, open_accounts
 from churn.errors import BadInputError, ConfigError, nearest
 from churn.features import customer_features, features
 from churn.labels.closure import Closure
 from churn.labels.inactivity import Inactivity
 from churn.model_spec import LabelWindow, Sources
+from churn.sampling import drawn
 from churn.sources.completeness import ALWAYS, complete_until
 from churn.sources.contacts import is_treated
 from churn.sources.expressions import check_expression, check_frame
@@ -31,6 +33,8 @@ KEY: Final = "_key"
 """A hash of the row's content: rows are in its order, whatever their partitions were."""
 CUSTOMER: Final = "_customer"
 """A hash of the customer; 0 in every row = each row is a customer of its own."""
+NOT_CHOSEN: Final = 100_000
+"""About so many rows at most of customers who were not chosen."""
 FAMILIES: Final = ("calls", "spending", "account", "crossover")
 WINDOWS: Final = (30, 90, 180)
 
@@ -47,6 +51,9 @@ class UpliftRows:
     counts: Mapping[str, int]
     outcome: str
     """As a sentence has it: "stayed for 60 days"."""
+    not_chosen: DataFrame | None = None
+    """KEY, CUSTOMER, `outcome` and the columns of customers who were not chosen for a campaign, on the days of the
+    contacts; a sample. None where nothing is known of them."""
 
 
 def uplift_rows(spark: SparkSession, config: Config, sources: Sources) -> UpliftRows:
@@ -226,6 +233,7 @@ def contact_rows(uplift: Uplift, sources: Sources, *, by: datetime = ALWAYS) -> 
     every = contacts.count()
     outcomes = _outcomes(contacts, uplift, sources, by)
     decided = outcomes.where("outcome IS NOT NULL")
+    used = decided.count()
     as_ofs = sorted(row["as_of"] for row in decided.select("as_of").distinct().collect())
     if not as_ofs:
         raise BadInputError(
@@ -248,9 +256,38 @@ def contact_rows(uplift: Uplift, sources: Sources, *, by: datetime = ALWAYS) -> 
         *(F.col(name).cast("double").alias(name) for name in numbers),
         *texts,
     )
-    used = rows.count()
     counts = {"rows_in": every, "used": used, "without_outcome": every - used}
-    return UpliftRows(rows, tuple(numbers), tuple(texts), counts, _sentence(uplift))
+    not_chosen, spine = None, _not_chosen(uplift, sources, contacts, as_ofs)
+    if spine is not None:
+        labelled = _outcomes(spine, uplift, sources, by).where("outcome IS NOT NULL")
+        of_others, _ = contact_features(uplift, sources, labelled.select("customer_id", "as_of"), as_ofs)
+        not_chosen = labelled.join(of_others, on=["customer_id", "as_of"], how="inner").select(
+            F.xxhash64("customer_id", "as_of").alias(KEY),
+            F.xxhash64("customer_id").alias(CUSTOMER),
+            "outcome",
+            *(F.col(name).cast("double").alias(name) for name in numbers),
+            *texts,
+        )
+    return UpliftRows(rows, tuple(numbers), tuple(texts), counts, _sentence(uplift), not_chosen)
+
+
+def _not_chosen(uplift: Uplift, sources: Sources, contacts: DataFrame, as_ofs: Sequence[datetime]) -> DataFrame | None:
+    """A sample of the customers with an open account on the days of contacts, without those who were chosen for a
+    campaign so shortly before or after that it may change the outcome: (customer_id, as_of).
+
+    None where there are none, or nothing tells who the customers are, or the outcome needs an offer.
+    """
+    if uplift.outcome == "accepted" or not {"customers", "transactions", "calls"} & set(sources):
+        return None
+    members = open_accounts(sources, as_of_frame(contacts.sparkSession, as_ofs))
+    apart = F.abs(F.datediff(F.col("chosen.as_of"), F.col("member.as_of"))) >= F.lit(uplift.days)
+    near = (F.col("chosen.customer_id") == F.col("member.customer_id")) & ~apart
+    unchosen = members.alias("member").join(contacts.select("customer_id", "as_of").alias("chosen"), near, "left_anti")
+    count = unchosen.count()
+    if not count:
+        return None
+    share = NOT_CHOSEN / count
+    return unchosen.where(drawn(["customer_id", "as_of"], f"not chosen {uplift.seed}") < share)
 
 
 def contact_features(

@@ -13,11 +13,13 @@ from churn.simulation.contacts import contacts
 from churn.simulation.draw import choose
 from churn.simulation.frauds import THIEF_CALLS, takeovers
 from churn.simulation.people import (
+    ABOUT_MONEY,
     DEVICE_LASTS,
     OFFER,
     OUTAGE,
     PRICE,
     SERVICE,
+    dissatisfaction_from,
     irritation,
     is_open,
     replaced_at,
@@ -47,11 +49,17 @@ REASONS: Final = (
     ("contract", 0.08),
     ("password", 0.07),
     ("address", 0.04),
-    ("complaint", 0.03),
+    ("complaint", 0.02),
+    ("price", 0.01),
 )
-ABOUT_PRICE: Final = (("billing", 0.45), ("complaint", 0.33), ("contract", 0.12), ("cancellation", 0.10))
+ABOUT_PRICE: Final = (("price", 0.45), ("billing", 0.25), ("complaint", 0.20), ("cancellation", 0.10))
 ABOUT_SERVICE: Final = (("technical", 0.55), ("complaint", 0.35), ("billing", 0.05), ("cancellation", 0.05))
-ABOUT_OFFER: Final = (("contract", 0.50), ("information", 0.35), ("cancellation", 0.15))
+ABOUT_OFFER: Final = (("price", 0.45), ("contract", 0.40), ("cancellation", 0.15))
+BARGAINS_FROM: Final = 0.8
+"""The dissatisfaction about money from which on a customer may ask for a better price."""
+BARGAINS_EVERY: Final = 20.0
+BARGAINS: Final = 9
+"""He may in each of so many spans of so many days after the trouble."""
 QUEUES: Final = {"billing": "billing", "technical": "support", "complaint": "support", "cancellation": "retention"}
 NOTES: Final = {
     "billing": "asked about the invoice",
@@ -59,6 +67,7 @@ NOTES: Final = {
     "complaint": "upset, wants a call back",
     "cancellation": "asked how to cancel",
     "contract": "asked when the contract ends",
+    "price": "asked for a better price",
     "address": "new address given",
 }
 
@@ -69,7 +78,7 @@ def calls(population: DataFrame, world: World) -> DataFrame:
         DataFrame.unionByName,
         (
             source(population, world)
-            for source in (_ordinary, _disputes, _goodbyes, _replacements, _takeovers, _campaigns)
+            for source in (_ordinary, _bargains, _disputes, _goodbyes, _replacements, _takeovers, _campaigns)
         ),
     )
     return started.filter((F.col("day") >= 0) & is_open(F.col("day"))).transform(_handled, world)
@@ -119,6 +128,30 @@ def _ordinary(population: DataFrame, world: World) -> DataFrame:
         .withColumn("number", (candidate * 4 + repeat) * 8)
         .withColumn("day", at_hour(F.col("day") + delay, CALLING_HOURS, hour))
         .withColumn("direction", F.lit("inbound"))
+        .select(*_COLUMNS)
+    )
+
+
+def _bargains(population: DataFrame, world: World) -> DataFrame:
+    """Calls of customers who ask for a better price: the more often, the more a raised fee, or another company's offer,
+    makes them dissatisfied at the time."""
+    draws, customer, time = world.draws, F.col("customer"), F.col("time")
+    troubles = [(trouble, occurrence) for trouble in ABOUT_MONEY for occurrence in trouble.occurrences]
+    calls = []
+    for number, (trouble, occurrence) in enumerate(troubles):
+        name = f"bargains {occurrence}"
+        day = F.col(f"{occurrence}_at") + BARGAINS_EVERY * (time + draws.uniform(f"{name} day", customer, time))
+        dissatisfied = dissatisfaction_from(day, trouble, occurrence) - BARGAINS_FROM
+        calls.append(
+            population.filter(F.col(f"{occurrence}_at") < world.days)
+            .select("*", F.explode(F.sequence(F.lit(0), F.lit(BARGAINS - 1)).cast("array<bigint>")).alias("time"))
+            .filter(draws.chance(1 - F.exp(-1.5 * F.greatest(dissatisfied, F.lit(0.0))), name, customer, time))
+            .withColumn("number", (time * len(troubles) + number) * 8 + 6)
+            .withColumn("day", at_hour(day, CALLING_HOURS, draws.uniform(f"{name} hour", customer, time)))
+        )
+    return (
+        reduce(DataFrame.unionByName, calls)
+        .withColumns({"direction": F.lit("inbound"), "reason": F.lit("price"), "anger": F.lit(0.6)})
         .select(*_COLUMNS)
     )
 

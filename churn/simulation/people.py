@@ -190,7 +190,7 @@ def _effect(day: Column, at: str, course: Callable[[Column], Column], until: flo
     return F.when((since > 0) & (since < until), course(since)).otherwise(0.0)
 
 
-def _dissatisfaction_from(day: Column, trouble: Trouble, occurrence: str) -> Column:
+def dissatisfaction_from(day: Column, trouble: Trouble, occurrence: str) -> Column:
     """The dissatisfaction from one occurrence: it rises to its severity within the trouble's days, then falls."""
     return F.col(f"{occurrence}_severity") * _effect(
         day, f"{occurrence}_at", lambda since: since / trouble.days * F.exp(1 - since / trouble.days), 9 * trouble.days
@@ -204,13 +204,13 @@ def _total(effect: Callable[[Trouble, str], Column], troubles: tuple[Trouble, ..
 
 def dissatisfaction(day: Column) -> Column:
     """0 is a satisfied customer."""
-    total = _total(lambda trouble, occurrence: _dissatisfaction_from(day, trouble, occurrence))
+    total = _total(lambda trouble, occurrence: dissatisfaction_from(day, trouble, occurrence))
     return F.least(total, F.lit(MAX_DISSATISFACTION))
 
 
 def spending_loss(day: Column) -> Column:
     """The part of the dissatisfaction that keeps a customer from spending."""
-    return _total(lambda trouble, occurrence: _dissatisfaction_from(day, trouble, occurrence) * trouble.in_spending)
+    return _total(lambda trouble, occurrence: dissatisfaction_from(day, trouble, occurrence) * trouble.in_spending)
 
 
 def irritation(day: Column, troubles: tuple[Trouble, ...] = TROUBLES) -> Column:
@@ -248,7 +248,7 @@ def treated(world: World, campaign: Column) -> Column:
 def responder(day: Column) -> Column:
     """How a customer responds to an offer that is made on a day: persuadable, indifferent, or a sleeping dog."""
     money, service = (
-        _total(lambda trouble, occurrence: _dissatisfaction_from(day, trouble, occurrence), troubles)
+        _total(lambda trouble, occurrence: dissatisfaction_from(day, trouble, occurrence), troubles)
         for troubles in (ABOUT_MONEY, ABOUT_SERVICE)
     )
     weights = {name: choose(F.col("responds"), shares) for name, shares in RESPONDERS.items()}
@@ -289,7 +289,7 @@ def _departures(world: World, population: DataFrame) -> DataFrame:
     )
     chance = 1 - F.exp(-(F.col("background") + F.col("driven")) * 7 / DAYS_PER_MONTH)
     causes = [
-        F.struct(_dissatisfaction_from(day, trouble, occurrence).alias("amount"), F.lit(trouble.name).alias("name"))
+        F.struct(dissatisfaction_from(day, trouble, occurrence).alias("amount"), F.lit(trouble.name).alias("name"))
         for trouble in TROUBLES
         for occurrence in trouble.occurrences
     ]

@@ -311,6 +311,21 @@ Single = Logistic | Forest | Boosting | MLlib
 
 def _forest_nodes(tree: Any) -> Nodes:
     """A tree of scikit-learn's RandomForestClassifier for the classes 0 and 1."""
+    nodes = _nodes(tree)
+    shares = tree.value[:, 0, :] / tree.value[:, 0, :].sum(axis=1, keepdims=True)
+    nodes["value"] = shares[:, 1] if shares.shape[1] == 2 else np.zeros(len(nodes))
+    return nodes
+
+
+def regression_nodes(tree: Any, scale: float) -> Nodes:
+    """A tree of numbers, such as one of scikit-learn's GradientBoostingClassifier, its values times a scale."""
+    nodes = _nodes(tree)
+    nodes["value"] = tree.value[:, 0, 0] * scale
+    return nodes
+
+
+def _nodes(tree: Any) -> Nodes:
+    """A tree of scikit-learn's without its values."""
     nodes = np.zeros(tree.node_count, NODE)
     is_leaf = tree.children_left < 0
     rows = np.asarray(tree.weighted_n_node_samples, dtype=np.float64)
@@ -320,8 +335,6 @@ def _forest_nodes(tree: Any) -> Nodes:
         np.where(is_leaf, -1, tree.children_left),
         np.where(is_leaf, -1, tree.children_right),
     )
-    shares = tree.value[:, 0, :] / tree.value[:, 0, :].sum(axis=1, keepdims=True)
-    nodes["value"] = shares[:, 1] if shares.shape[1] == 2 else np.zeros(len(nodes))
     nodes["rows"], nodes["impurity"] = rows, tree.impurity
     inner = np.flatnonzero(~is_leaf)
     left, right = tree.children_left[inner], tree.children_right[inner]

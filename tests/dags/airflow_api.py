@@ -20,6 +20,8 @@ from tests.loopback import free_ports
 
 T = TypeVar("T")
 READY_SECONDS = 300
+UNCHANGED = {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600"}
+"""DAGs that do not change need not be read every half a minute."""
 _DAGS = len([file for file in (ROOT / "dags").glob("*.py") if file.name != "churn_steps.py"])
 END_SECONDS = 120
 
@@ -114,7 +116,11 @@ def airflow(folder: Path, *, models: Path, options: Sequence[str], env: Mapping[
         started = subprocess.Popen(
             [str(word) for word in line],
             cwd=ROOT,
-            env={**{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}, **env},
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")},
+                **UNCHANGED,
+                **env,
+            },
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,

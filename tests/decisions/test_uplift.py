@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from churn.config import Config, load
-from churn.decisions.uplift import campaign_effects, check_arms, measure_uplift
+from churn.decisions.uplift import WITH_NOT_CHOSEN, campaign_effects, check_arms, measure_uplift
 from churn.decisions.uplift_learners import TLearner
 from churn.decisions.uplift_rows import uplift_rows
 from churn.errors import BadInputError, ConfigError
@@ -90,6 +91,20 @@ def test_the_same_rows_give_the_same_figures_however_they_are_partitioned(spark:
     assert one == other
 
 
+def test_customers_who_were_not_chosen_are_in_no_arm(spark: SparkSession, tmp_path: Path) -> None:
+    """They are learnt from, and the effect is measured on the contacts alone."""
+    company = load(write(tmp_path, campaign()))
+    rows = uplift_rows(spark, company, {})
+    unchosen = rows.rows.withColumns({"_key": F.col("_key") + 1, "outcome": F.lit(0)}).union(rows.rows)
+    settings = company.uplift.model_copy(update={"halves": 2})
+    alone, together = (
+        measure_uplift(replace(rows, not_chosen=more), settings, learners=WITH_NOT_CHOSEN).results
+        for more in (None, unchosen)
+    )
+    assert together["effect"] == alone["effect"]
+    assert together["qini"] != alone["qini"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -147,13 +162,20 @@ def sources(spark: SparkSession) -> Accepted:
         ("b", "2026-03-01 09:00", "2026-03-01", None, "k1", "march", "held_out", None, "0", False),
         ("b", "2026-05-01 09:00", "2026-05-01", None, "k2", "may", "treated", "x", None, None),
         ("c", "2026-03-01 09:00", "2026-03-01", "2026-03-02", "k1", "march", "treated", "x", "9", True),  # retracted
+        ("e", "2026-04-20 09:00", "2026-04-20", None, "k3", "april", "held_out", None, "0", None),  # in the outcome
     ]
     calls = [
         ("a", "2026-02-20", "2026-02-20", None, "inbound"),  # before the contact: a feature
         ("a", "2026-03-20", "2026-03-20", None, "inbound"),  # after it: the outcome
         ("b", "2026-05-31", "2026-05-31", None, "inbound"),
+        *((name, "2026-02-10", "2026-02-10", None, "inbound") for name in ("d", "d", "e", "f")),
+        ("g", "2026-03-02", "2026-03-02", None, "inbound"),  # no customer yet
     ]
-    closures = [("b", "2026-04-01", "2026-04-01", None, "voluntary")]
+    closures = [
+        ("b", "2026-04-01", "2026-04-01", None, "voluntary"),
+        ("d", "2026-03-20", "2026-03-20", None, "voluntary"),
+        ("f", "2026-02-20", "2026-02-20", None, "voluntary"),  # no customer any more
+    ]
     tables = {
         "contacts": frame(
             spark, contacts,
@@ -180,16 +202,29 @@ def test_the_outcome_of_a_contact_is_what_happened_after_it(
         "treated": ("march", 4.5),
         "held out": ("march", 0.0),
     }
-    assert found.counts == {"rows_in": 3, "used": 2, "without_outcome": 1}
+    assert found.counts == {"rows_in": 4, "used": 2, "without_outcome": 2}
     # What was known at the midnight before the contact, and nothing after it.
     assert rows["treated"]["calls_made_30d"] == 1.0
+
+
+def test_who_was_not_chosen_has_features_and_an_outcome_of_the_same_day(
+    spark: SparkSession, tmp_path: Path, sources: Accepted
+) -> None:
+    """Of the customers of 1 March: not a and b, who were chosen then, nor e, who is chosen before the outcome."""
+    settings = of_contacts(tmp_path, 'outcome = "stayed"\nfeatures = ["calls_made"]')
+    found = uplift_rows(spark, settings, sources)
+    assert found.not_chosen is not None
+    rows = found.not_chosen.select("outcome", "calls_made_30d", "calls_made_180d").collect()
+    assert [tuple(row) for row in rows] == [(0, 2.0, 2.0)]
+    accepted = of_contacts(tmp_path, 'outcome = "accepted"\nfeatures = ["calls_made"]')
+    assert uplift_rows(spark, accepted, sources).not_chosen is None
 
 
 def test_contacts_that_are_missing_or_too_young_are_refused(
     spark: SparkSession, tmp_path: Path, sources: Accepted
 ) -> None:
     company = of_contacts(tmp_path, "days = 365")
-    with pytest.raises(BadInputError, match="none of 3 contacts has an outcome yet"):
+    with pytest.raises(BadInputError, match="none of 4 contacts has an outcome yet"):
         uplift_rows(spark, company, sources)
     with pytest.raises(BadInputError, match=r"map \[sources.contacts\]"):
         uplift_rows(spark, company, {name: rows for name, rows in sources.items() if name != "contacts"})

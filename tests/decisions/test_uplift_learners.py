@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from churn.decisions.uplift import LEARNERS, _draws, choose
-from churn.decisions.uplift_learners import Learner, TLearner, XLearner, ridge
+from churn.decisions.uplift import _NOT_CHOSEN, LEARNERS, WITH_NOT_CHOSEN, _draws, choose
+from churn.decisions.uplift_learners import Contacts, Learner, NotChosen, ResponseLearner, TLearner, XLearner, ridge
 from churn.training.algorithms import Boosting, Linear, Logistic
 
 ROWS = 6_000
@@ -38,15 +38,56 @@ def campaign(treated_share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
 )
 def test_a_learner_finds_whom_the_treatment_moves(learner: Learner, treated_share: float) -> None:
     matrix, treated, outcome, effect = campaign(treated_share)
-    found = learner.fit(matrix, treated, outcome, seed=1).of(matrix)
+    found = learner.fit(Contacts(matrix, treated, outcome), seed=1).of(matrix)
     assert np.corrcoef(found, effect)[0, 1] > 0.7
     assert found[effect > 0].mean() > found[effect < 0].mean() + 0.05
+
+
+def stays(dice: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A matrix of three slots, and the chance to stay without a treatment and with one: the first two slots both make
+    customers leave, and a treatment takes away what the first does."""
+    matrix = dice.normal(size=(rows, 3)).astype(np.float32)
+    for_money, for_service = 2.0 * (matrix[:, 0] > 1), 2.0 * (matrix[:, 1] > 1)
+    untreated, treated = (1 / (1 + np.exp(gone - 3)) for gone in (for_money + for_service, for_service))
+    return matrix, untreated, treated
+
+
+def test_who_was_not_chosen_shows_what_happens_without_a_treatment() -> None:
+    """Of 400 held out few leave; of 20,000 not chosen enough, so that the treated show whose reason is taken away."""
+    dice = np.random.default_rng(5)
+    matrix, without, with_it = stays(dice, 4_400)
+    treated = np.arange(len(matrix)) >= 400
+    outcome = (dice.random(len(matrix)) < np.where(treated, with_it, without)).astype(float)
+    of_others, without_others, _ = stays(dice, 20_000)
+    unchosen = NotChosen(of_others, (dice.random(len(of_others)) < without_others).astype(float))
+    learner = WITH_NOT_CHOSEN["response"]
+    alone, together = (
+        learner.fit(Contacts(matrix, treated, outcome, more), seed=1).of(matrix) for more in (None, unchosen)
+    )
+    effect = with_it - without
+    assert np.corrcoef(together, effect)[0, 1] > 0.9
+    assert np.corrcoef(together, effect)[0, 1] > np.corrcoef(alone, effect)[0, 1] + 0.1
+    assert together[matrix[:, 0] > 1].mean() > together[matrix[:, 0] <= 1].mean() + 0.1
+
+
+def test_a_response_that_the_treated_do_not_show_is_alike_for_all() -> None:
+    """Without trees of the response an intercept and a slope are left: the effect has the order of the chance."""
+    dice = np.random.default_rng(5)
+    matrix, without, with_it = stays(dice, ROWS)
+    treated = np.arange(len(matrix)) % 2 == 0
+    outcome = (dice.random(len(matrix)) < np.where(treated, with_it, without)).astype(float)
+    untreated = Boosting(max_trees=50, learning_rate=0.1, max_depth=1, min_rows_per_leaf=100)
+    alike = untreated.model_copy(update={"max_depth": 2, "max_trees": 1, "learning_rate": 1e-9})
+    learner = ResponseLearner(untreated, alike)
+    (_, if_treated), (_, if_held_out) = learner.fit(Contacts(matrix, treated, outcome), seed=1).parts
+    log_odds = [np.log(part.values(matrix) / (1 - part.values(matrix))) for part in (if_treated, if_held_out)]
+    assert np.corrcoef(*log_odds)[0, 1] == pytest.approx(1.0, abs=1e-6)
 
 
 def test_swapped_arms_give_the_opposite_effect() -> None:
     matrix, treated, outcome, _ = campaign(0.5)
     learner = XLearner(Logistic(reg_param_total=10.0))
-    one, other = (learner.fit(matrix, arm, outcome, seed=1).of(matrix) for arm in (treated, ~treated))
+    one, other = (learner.fit(Contacts(matrix, arm, outcome), seed=1).of(matrix) for arm in (treated, ~treated))
     assert np.abs(one + other).max() < 1e-9
 
 
@@ -54,7 +95,7 @@ def test_the_x_learner_weighs_the_held_out_arm_by_the_share_treated() -> None:
     """Künzel et al. 2019, equation 9: of 85 % treated, the regression on the few held out, whose other outcome is known
     best, counts 0.85."""
     matrix, treated, outcome, _ = campaign(0.85)
-    parts = XLearner(Logistic(reg_param_total=10.0)).fit(matrix, treated, outcome, seed=1).parts
+    parts = XLearner(Logistic(reg_param_total=10.0)).fit(Contacts(matrix, treated, outcome), seed=1).parts
     assert [weight for weight, _ in parts] == pytest.approx([1 - treated.mean(), treated.mean()])
 
 
@@ -82,3 +123,12 @@ def test_halves_have_equal_shares_of_arms_and_outcomes_and_do_not_divide_a_custo
     assert (first[treated].sum(), first.sum(), first[outcome == 1].sum()) == (5, 40, 4)
     assert (_draws(number, treated, outcome, (1, 2)) == draws).all()
     assert (_draws(number, treated, outcome, (1, 3)) != draws).any()
+
+
+def test_rows_of_those_not_chosen_are_in_the_half_of_their_customer_and_change_no_other() -> None:
+    number = np.arange(40)
+    arms, outcome = number % 2, (number % 5 == 0).astype(float)
+    more, unchosen = np.concatenate([number, number[:20]]), np.full(20, _NOT_CHOSEN)
+    draws = _draws(more, np.concatenate([arms, unchosen]), np.concatenate([outcome, np.ones(20)]), (1, 2))
+    assert (draws[40:] == draws[:20]).all()
+    assert (draws[:40] == _draws(number, arms, outcome, (1, 2))).all()

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from churn.config import Uplift
 from churn.decisions.uplift import measure_uplift
-from churn.decisions.uplift_learners import MeanLearner, TLearner, XLearner
+from churn.decisions.uplift_learners import MeanLearner, ResponseLearner, TLearner, XLearner
 from churn.decisions.uplift_model import UPLIFT, uplift_pipeline
 from churn.decisions.uplift_rows import UpliftRows
 from churn.training.algorithms import Boosting, Logistic
@@ -32,7 +32,8 @@ def test_the_pipeline_gives_what_the_learner_gives(spark: SparkSession, tmp_path
         F.when(number % 3 == 0, "x").when(number % 3 == 1, "y").alias("b"),
     )
     boosting = Boosting(max_trees=5, max_depth=2, min_rows_per_leaf=20)
-    every = MeanLearner(tuple(kind(of) for kind in (TLearner, XLearner) for of in (Logistic(), boosting)))
+    of_arms = [kind(of) for kind in (TLearner, XLearner) for of in (Logistic(), boosting)]
+    every = MeanLearner((*of_arms, ResponseLearner(boosting, boosting)))
     found = UpliftRows(rows, ("a",), ("b",), {"rows_in": 1_200, "used": 1_200}, "it")
     measured = measure_uplift(found, Uplift(halves=1), learners={"every": every})
     model = uplift_pipeline(spark, measured.effect, measured.preparation, str(tmp_path))

@@ -15,7 +15,10 @@ CALL = (
     "customer_id string, event_time timestamp, known_time timestamp, reason string, queue string, direction string,"
     " reason_groups string, utc_offset int, is_day_off boolean"
 )
-GROUPS = ["complaint_calls", "billing_calls", "technical_calls", "cancellation_calls", "calls_about_access"]
+GROUPS = [
+    *("complaint_calls", "billing_calls", "price_calls", "technical_calls", "cancellation_calls"),
+    "calls_about_access",
+]
 
 
 def test_calls_count_in_the_groups_that_ingest_gave_them(spark: SparkSession) -> None:
@@ -32,12 +35,21 @@ def test_calls_count_in_the_groups_that_ingest_gave_them(spark: SparkSession) ->
     )
     spine = frame(spark, [("a", AS_OF)], "customer_id string, as_of timestamp")
     (row,) = customer_features(spine, {"calls": calls}, GROUPS, as_ofs=[AS_OF], windows=(30,)).collect()
-    assert [row[f"{name}_30d"] for name in GROUPS] == [1, 1, 0, 0, 1]
+    assert [row[f"{name}_30d"] for name in GROUPS] == [1, 1, 0, 0, 0, 1]
 
 
 def test_calls_without_groups_are_in_the_english_ones(spark: SparkSession) -> None:
     at = "2026-03-02 12:00"
-    reasons = ["billing complaint", "technical", "cancellation", "password", "pin", "opinion"]
+    reasons = [
+        "billing complaint",
+        "price rise",
+        "better offer",
+        "technical",
+        "cancellation",
+        "password",
+        "pin",
+        "opinion",
+    ]
     calls = frame(
         spark,
         [("a", at, at, reason) for reason in reasons],
@@ -45,7 +57,7 @@ def test_calls_without_groups_are_in_the_english_ones(spark: SparkSession) -> No
     ).selectExpr("*", "'inbound' AS direction")
     spine = frame(spark, [("a", AS_OF)], "customer_id string, as_of timestamp")
     (row,) = customer_features(spine, {"calls": calls}, GROUPS, as_ofs=[AS_OF], windows=(30,)).collect()
-    assert [row[f"{name}_30d"] for name in GROUPS] == [1, 1, 1, 1, 2]
+    assert [row[f"{name}_30d"] for name in GROUPS] == [1, 2, 2, 1, 1, 2]
 
 
 def test_hours_and_days_off_are_local(spark: SparkSession) -> None:

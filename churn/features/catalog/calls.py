@@ -110,6 +110,12 @@ def billing_calls() -> Column:
 
 
 @windowed(CALLS, agg="count", days=WINDOWS, unit="calls", fill=0)
+def price_calls() -> Column:
+    """Calls about what it costs: a price rise, a discount, another company's better offer."""
+    return _count(about("price"))
+
+
+@windowed(CALLS, agg="count", days=WINDOWS, unit="calls", fill=0)
 def technical_calls() -> Column:
     """Calls about something that does not work."""
     return _count(about("technical"))

@@ -46,8 +46,8 @@ CALLS = Contract(
         Field(
             "reason_groups",
             "string",
-            "Groups that the reason or the queue belongs to (complaint, billing, technical, leaving, access), separated"
-            " by blanks; null = none. Default: by the words of `[reasons]`.",
+            "Groups that the reason or the queue belongs to (complaint, billing, price, technical, leaving, access),"
+            " separated by blanks; null = none. Default: by the words of `[reasons]`.",
             default=reason_groups,
         ),
         UTC_OFFSET,
