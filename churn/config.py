@@ -304,6 +304,8 @@ class RawInput:
     rows: str | None = None
     types: Table[str] = field(default_factory=dict)
     look_back: Annotated[int, Field(strict=True, ge=1), AfterValidator(_look_back)] = 1
+    last_files: Annotated[SkipJsonSchema[int | None], BeforeValidator(_not_a_setting)] = None
+    """So many files at most are read, the last by their names; None = all."""
 
     kind: ClassVar[str] = "inputs"
     """The table of churn.toml that it stands in."""

@@ -25,15 +25,17 @@ from churn.sources.readers.partitions import is_folder, with_streamed_file_colum
 StreamPlace = Literal["files", "kafka"]
 """Where rows arrive: as new files of folders, or as messages of topics."""
 
+SCHEMA_FILES: Final = 50
 _STREAMED: Final = ("csv", "json", "parquet", "delta")
 
 
 def read_stream(spark: SparkSession, config: Config, name: str, place: StreamPlace) -> Mapped | None:
     """A source as a stream, mapped to its contract; None where it has no such place in its `stream` section.
 
-    Its raw columns are those of the source's other files, at its own `path`. A row that is more than `ahead_minutes`
-    ahead of its micro-batch breaks the rule in_future: the time of a micro-batch is in the checkpoint, so a rerun gives
-    the same.
+    Its raw columns are those of the last SCHEMA_FILES of the source's other files, at its own `path`: with years of
+    files a stream starts no later, and what is no longer delivered is not waited for. A row that is more than
+    `ahead_minutes` ahead of its micro-batch breaks the rule in_future: the time of a micro-batch is in the checkpoint,
+    so a rerun gives the same.
     The rates that convert amounts are those that were there when the stream started.
     Raises ConfigError where the place cannot be read as a stream.
     """
@@ -55,9 +57,13 @@ def read_stream(spark: SparkSession, config: Config, name: str, place: StreamPla
 
 
 def _raw_schema(spark: SparkSession, source: Source) -> StructType:
-    read_once = read(spark, of_batch(spark, source, None)).schema
+    read_once = read(spark, _last_files(spark, source)).schema
     fields = [field for field in read_once if field.name not in (UNPARSED, FILE)]
     return StructType([*fields, StructField(UNPARSED, StringType())])
+
+
+def _last_files(spark: SparkSession, source: Source) -> Source:
+    return replace(of_batch(spark, source, None), last_files=SCHEMA_FILES)
 
 
 def _files(spark: SparkSession, config: Config, source: Source, folder: str, schema: StructType) -> DataFrame:
@@ -95,7 +101,7 @@ def _check_folder(source: Source, folder: str) -> None:
 
 def _json(spark: SparkSession, config: Config, source: Source, address: str, place: StreamPlace) -> DataFrame:
     """The records of whole files or of messages, with the keys of the source's other files."""
-    texts = json_texts(spark, of_batch(spark, source, None))
+    texts = json_texts(spark, _last_files(spark, source))
     keys = replace(json_keys(spark, texts, source), may_repeat=True)
     if place == "kafka":
         messages = _messages(spark, config, address).selectExpr(f"cast(value AS string) AS {CONTENT}")

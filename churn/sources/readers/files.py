@@ -216,7 +216,7 @@ def is_hidden(name: str) -> bool:
 
 
 def existing_files(spark: SparkSession, source: RawInput) -> list[tuple[str, int]]:
-    """The files of the source. Raises BadInputError, or HoldError, where there are none."""
+    """The files of the source, or its `last_files`. Raises BadInputError, or HoldError, where there are none."""
     files = find_files(spark, source)
     if files is None:
         raise absent(source, "does not exist")
@@ -227,6 +227,8 @@ def existing_files(spark: SparkSession, source: RawInput) -> list[tuple[str, int
             f"{source.section()} path {source.path} has a name that Spark leaves out, as it does any that begins with"
             ' "_" or "."; rename the file'
         )
+    if source.last_files is not None:
+        files = [file for file in files if file[1]][-source.last_files :] or files
     return files
 
 
