@@ -48,7 +48,9 @@ def session(app: str, *, conf: Mapping[str, str] = NO_SETTINGS, lean: bool = Fal
     """
     os.environ["TZ"] = "UTC"
     time.tzset()
-    if running := SparkSession.getActiveSession():
+    if SparkSession.getActiveSession():
+        # Not the active one: a stream's micro-batch that makes a frame leaves its own session active in all threads.
+        running = SparkSession.builder.getOrCreate()
         running.conf.set("spark.sql.session.timeZone", "UTC")
         return running
     if "PYSPARK_GATEWAY_PORT" in os.environ:  # under spark-submit: the JVM runs already, with all its settings

@@ -33,7 +33,7 @@ AS_OFS = (datetime(2025, 11, 1), datetime(2026, 2, 1), datetime(2026, 3, 31, 15,
 CUSTOMERS = 6
 ROWS = 100
 NEVER = datetime(2100, 1, 1)
-TEXTS = ("cancel", "billing", "complaint", "technical", "password", "web")
+TEXTS = ("cancel", "billing price", "complaint", "technical", "password", "web")
 
 A_DAY = timedelta(days=1)
 SHARED = ("merchant_id", "device_id")

@@ -175,10 +175,14 @@ def test_spark_has_no_second_copy_of_a_jar() -> None:
 
 
 def test_the_session_is_the_running_one(spark: SparkSession) -> None:
-    # pyspark may wrap the JVM's session anew, for example after a stream's micro-batch ran in this process.
-    SparkSession(spark.sparkContext, spark._jsparkSession)
-    assert sessions.session("another")._jsparkSession.equals(spark._jsparkSession)
-    assert not spark.newSession()._jsparkSession.equals(spark._jsparkSession)
+    """Also where another of its context has made a frame since, as a stream's micro-batch does."""
+    other = spark.newSession()
+    try:
+        other.createDataFrame([(1,)], "number int")
+        assert sessions.session("another")._jsparkSession.equals(spark._jsparkSession)
+        assert not other._jsparkSession.equals(spark._jsparkSession)
+    finally:
+        spark.createDataFrame([(1,)], "number int")  # is the active one again
 
 
 def test_the_session_has_delta_and_utc(spark: SparkSession, tmp_path: Path) -> None:
