@@ -26,7 +26,7 @@ stream = {{ path = "arriving" }}
 def test_a_stream_reads_the_last_files_alone_for_its_columns(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """The first file can be read by nobody: a stream that looked at it would not start."""
+    """The first file can be read by nobody: a stream that read it would not start."""
     (tmp_path / "arriving").mkdir()
     (tmp_path / "history").mkdir()
     (tmp_path / f"history/2024-01-01.{kind}").write_bytes(b"PK\x03\x04" + bytes(range(256)))
