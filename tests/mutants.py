@@ -660,7 +660,7 @@ MUTANTS = (
     Mutant(
         "customers who were not chosen are an arm",
         "churn/decisions/uplift.py",
-        "rows.where((draw >= 0.5) & (_arms(rows) != _NOT_CHOSEN))",
+        "rows.where((draw >= 0.5) & _is_contact(rows))",
         "rows.where(draw >= 0.5)",
         "tests/decisions/test_uplift.py",
     ),

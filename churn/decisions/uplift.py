@@ -27,6 +27,7 @@ from churn.decisions.uplift_curve import CONFIDENCE, CURVE, Ranking, difference,
 from churn.decisions.uplift_learners import (
     Contacts,
     Effect,
+    Flags,
     Floats,
     Learner,
     MeanLearner,
@@ -259,17 +260,17 @@ class _HalfTask:
 
     def half(self, rows: Rows) -> Half:
         draw = _draws_of(rows, (self.settings.seed, self.number))
-        train, test = rows.where(draw < 0.5), rows.where((draw >= 0.5) & (_arms(rows) != _NOT_CHOSEN))
+        train, test = rows.where(draw < 0.5), rows.where((draw >= 0.5) & _is_contact(rows))
         rng = np.random.default_rng((self.settings.seed, self.number, 1))
         chosen, tried = self._chosen(_sample(train, self.settings.trial_rows, rng), rng)
         fitted = _sample(train, self.settings.train_rows, rng)
         prepared = prepare(fitted, self.columns)
         effect = _fit(self.learners[chosen], fitted, prepared, self.settings.seed)
-        ranking = Ranking.of(effect.of(test.matrix(prepared)), _arms(test) == _TREATED, test.label)
+        ranking = Ranking.of(effect.of(test.matrix(prepared)), _treated(test), test.label)
         return Half(
             chosen=chosen,
             tried=tried,
-            train_rows=int((_arms(train) != _NOT_CHOSEN).sum()),
+            train_rows=int(_is_contact(train).sum()),
             test_rows=len(test.label),
             uplift_at={share: ranking.uplift(share) for share in self.settings.shares},
             curve=tuple(ranking.gain(share) for share in CURVE),
@@ -283,12 +284,12 @@ class _HalfTask:
         found: dict[str, list[float]] = {name: [] for name in self.learners}
         for number in range(FOLDS):
             inner = train.where(fold != number)
-            later = train.where((fold == number) & (_arms(train) != _NOT_CHOSEN))
+            later = train.where((fold == number) & _is_contact(train))
             prepared = prepare(inner, self.columns)
             matrix = later.matrix(prepared)
             for name, learner in self.learners.items():
                 effect = _fit(learner, inner, prepared, self.settings.seed)
-                found[name].append(Ranking.of(effect.of(matrix), _arms(later) == _TREATED, later.label).qini())
+                found[name].append(Ranking.of(effect.of(matrix), _treated(later), later.label).qini())
         return choose(found), {name: float(np.mean(values)) for name, values in found.items()}
 
 
@@ -339,16 +340,28 @@ def choose(tried: Mapping[str, Sequence[float]]) -> str:
 
 
 def _fit(learner: Learner, rows: Rows, prepared: Preparation, seed: int) -> Effect:
-    matrix, arms = rows.matrix(prepared), _arms(rows)
-    unchosen = arms == _NOT_CHOSEN
-    not_chosen = NotChosen(matrix[unchosen], rows.label[unchosen]) if unchosen.any() else None
-    contacts = Contacts(matrix[~unchosen], arms[~unchosen] == _TREATED, rows.label[~unchosen], not_chosen)
+    matrix, treated, is_contact = rows.matrix(prepared), _treated(rows), _is_contact(rows)
+    if is_contact.all():
+        return learner.fit(Contacts(matrix, treated, rows.label), seed)
+    not_chosen = NotChosen(matrix[~is_contact], rows.label[~is_contact])
+    contacts = Contacts(matrix[is_contact], treated[is_contact], rows.label[is_contact], not_chosen)
     return learner.fit(contacts, seed)
 
 
 def _arms(rows: Rows) -> npt.NDArray[np.int64]:
     """_HELD_OUT, _TREATED or _NOT_CHOSEN."""
     return rows.as_of // _DAY
+
+
+def _treated(rows: Rows) -> Flags:
+    flags: Flags = _arms(rows) == _TREATED
+    return flags
+
+
+def _is_contact(rows: Rows) -> Flags:
+    """Whether each row is of an arm."""
+    flags: Flags = _arms(rows) != _NOT_CHOSEN
+    return flags
 
 
 def _customers(rows: Rows) -> npt.NDArray[np.int64]:

@@ -220,7 +220,8 @@ class ResponseLearner(Learner):
     The log-odds of the outcome without a treatment are those of `untreated`, boosted trees fitted on the rows held out
     and those not chosen, brought to the level of those held out by an intercept and a slope. In the treated arm they
     have another intercept and slope, and the trees of `response` are boosted on top of them: the fewer these are, the
-    more alike is the response of all. The effect is the difference of the two probabilities.
+    more alike is the response of all; its `l2`, `bins` and `patience` do not apply. The effect is the difference of the
+    two probabilities.
     """
 
     untreated: Boosting

@@ -1,7 +1,8 @@
 """The customers: their traits, the troubles that they meet, how dissatisfied these make them, and when they leave.
 
-A trouble begins on one day. Calls about it follow at once; dissatisfaction rises slowly and falls again, and the hazard
-of leaving follows it. So there are signs before a closure, and most customers with a trouble stay.
+A trouble begins on one day. Calls about it follow at once, and about money also later; dissatisfaction rises slowly and
+falls again, and the hazard of leaving follows it. So there are signs before a closure, and most customers with a
+trouble stay.
 """
 
 from __future__ import annotations

@@ -26,16 +26,17 @@ StreamPlace = Literal["files", "kafka"]
 """Where rows arrive: as new files of folders, or as messages of topics."""
 
 SCHEMA_FILES: Final = 50
+"""From so many files, the last by their names, a stream learns its columns."""
 _STREAMED: Final = ("csv", "json", "parquet", "delta")
 
 
 def read_stream(spark: SparkSession, config: Config, name: str, place: StreamPlace) -> Mapped | None:
     """A source as a stream, mapped to its contract; None where it has no such place in its `stream` section.
 
-    Its raw columns are those of the last SCHEMA_FILES of the source's other files, at its own `path`: with years of
-    files a stream starts no later, and what is no longer delivered is not waited for. A row that is more than
-    `ahead_minutes` ahead of its micro-batch breaks the rule in_future: the time of a micro-batch is in the checkpoint,
-    so a rerun gives the same.
+    Its raw columns are those of the last SCHEMA_FILES of the source's other files, at its own `path`, however many
+    there are; a column that only earlier ones have is not in the stream. A row that is more than `ahead_minutes` ahead
+    of its micro-batch breaks the rule in_future: the time of a micro-batch is in the checkpoint, so a rerun gives the
+    same.
     The rates that convert amounts are those that were there when the stream started.
     Raises ConfigError where the place cannot be read as a stream.
     """
