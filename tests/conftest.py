@@ -36,6 +36,7 @@ def spark() -> Iterator[SparkSession]:
     conf = {
         "spark.master": "local[2]",
         "spark.driver.memory": "3g",
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=4",  # both compilers: it lives long
         # By default small data have one partition, which would hide a missing shuffle.
         "spark.sql.shuffle.partitions": "2",
         # For frames of ten rows code generation costs more than it saves; tests/jobs/test_chain.py tests with it.

@@ -94,7 +94,8 @@ def _learnt(
         "customer_id",
         *((F.col(UPLIFT) * F.lit(factor)).alias(f"uplift_{number}") for number, factor in enumerate(factors)),
     )
-    return Effects(f"{figure}, better than chance", effects)
+    sure = "" if interval[0] > 0 else " in the mean alone: the interval holds 0"
+    return Effects(f"{figure}, better than chance{sure}", effects)
 
 
 def offer_factors(contacts: pd.DataFrame, offers: Sequence[str]) -> list[float]:

@@ -158,20 +158,20 @@ class Reader:
         return f"a half of {halves}" if halves else None
 
 
-def tried(bench: Bench, reader: Reader, found: Undisturbed, kill: Kill, first: Worker, second: Worker) -> list[str]:
-    """Kill a step in the first worker, run it again in the second one: what differs from the undisturbed run."""
+def tried(bench: Bench, reader: Reader, found: Undisturbed, kill: Kill, killed: Worker, rerun: Worker) -> list[str]:
+    """Kill a step in one worker, run it again in the other: what differs from the undisturbed run."""
     step = kill.step
     bench.restore(str(step))
     before, wanted = found.before(step), dict(found.states[step])
     allowed = found.versions[step]
     aliases = [before.get("aliases", []), wanted["aliases"], *_between(before.get("aliases", []), wanted["aliases"])]
     with reader.reading(allowed, aliases):
-        first.start(step, bench.company, kill=[kill.point, kill.number, kill.seconds])
-        done = first.result()
+        killed.start(step, bench.company, kill=[kill.point, kill.number, kill.seconds])
+        done = killed.result()
         left = (
             dict(query(bench.company, "select run_uuid, name || ' ' || status from runs")) if _has_runs(bench) else {}
         )
-        again = second.run(step, bench.company)
+        again = rerun.run(step, bench.company)
     if done is not None:
         return [f"it was not killed, and ended with {done['code']}: {done['output'].strip()[-1500:]}"]
     if again["code"] != 0:
@@ -179,9 +179,8 @@ def tried(bench: Bench, reader: Reader, found: Undisturbed, kill: Kill, first: W
     state = bench.state()
     states = {tuple(run): count for run, count in wanted["runs"]}
     earlier = {tuple(run): count for run, count in before.get("runs", [])}
-    killed = [one.rpartition(" ")[::2] for one in left.values()]
     expected: dict[Any, int] = {}
-    for name, status in killed:
+    for name, status in (one.rpartition(" ")[::2] for one in left.values()):
         one = (name, "FAILED" if status == "RUNNING" else status)
         expected[one] = expected.get(one, 0) + 1
     for one, count in states.items():
@@ -205,13 +204,11 @@ def compared(
     bench: Bench, count: int, seed: int, *, as_ofs: Sequence[str], only: str = "*", pause: float = 0.1
 ) -> Iterator[tuple[Kill, list[str]]]:
     """Each kill, and what differed after it. The reader rests for `pause` seconds between two rounds."""
-    worker = bench.worker()
-    found = undisturbed(bench, worker, steps(as_ofs))
+    rerun = bench.worker()
+    found = undisturbed(bench, rerun, steps(as_ofs))
     reader = Reader(bench, pause)
     for kill in drawn(found, count, seed, only):
-        following = bench.worker()  # starts while the job is killed
-        yield kill, tried(bench, reader, found, kill, worker, following)
-        worker = following
+        yield kill, tried(bench, reader, found, kill, bench.worker(), rerun)
 
 
 def main() -> int:
