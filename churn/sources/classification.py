@@ -23,6 +23,7 @@ from churn.runtime.faults import without_values
 from churn.sources.completeness import delivered_until, newest_delivered, next_begin
 from churn.sources.contract import Contract
 from churn.sources.daily_files import HISTORY, fewest_rows, first_instant, of_batch
+from churn.sources.functions import expanded
 from churn.sources.ledger import LEDGER, LedgerRow
 from churn.sources.mapping import RAW, RULES, Mapped, map_source
 from churn.sources.spark_errors import first_line, unlogged
@@ -333,11 +334,27 @@ def _explained(source: Source) -> Iterator[None]:
         condition, state = error.getCondition() or "", error.getSqlState() or ""
         if not (state.startswith(("22", "42")) or condition.startswith("FAILED_READ_FILE")):
             raise
-        message = without_values(str(error)) if state.startswith("22") else first_line(error)
+        if not state.startswith("22"):
+            raise BadInputError(f"{source.section()} failed on a row: {first_line(error)}") from error
         raise BadInputError(
-            f"{source.section()} failed on a row: {message}; where an expression may meet a bad cell, write"
-            " try_cast(...), try_to_timestamp(...) or try_divide(...)"
+            f"{_place(source, error)} failed on a row: {without_values(str(error))}; where an expression may meet a bad"
+            " cell, write try_cast(...), try_to_timestamp(...) or try_divide(...)"
         ) from error
+
+
+def _place(source: Source, error: PySparkException) -> str:
+    """The setting whose SQL failed on a row, as far as Spark says which part of it."""
+    parts = [context.fragment() for context in error.getQueryContext()]
+    expressions = {
+        **{f"{source.section('columns')} {name}": column.sql for name, column in source.columns.items()},
+        **{f"{source.section('reject')} {name}": sql for name, sql in source.reject.items()},
+    }
+    found = [
+        f"{place} = {sql!r}"
+        for place, sql in expressions.items()
+        if any(part in expanded(sql) for part in parts if part)
+    ]
+    return ", or ".join(found) or source.section()
 
 
 def _ledger_row(

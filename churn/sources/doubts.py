@@ -12,6 +12,8 @@ from churn.errors import form
 from churn.sources.classification import Batch
 from churn.sources.contract import Contract
 
+FIRST_YEAR: Final = 1980
+"""The year before which not all events of a source can lie."""
 LONG_SECONDS: Final = 3_600
 """Half of all durations of a call centre are shorter by far."""
 LEAST_KNOWN: Final = 0.9
@@ -27,12 +29,41 @@ def doubts(batches: Sequence[Batch]) -> Iterator[tuple[str, str]]:
     customers = next((_sound(one) for one in batches if one.row.source == "customers"), None)
     for batch in batches:
         contract = batch.mapped.contract
-        for note in (*_units(batch), *(_ids(batch, customers) if contract.of_customers else ())):
+        for note in (
+            *_times(batch),
+            *_units(batch),
+            *_currency(batch),
+            *(_ids(batch, customers) if contract.of_customers else ()),
+        ):
             yield contract.name, note
 
 
 def _sound(batch: Batch) -> DataFrame:
     return batch.rows.where("_status = 'accepted'")
+
+
+def _times(batch: Batch) -> Iterator[str]:
+    """Events that are all older than call centres and cards, as where a number of seconds is read as milliseconds."""
+    name, last = batch.mapped.contract.name, batch.row.last_event
+    if last is not None and last.year < FIRST_YEAR:
+        yield (
+            f"{name}: all events are of {last.year} or before, which looks like a wrong unit; check event_time in"
+            f" [sources.{name}.columns]: timestamp_seconds(...), timestamp_millis(...) or timestamp_micros(...)"
+        )
+
+
+def _currency(batch: Batch) -> Iterator[str]:
+    """Amounts without a currency beside those of one that is not known to be the company's."""
+    contract, source = batch.mapped.contract, batch.mapped.source
+    if source.currency is not None or not {"amount", "currency"} <= set(contract.schema.names):
+        return
+    without, codes = _sound(batch).selectExpr("count_if(currency IS NULL)", "min(currency)").collect()[0]
+    if without and codes:
+        yield (
+            f"{contract.name}: {without:,} rows have no currency, the rest {codes}, and their amounts are added up;"
+            f" write currency = \"coalesce(currency, '{codes}')\" if they are alike, else reject them by name, or set"
+            " [money] currency and rates"
+        )
 
 
 def _units(batch: Batch) -> Iterator[str]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, Final
 
 from py4j.java_gateway import JavaClass
@@ -81,6 +81,8 @@ def check_frame(frame: DataFrame) -> list[str]:
 
 _SIMPLE_NAME = re.compile(r"\s*(?:[A-Za-z]\w*|`[^`]+`)\s*")
 _DOUBTFUL = re.compile(r"now|today|tomorrow|yesterday|\\u|\\\d|--|/\*", re.IGNORECASE)
+_ENDS: Final = frozenset({")", "]", "end", "null", "true", "false"})
+"""What a value ends with, beside names and constants."""
 _OPERATORS: Final = frozenset("+-*/%=<>!|&^~(),.[]")
 
 
@@ -110,6 +112,9 @@ def _checked(spark: SparkSession, text: str, plain: str, context: _Context) -> I
         yield f"cannot be checked ({type(error).__name__}); write it simpler"
         return
     check = _Check(spark)
+    # Spark itself names what `payload:customer.id` takes out of a variant.
+    if tree.kind == "Alias" and tree.children[0].kind != "SemiStructuredExtract":
+        yield f"has a value and a name for it, {tree.fields['name']!r}; leave the name out"
     yield from check.problems(tree, context)
     if len(check.time_literals) > len(literals):
         yield "has a date or a timestamp whose text cannot be checked; write it simpler"
@@ -134,6 +139,9 @@ def _is_simple(spark: SparkSession, text: str, columns: frozenset[str]) -> bool:
         return False
     end = Token("other", "")
     solid = [end, *(part for part in tokens(text) if part.kind != "blank"), end, end]
+    depths = accumulate((part.text == "(") - (part.text == ")") for part in solid)
+    if any(depth == 0 and part.text.lower() == "as" for depth, part in zip(depths, solid, strict=True)):
+        return False
     if any(part.text.lower() in sql_rules.WITH_PATTERN for part in solid) and any(
         part.kind == "string" and problem(part.text[1:-1], is_known=partial(_is_pattern, spark), is_parsed=True)
         for part in solid
@@ -148,10 +156,18 @@ def _is_simple(spark: SparkSession, text: str, columns: frozenset[str]) -> bool:
 def _is_simple_token(before: Token, part: Token, after: Token) -> bool:
     if part.kind == "other":
         return part.text in _OPERATORS
+    if _is_operand(part) and (_is_operand(before) or before.text.lower() in _ENDS):
+        return False  # a value and a name for it
     if part.kind == "string":  # not a part of a typed constant, date '2024-01-01'
         is_operand = before.kind == "other" or before.text.lower() in sql_rules.KEYWORDS
         return part.text[0] == "'" and is_operand
     return after.text == "(" or part.text.lower().strip("`") not in sql_rules.NOT_SIMPLE
+
+
+def _is_operand(part: Token) -> bool:
+    return part.kind in ("quoted", "number", "string") or (
+        part.kind == "word" and part.text.lower() not in sql_rules.KEYWORDS
+    )
 
 
 def _is_simple_call(spark: SparkSession, before: Token, part: Token, behind: Token) -> bool:

@@ -68,6 +68,31 @@ def expanded(text: str) -> str:
     return "".join(_expanded(tokens(text)))
 
 
+def read_by(text: str) -> list[str]:
+    """The texts that an expression reads by functions of this module, as SQL, where its value is null only if one of
+    them cannot be read: it has nothing else but arithmetic.
+
+    >>> read_by("abs(money(`Betrag`, 'de')) / 100"), read_by("coalesce(money(a), 0)"), read_by("abs(a)")
+    (['`Betrag`'], [], [])
+    """
+    parts = [part for part in tokens(text) if part.kind != "blank"]
+    found: list[str] = []
+    position = 0
+    while position < len(parts):
+        part = parts[position]
+        is_call = position + 1 < len(parts) and parts[position + 1].text == "("
+        if is_call and part.text.strip("`").lower() in _BY_NAME:
+            arguments, position = _arguments(parts, position + 1)
+            if not arguments:
+                return []
+            found.append(arguments[0])
+        elif part.kind in {"number", "other"} or part.text.lower() in _ARITHMETIC:
+            position += 1
+        else:
+            return []
+    return found
+
+
 def _expanded(parts: Sequence[Token]) -> Iterator[str]:
     position, before = 0, ""
     while position < len(parts):
@@ -327,8 +352,10 @@ _DURATION: Final = _replacing(
 def _duration_seconds(arguments: Sequence[str]) -> str:
     value = _only("duration_seconds", arguments)
     pattern, replacement = _DURATION
-    text = f"translate(btrim(cast({value} AS string)), '|,', '?.')"
-    parts = f"regexp_replace({text}, {_sql(pattern)}, {_sql(replacement)})"
+    text = f"btrim(cast({value} AS string))"
+    # 1,234 may mean either, as in money.
+    clear = f"if({text} RLIKE '^[-+]? *[1-9][0-9]{{0,2}},[0-9]{{3}}([^0-9]|$)', null, translate({text}, '|,', '?.'))"
+    parts = f"regexp_replace({clear}, {_sql(pattern)}, {_sql(replacement)})"
     total = " + ".join(
         f"{seconds} * try_cast(split_part({parts}, '|', {place}) AS decimal(18,6))"
         for place, seconds in enumerate((86400, 3600, 60, 1), 1)
@@ -393,5 +420,6 @@ def table() -> str:
     return "| function | result | meaning |\n| --- | --- | --- |\n" + "".join(rows)
 
 
+_ARITHMETIC: Final = frozenset(_terms("abs round cast as decimal double int bigint date timestamp"))
 _BY_NAME: Final = {function.name: function for function in FUNCTIONS}
 _MENTIONED: Final = re.compile("|".join(_BY_NAME), re.IGNORECASE)

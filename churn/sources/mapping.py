@@ -37,7 +37,7 @@ from churn.sources.contract import Contract, Field
 from churn.sources.currencies import WITHOUT_RATE, with_one_currency
 from churn.sources.daily_files import HISTORY, of_batch
 from churn.sources.expressions import check_expression, check_frame
-from churn.sources.functions import expanded
+from churn.sources.functions import expanded, read_by
 from churn.sources.readers import read
 from churn.sources.readers.files import BLANKS, FILE, UNPARSED
 from churn.sources.readers.parquet_files import unreadable_columns
@@ -67,10 +67,11 @@ _LATEST = timedelta(days=366)
 _ANNOUNCED_BEFORE = "INTERVAL 1461 DAYS"
 _DELIMITERS = (";", "\t", "|", ",")
 _SHOWN = 300
-_SCIENTIFIC = r"^[+-]?\d(\.\d+[eE][+-]?\d{1,3}|[eE]\+\d{2,3})$"
+_SCIENTIFIC = r"^[+-]?\d([.,]\d+[eE][+-]?\d{1,3}|[eE]\+\d{2,3})$"
 _DOUBTS = ("undecodable", "in_scientific_notation", "is_json")
 """Ways in which text that can be stored may still be wrong."""
-_JSON = r"(?s)^(\{.*\}|\[.*\])$"
+_JSON = r"(?s)^(\{(?![\w-]+\}$).*\}|\[.*\])$"
+"""An object or an array; one word in braces is an id, as some systems write it."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,10 @@ def mapped(
     contract = CONTRACTS[source.name]
     expressions = _expressions(contract, source, frame)
     values, kinds = _values(frame, source, contract, expressions)
-    readings = {field.name: _reading(field, source, kinds) for field in contract.columns}
+    readings = {
+        field.name: _reading(field, source, kinds, len(read_by(expressions.get(field.name, ""))))
+        for field in contract.columns
+    }
     has_known_time = "known_time" in expressions
     if not has_known_time:
         del readings["known_time"]
@@ -258,7 +262,8 @@ def _values(
         f"{_TRIMMED.format(_value(name))} AS {_value(name)}" if isinstance(kind, StringType) else _value(name)
         for name, kind in kinds.items()
     )
-    values = selected.selectExpr(*trimmed, *map(_reject, source.reject), _ROW, UNPARSED)
+    texts = [_text(name, place) for name, sql in expressions.items() for place in range(len(read_by(sql)))]
+    values = selected.selectExpr(*trimmed, *texts, *map(_reject, source.reject), _ROW, UNPARSED)
     times = [field.name for field in contract.columns if isinstance(field.data_type, TimestampType | DateType)]
     local_times = {name: (_value(name), kinds[name]) for name in times if isinstance(kinds.get(name), LOCAL)}
     # Spark generates one method for all columns up to here, and another for what follows: of both together the JVM
@@ -306,12 +311,17 @@ def _select_expressions(
             selected = frame.select(
                 *(F.expr(expanded(expression)).alias(_value(name)) for name, expression in expressions.items()),
                 *(F.expr(expanded(rule)).alias(f"_reject_{name}") for name, rule in source.reject.items()),
+                *(
+                    F.expr(f"cast({text} AS string)").alias(_text(name, place))
+                    for name, expression in expressions.items()
+                    for place, text in enumerate(read_by(expression))
+                ),
                 F.struct(*map(quoted, names)).alias(_ROW),
                 F.expr(UNPARSED if UNPARSED in frame.columns else "cast(null AS string)").alias(UNPARSED),
             )
             kinds = [field.dataType for field in selected.schema]
             is_sound = _is_row_by_row(selected, frame) and all(
-                isinstance(kind, BooleanType) for kind in kinds[len(expressions) : -2]
+                isinstance(kind, BooleanType) for kind in kinds[len(expressions) :][: len(source.reject)]
             )
     except SPARK_ERRORS as error:
         _check_expressions(frame, source, expressions, names)
@@ -349,9 +359,18 @@ def _check_expressions(frame: DataFrame, source: Source, expressions: Mapping[st
 
 
 def _problem(frame: DataFrame, names: list[str], place: str, expression: str, is_rule: bool) -> str | None:
-    setting = f"{place} = {expression!r}"
+    """Why an expression does not fit, with its setting; None = it does."""
+    problem = _why_not(frame, names, expression, is_rule)
+    if problem and expression.strip() in names:
+        problem = (
+            f"is the name of a column with signs or blanks, which stands in backticks: {quoted(expression.strip())}"
+        )
+    return problem and f"{place} = {expression!r} {problem}"
+
+
+def _why_not(frame: DataFrame, names: list[str], expression: str, is_rule: bool) -> str | None:
     if refused := check_expression(frame.sparkSession, expression, names):
-        return f"{setting} {refused}"
+        return refused
     try:
         selected = frame.select("*", F.expr(expanded(expression)).alias("_value"))
         kind = selected.schema["_value"].dataType
@@ -363,13 +382,13 @@ def _problem(frame: DataFrame, names: list[str], place: str, expression: str, is
             if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", expression, re.IGNORECASE)
         }
         named = "; ".join(f"names {name!r}, which Spark cannot read: {reason}" for name, reason in unreadable.items())
-        return f"{setting} {named or _reason(error, names)}"
+        return named or _reason(error, names)
     if reasons := check_frame(selected):
-        return f"{setting} {reasons[0]}"
+        return reasons[0]
     if not is_row_by_row:
-        return f"{setting} is not made of one row alone; compute it in the source, or drop it"
+        return "is not made of one row alone; compute it in the source, or drop it"
     if is_rule and not isinstance(kind, BooleanType):
-        return f"{setting} is {kind.simpleString()}, want boolean: a condition such as \"outcome = 'TEST'\""
+        return f"is {kind.simpleString()}, want boolean: a condition such as \"outcome = 'TEST'\""
     return None
 
 
@@ -416,6 +435,11 @@ def _value(column: str) -> str:
     return f"_value_{column}"
 
 
+def _text(column: str, place: int) -> str:
+    """The text that an expression reads by a function of this project."""
+    return f"_text_{column}_{place}"
+
+
 def _reject(rule: str) -> str:
     return quoted(f"_reject_{rule}")
 
@@ -449,10 +473,22 @@ def _contract_rules(contract: Contract, source: Source, latest: str | None) -> d
     return rules
 
 
-def _reading(field: Field, source: Source, kinds: Mapping[str, DataType]) -> Reading:
+def _reading(field: Field, source: Source, kinds: Mapping[str, DataType], texts: int) -> Reading:
+    """How a column is read. Where its expression reads `texts` by functions of this project, a null of it is a failure
+    unless one of them is blank."""
     if field.name not in kinds:
         return Reading(f"cast(null AS {field.type})", {})
-    kind, value = kinds[field.name], _value(field.name)
+    reading = _reading_of_value(field, source, kinds[field.name], _value(field.name))
+    if not texts:
+        return reading
+    rule = f"{field.name}_unreadable"
+    has_texts = (f"NOT {_is_null(_TRIMMED.format(_text(field.name, place)), source)}" for place in range(texts))
+    failed = f"({_value(field.name)} IS NULL AND coalesce({' AND '.join(has_texts)}, false))"
+    own = [reading.failures[rule]] if rule in reading.failures else []
+    return replace(reading, failures={**reading.failures, rule: " OR ".join([failed, *own])})
+
+
+def _reading_of_value(field: Field, source: Source, kind: DataType, value: str) -> Reading:
     if isinstance(field.data_type, TimestampType):
         return time_reading(field.name, source, value, kind, at_end=field.name == "known_time")
     if isinstance(field.data_type, DateType):
@@ -463,6 +499,7 @@ def _reading(field: Field, source: Source, kinds: Mapping[str, DataType]) -> Rea
         column = source.columns[field.name].sql if field.name in source.columns else field.name
         raise ConfigError(
             f"{source.section('columns')} {field.name} = {column!r} is {kind.simpleString()}, want {field.type}"
+            + (f"; write cast({column} as string) if its bytes are text" if isinstance(kind, BinaryType) else "")
         )
     if isinstance(kind, FloatType | DoubleType):
         value = f"nanvl({value}, null)"
@@ -489,7 +526,8 @@ def _text_reading(field: Field, source: Source, value: str, kind: DataType) -> R
         return Reading(f"if({value} = '', null, {text})", failures)
     # Nearly all ids pass the cheap tests, and never meet a regular expression.
     failures[f"{field.name}_in_scientific_notation"] = (
-        f"((contains({value}, '.') OR contains({value}, '+')) AND rlike({value}, {literal(_SCIENTIFIC)}))"
+        f"((contains({value}, '.') OR contains({value}, ',') OR contains({value}, '+'))"
+        f" AND rlike({value}, {literal(_SCIENTIFIC)}))"
     )
     failures[f"{field.name}_is_json"] = (
         f"((startswith({value}, '[') OR startswith({value}, '{{')) AND rlike({value}, {literal(_JSON)}))"
@@ -500,7 +538,9 @@ def _text_reading(field: Field, source: Source, value: str, kind: DataType) -> R
 def _check_text(field: Field, source: Source, kind: DataType) -> None:
     column = source.columns[field.name].sql if field.name in source.columns else quoted(field.name)
     number = isinstance(kind, FloatType | DoubleType) or (isinstance(kind, DecimalType) and kind.scale > 0)
-    if isinstance(kind, ArrayType | MapType | StructType | VariantType | BinaryType):
+    if isinstance(kind, BinaryType):
+        advice = f"write cast({column} as string) if its bytes are text, else hex({column})"
+    elif isinstance(kind, ArrayType | MapType | StructType | VariantType):
         advice = f"name one value of it, such as {column}.id or {column}[0], or write to_json({column})"
     elif field.is_id and number:
         advice = f"write cast(cast({column} as decimal(38, 0)) as string)"

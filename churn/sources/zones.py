@@ -12,7 +12,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from pyspark.sql import DataFrame
-from pyspark.sql.types import DataType, DateType, StringType, TimestampNTZType, TimestampType
+from pyspark.sql.types import BinaryType, DataType, DateType, StringType, TimestampNTZType, TimestampType
 
 from churn.config import Source
 from churn.errors import ConfigError
@@ -21,6 +21,8 @@ from churn.storage import literal
 LOCAL: Final = StringType | TimestampNTZType | DateType
 """Types of columns whose times are local."""
 
+_OF_EPOCH = re.compile(r"(?i)\b(from_unixtime|timestamp_(seconds|millis|micros))\s*\(")
+_TO_ZONE = re.compile(r"(?i)\b(from_utc_timestamp|convert_timezone)\s*\(")
 _ABBREVIATION = r"[0-9 ]([A-Za-z]{2,5})$"
 _UNIVERSAL = ("UTC", "GMT", "UT")
 _FIRST, _END = "TIMESTAMP '0001-01-02 00:00:00Z'", "TIMESTAMP '9999-12-31 00:00:00Z'"
@@ -110,6 +112,7 @@ def time_reading(name: str, source: Source, value: str, kind: DataType, *, at_en
         _check_instant(name, source, zone)
         read = _in_range(value)
         return Reading(read, {f"{name}_unreadable": f"{value} IS NOT NULL AND {read} IS NULL"})
+    _check_local(name, source, kind, zone)
     if not isinstance(kind, LOCAL):
         raise ConfigError(
             f"{source.section('columns')} {name} is {kind.simpleString()}, want a time; a plain number is no date: for"
@@ -160,8 +163,10 @@ def date_reading(name: str, source: Source, value: str, kind: DataType) -> Readi
     if isinstance(kind, TimestampType):
         local = f"from_utc_timestamp({value}, {literal(source.zone_of(name))})"
     elif isinstance(kind, LOCAL):
+        _check_local(name, source, kind, source.zone_of(name))
         local = f"_time_{name}"
     else:
+        _check_local(name, source, kind, source.zone_of(name))
         raise ConfigError(
             f"{source.section('columns')} {name} is {kind.simpleString()}, want a date; a plain number is no date: for"
             " days since 1899-12-30 write serial_day(...)"
@@ -178,6 +183,22 @@ def _check_instant(name: str, source: Source, zone: str) -> None:
             f"{source.section('columns')} {name} = {expression!r} is a TIMESTAMP, an instant already, so zone {zone!r}"
             f" cannot apply; for local time write cast({expression} as timestamp_ntz), for instants"
             f' {name} = {{ sql = "...", zone = "UTC" }}'
+        )
+
+
+def _check_local(name: str, source: Source, kind: DataType, zone: str) -> None:
+    """Raises ConfigError for bytes, and where an instant has lost its zone on the way to a local time."""
+    expression = source.columns[name].sql if name in source.columns else name
+    if isinstance(kind, BinaryType):
+        raise ConfigError(
+            f"{source.section('columns')} {name} = {expression!r} is binary, want a time; write"
+            f" cast({expression} as string) if its bytes are text"
+        )
+    if zone != "UTC" and _OF_EPOCH.search(expression) and not _TO_ZONE.search(expression):
+        raise ConfigError(
+            f"{source.section('columns')} {name} = {expression!r} makes text, or a time without a zone, of seconds"
+            f" since 1970, to which zone {zone!r} cannot apply; write the instant alone, as"
+            f' {name} = {{ sql = "timestamp_seconds(...)", zone = "UTC" }}'
         )
 
 

@@ -135,7 +135,7 @@ REFUSED: Mapping[str, tuple[Callable[[Path], None], str, int, str]] = {
         text(HEADER + SOUND.replace("9.50", "9,50").replace("9,50", "free")),
         changed('"amount"', '"cast(amount as double)"'),
         2,
-        "failed on a row",
+        "[sources.transactions.columns] amount = 'cast(amount as double)' failed on a row: ",
     ),
     "a rule that is no condition": (
         text(HEADER + SOUND),
@@ -483,6 +483,14 @@ QUARANTINED: Mapping[str, tuple[str, list[str]]] = {
     "an id that a program rounded": (
         "{},1.2345678E7,2026-01-01,2026-01-01,purchase,9.50,",
         ["customer_id_in_scientific_notation"],
+    ),
+    "an id that a spreadsheet rounded, with a decimal comma": (
+        '{},"4,4790E+11",2026-01-01,2026-01-01,purchase,9.50,',
+        ["customer_id_in_scientific_notation"],
+    ),
+    "an id in braces": (
+        "{},{{6F9619FF-8B86-D011-B42D-00CF4FC964FF}},2026-01-01,2026-01-01,purchase,9.50,",
+        [],
     ),
     "an id that only looks like a number": ("{},12E45,2026-01-01,2026-01-01,purchase,9.50,", []),
     "an object for an id": (

@@ -57,6 +57,33 @@ def test_milliseconds_are_noticed(spark: SparkSession, tmp_path: Path) -> None:
     ]
 
 
+def test_times_of_a_wrong_unit_are_noticed(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "calls.csv").write_text("id,who,at\n1,ann,1767276309\n2,ann,1767276310\n")
+    toml = TOML[TOML.index("[sources.calls]") :].replace('"at"', '"timestamp_millis(cast(at as bigint))"')
+    (tmp_path / "churn.toml").write_text(toml.replace('talk_seconds = "talk"', ""))
+    [report] = validate(spark, load(tmp_path / "churn.toml"))
+    [note] = report.notes
+    assert note == (
+        "calls: all events are of 1970 or before, which looks like a wrong unit; check event_time in"
+        " [sources.calls.columns]: timestamp_seconds(...), timestamp_millis(...) or timestamp_micros(...)"
+    )
+
+
+def test_amounts_without_a_currency_beside_others_are_noticed(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "tx.csv").write_text(
+        "transaction_id,customer_id,event_time,kind,amount,currency\n"
+        "1,ann,2024-01-01,purchase,10,\n"
+        "2,ann,2024-01-02,purchase,10,USD\n"
+    )
+    (tmp_path / "churn.toml").write_text('[sources.transactions]\npath = "tx.csv"\n')
+    [report] = validate(spark, load(tmp_path / "churn.toml"))
+    [note] = report.notes
+    assert note == (
+        "transactions: 1 rows have no currency, the rest USD, and their amounts are added up; write currency ="
+        " \"coalesce(currency, 'USD')\" if they are alike, else reject them by name, or set [money] currency and rates"
+    )
+
+
 def test_an_id_with_many_rows_is_noticed(spark: SparkSession, tmp_path: Path) -> None:
     many = [(str(number), 60) for number in range(1, 31)]
     customers = "".join(f"{number},2020-01-01\n" for number in range(31))

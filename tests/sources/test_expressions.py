@@ -115,6 +115,12 @@ REFUSED = [
     ("hll_sketch_estimate(x)", "calls hll_sketch_estimate(), which works on sketches"),
     ("a /* /* */ now() */", "has a comment inside a comment"),
     ("money(a, 'xx')", "calls money() for 'xx', whose decimal mark is not known"),
+    # A name for the value, which a name with a blank would be read as.
+    ("Customer ID", "has a value and a name for it, 'ID'"),
+    ("`Customer` `ID`", "has a value and a name for it, 'ID'"),
+    ("boolean(test) flag", "has a value and a name for it, 'flag'"),
+    ("amount as paid", "has a value and a name for it, 'paid'"),
+    ("case when a then 1 end paid", "has a value and a name for it, 'paid'"),
 ]
 
 ALLOWED = [

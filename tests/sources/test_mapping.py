@@ -10,6 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from churn.config import Column, Source
+from churn.errors import ConfigError
 from churn.sources.mapping import RULES, map_source
 from churn.storage import Lake
 
@@ -166,6 +167,84 @@ def test_json_is_text_too_and_a_broken_line_is_a_row(spark: SparkSession, tmp_pa
         ("3", None, ["customer_id_missing"], f'{{"at":"2024-01-02","id":"3","late":"1","who":null,{file}}}'),
         (None, None, ["malformed_row"], f'{{"line":"{{\\"id\\": 2, \\"who",{file}}}'),
     ]
+
+
+@pytest.mark.parametrize(
+    ("customer_id", "message"),
+    [
+        ("Customer ID", "is the name of a column with signs or blanks, which stands in backticks: `Customer ID`"),
+        ("order-id", "is the name of a column with signs or blanks, which stands in backticks: `order-id`"),
+        ("Amount (EUR)", "is the name of a column with signs or blanks, which stands in backticks: `Amount (EUR)`"),
+        ("Customer Nr", "has a value and a name for it, 'Nr'; leave the name out"),
+    ],
+)
+def test_a_name_with_blanks_is_no_other_column(
+    spark: SparkSession, tmp_path: Path, customer_id: str, message: str
+) -> None:
+    (tmp_path / "calls.csv").write_text("id,Customer,Customer ID,order-id,Amount (EUR),at\n1,Smith,77,5,9,2024-01-01\n")
+    with pytest.raises(ConfigError) as raised:
+        mapped(spark, calls(tmp_path / "calls.csv", columns={**CALL, "customer_id": customer_id}))
+    assert f"[sources.calls.columns] customer_id = {customer_id!r} {message}" in str(raised.value)
+
+
+def test_what_a_function_cannot_read_is_unreadable(spark: SparkSession, tmp_path: Path) -> None:
+    """Also in a column that may be null; a blank is null, and so is what a condition makes null."""
+    (tmp_path / "calls.csv").write_text(
+        "id,who,at,talk,wait,hold\n"
+        "1,ann,45505.5,0:10,1m,x\n"
+        "2,ann,45505.5,1h30,,n/a\n"  # no duration; a blank; a word for nothing
+        "3,ann,45505.5,,'1,234,\n"
+        "4,ann,soon,-, ,\n"
+    )
+    columns = {
+        "call_id": "id",
+        "customer_id": "who",
+        "event_time": "serial_day(at)",
+        "talk_seconds": "duration_seconds(talk)",
+        "wait_seconds": "abs(duration_seconds(wait)) * 2",
+        "hold_seconds": "coalesce(duration_seconds(hold), 5)",
+    }
+    source = calls(tmp_path / "calls.csv", columns=columns, zone="Europe/Berlin")
+    names = ("call_id", "event_time", "talk_seconds", "wait_seconds", "hold_seconds", RULES)
+    noon = datetime(2024, 8, 1, 10)
+    assert mapped(spark, source, *names) == [
+        ("1", noon, 10, 120, 5, []),
+        ("2", noon, None, None, 5, ["talk_seconds_unreadable"]),
+        ("3", noon, None, None, 234, ["wait_seconds_unreadable"]),
+        ("4", None, None, None, 5, ["event_time_unreadable"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    "event_time",
+    [
+        "from_unixtime(cast(at as bigint))",
+        "date_format(timestamp_seconds(cast(at as bigint)), 'yyyy-MM-dd HH:mm:ss')",
+        "cast(timestamp_millis(cast(at as bigint)) as timestamp_ntz)",
+    ],
+)
+def test_seconds_since_1970_are_no_local_time(spark: SparkSession, tmp_path: Path, event_time: str) -> None:
+    """Spark writes them in the session's zone, UTC, and the source's zone would shift them once more."""
+    (tmp_path / "calls.csv").write_text("id,who,at\n1,ann,1767276309\n")
+    columns = {**CALL, "event_time": event_time}
+    with pytest.raises(ConfigError, match=r"since 1970, to which zone 'Europe/Paris' cannot apply; write the instant"):
+        mapped(spark, calls(tmp_path / "calls.csv", columns=columns, zone="Europe/Paris"))
+    local = {**CALL, "event_time": f"from_utc_timestamp({event_time}, 'Europe/Paris')"}
+    with pytest.raises(ConfigError, match="is a TIMESTAMP"):
+        mapped(spark, calls(tmp_path / "calls.csv", columns=local, zone="Europe/Paris"))
+
+
+def test_text_of_bytes_needs_a_cast(spark: SparkSession, tmp_path: Path) -> None:
+    rows = spark.createDataFrame([(b"1", b"ann", b"2024-01-01", b"7")], "id binary, who binary, at binary, talk binary")
+    rows.write.parquet(str(tmp_path / "calls"))
+    columns = {name: f"cast({sql} as string)" for name, sql in {**CALL, "talk_seconds": "talk"}.items()}
+    source = calls(tmp_path / "calls", columns=columns, format="parquet")
+    assert mapped(spark, source, "call_id", "customer_id", "event_time", "talk_seconds") == [
+        ("1", "ann", datetime(2024, 1, 1), 7)
+    ]
+    for name, column in {**CALL, "talk_seconds": "talk"}.items():
+        with pytest.raises(ConfigError, match=rf"write cast\(`?{column}`? as string\) if its bytes are text"):
+            mapped(spark, calls(tmp_path / "calls", columns={**columns, name: column}, format="parquet"))
 
 
 @pytest.mark.parametrize("kind", ["parquet", "delta"])
