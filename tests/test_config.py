@@ -145,6 +145,63 @@ def test_an_empty_file_keeps_the_lake_and_the_runs_beside_itself(tmp_path: Path)
                 " personal, query, reject, rows, stream, types, zone"
             ),
         ),
+        (
+            "[sources.calls]\npath = 'x/${day:YYYYMMDD}.csv'",
+            (
+                "churn.toml line 2: [sources.calls] path has ${day:YYYYMMDD}, in which YYYY is no part of a day; write"
+                " ${day:yyyyMMdd}"
+            ),
+        ),
+        (
+            "[inputs.calls]\npath = '${day:%d-%m-%y}.csv'",
+            (
+                "churn.toml line 2: [inputs.calls] path has ${day:%d-%m-%y}, in which %d is no part of a day; write"
+                " ${day:dd-MM-yy}"
+            ),
+        ),
+        (
+            "[sources.calls]\npath = '${day:yyyyMMddHH}.csv'",
+            (
+                "churn.toml line 2: [sources.calls] path has ${day:yyyyMMddHH}, in which HH is no part of a day; its"
+                " parts are yyyy, yy, MM, M, dd, d, DDD (the day of the year); text stands outside of ${...}, and * for"
+                " an hour"
+            ),
+        ),
+        (
+            "[sources.calls]\npath = 'y=${day:yyyy}/m=${day:MM}/x.csv'",
+            (
+                "churn.toml line 2: [sources.calls] path has ${day:yyyy}/m=${day:MM}, which is 2023/m=01 on 2023-01-01"
+                " and on 2023-01-02 alike; write year, month and day, such as ${day:yyyyMMdd}"
+            ),
+        ),
+        (
+            "[sources.calls]\npath = '${day:yyyyMd}.csv'",
+            (
+                "churn.toml line 2: [sources.calls] path has ${day:yyyyMd}, which is 2023111 on 2023-01-11 and on"
+                " 2023-11-01 alike; write year, month and day, such as ${day:yyyyMMdd}"
+            ),
+        ),
+        (
+            "[sources.calls]\npath = '${day:yyyy}/{a,b}/${day:MMdd}.csv'",
+            (
+                "churn.toml line 2: [sources.calls] path has ${day:yyyy}/{a,b}/${day:MMdd}, with alternatives between"
+                " its days; write * in place of {...} there"
+            ),
+        ),
+        (
+            "[storage]\nroot = 'lake/${day:yyyy}'",
+            (
+                "churn.toml line 2: [storage] root is 'lake/${day:yyyy}', but only the path of a source or an input has"
+                " days"
+            ),
+        ),
+        (
+            "[sources.calls]\npath = 'x'\nstream = { path = '/in/${day}' }",
+            (
+                "churn.toml line 3: [sources.calls.stream] path is '/in/${day}', want the folder in which files of all"
+                " days arrive"
+            ),
+        ),
         ("[stream]\nfiles = true", "churn.toml line 2: [stream] files is True, want a whole number from 1"),
         ("[stream]\nrows = '3'", "churn.toml line 2: [stream] rows is '3', want a whole number from 1"),
         (
