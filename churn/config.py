@@ -126,6 +126,8 @@ def _place(path: str | None, info: ValidationInfo) -> str | None:
         raise PydanticKnownError("missing")
     if path is not None and form == "query":
         raise ValueError("stands beside a query, which reads [inputs.NAME]; name the file there")
+    if path is not None and form == "jdbc" and "format" in info.data:
+        raise ValueError("is not read by jdbc, whose place is url and dbtable (or query) under options; drop it")
     if problem := day_paths.problem(path or ""):
         raise ValueError(problem)
     return path
@@ -157,6 +159,17 @@ def _jdbc(options: Mapping[str, str], info: ValidationInfo) -> Mapping[str, str]
     if info.data.get("format") == "jdbc" and not ("url" in options and {"dbtable", "query"} & set(options)):
         raise ValueError("lacks a place; add url and dbtable (or query)")
     return options
+
+
+def _only_of(format_: str) -> AfterValidator:
+    """A setting that is read in one format alone."""
+
+    def check(value: object, info: ValidationInfo) -> object:
+        if (seen := info.data.get("format", format_)) != format_:
+            raise ValueError(f'is read where format = "{format_}", and here it is "{seen}"; drop it, or set format')
+        return value
+
+    return AfterValidator(check)
 
 
 def _look_back(days: int, info: ValidationInfo) -> int:
@@ -299,8 +312,9 @@ class RawInput:
 
     Of csv, `header_line` is the line of the header, counted from 1 (default: it is found), `footer_lines` are left out
     at the end of each file, and so are lines that match the pattern `footer`. Of json, `rows` is the path to the rows
-    inside a response, such as "conversations[*]", and `types` gives columns a Spark type, such as "string" for a key
-    that is an object one day and text the next.
+    inside a response, such as "conversations[*]". `types` gives columns a Spark type, such as "string" for a key that
+    is an object one day and text the next; a column that no file of a batch has is null. A value that is not of its
+    type costs its row.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -310,10 +324,10 @@ class RawInput:
     format: Annotated[Format, BeforeValidator(_filled)] = "csv"
     path: Annotated[_Local | None, Field(validate_default=True), AfterValidator(_place)] = None
     options: Annotated[_Options, AfterValidator(_jdbc), Field(validate_default=True)] = field(default_factory=dict)
-    header_line: Annotated[int, Field(strict=True, ge=1)] | None = None
-    footer_lines: Annotated[int, Field(strict=True, ge=0)] = 0
-    footer: str | None = None
-    rows: str | None = None
+    header_line: Annotated[Annotated[int, Field(strict=True, ge=1)] | None, _only_of("csv")] = None
+    footer_lines: Annotated[int, Field(strict=True, ge=0), _only_of("csv")] = 0
+    footer: Annotated[str | None, _only_of("csv")] = None
+    rows: Annotated[str | None, _only_of("json")] = None
     types: Table[str] = field(default_factory=dict)
     look_back: Annotated[int, Field(strict=True, ge=1), AfterValidator(_look_back)] = 1
     last_files: Annotated[SkipJsonSchema[int | None], BeforeValidator(_not_a_setting)] = None

@@ -41,7 +41,7 @@ _MEANT: Final = {
     "%j": "DDD",
 }
 """Letters of other languages for a part."""
-_OTHERS: Final = (
+_FORMS: Final = (
     *("yyyy-MM-dd", "yyyyMMdd", "yyyy_MM_dd", "yyyy.MM.dd", "yyyy/MM/dd", "yyMMdd", "yyyyDDD"),
     *("dd-MM-yyyy", "ddMMyyyy", "dd_MM_yyyy", "dd.MM.yyyy", "MM-dd-yyyy", "MMddyyyy", "MM_dd_yyyy"),
 )
@@ -103,15 +103,15 @@ def day_in(path: str, name: str) -> date | None:
     return day if all(text == _PARTS[part][1](day) for part, text in parts.items()) else None
 
 
-def others(path: str) -> Iterator[str]:
+def other_forms(path: str) -> Iterator[str]:
     """Paths that write the day otherwise: with other patterns, or with more behind it in the name.
 
-    >>> [*others("${day:yyyy}/${day:M}.csv")][1:]
+    >>> [*other_forms("${day:yyyy}/${day:M}.csv")][1:]
     ['${day:yyyy}/${day:MM}.csv', '${day:yyyy}/${day:MM}*.csv']
     """
     found = [*_DAY.finditer(path)]
     if len(found) == 1:
-        paths = [path, *(_DAY.sub(f"${{day:{pattern}}}", path) for pattern in _OTHERS)]
+        paths = [path, *(_DAY.sub(f"${{day:{pattern}}}", path) for pattern in _FORMS)]
     else:
         paths = [path, _padded(path, 1), _padded(path, 2)]
     for one in dict.fromkeys(paths):

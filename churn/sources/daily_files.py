@@ -89,11 +89,11 @@ def _written_otherwise(spark: SparkSession, place: RawInput, day: date) -> tuple
     most days."""
     listed: dict[str, list[str]] = {}
     found: dict[str, tuple[int, str]] = {}
-    for path in day_paths.others(place.path or ""):
+    for path in day_paths.other_forms(place.path or ""):
         other = replace(place, path=path)
         if other.place() not in listed:
             listed[other.place()] = _files(spark, other)
-        days = {day_paths.day_in(path, name): name for name in listed[other.place()]}
+        days = {of: name for name in listed[other.place()] if (of := day_paths.day_in(path, name))}
         if day in days:
             found[path] = (len(days), days[day])
     if not found:
