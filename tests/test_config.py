@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import re
 import tomllib
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,7 +10,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, ValidationError, model_validator
 
-from churn.config import Column, Expect, Source, load
+from churn.config import Column, Expect, RawInput, Source, load
 from churn.errors import ConfigError, LeakageError
 from churn.validation import Frozen, validated
 
@@ -202,6 +203,28 @@ def test_an_empty_file_keeps_the_lake_and_the_runs_beside_itself(tmp_path: Path)
                 " days arrive"
             ),
         ),
+        (
+            "[sources.calls]\npath = 'x'\nrows = 'a[*]'",
+            (
+                'churn.toml line 3: [sources.calls] rows is read where format = "json", and here it is "csv"; drop it,'
+                " or set format"
+            ),
+        ),
+        (
+            "[inputs.calls]\npath = 'x'\nformat = 'parquet'\nheader_line = 2\nfooter_lines = 1\nfooter = '^T'",
+            "\n".join(
+                f'churn.toml line {line}: [inputs.calls] {name} is read where format = "csv", and here it is "parquet";'
+                " drop it, or set format"
+                for line, name in ((4, "header_line"), (5, "footer_lines"), (6, "footer"))
+            ),
+        ),
+        (
+            "[sources.calls]\nformat = 'jdbc'\npath = 'x'\noptions = { url = 'jdbc:x', dbtable = 't' }",
+            (
+                "churn.toml line 3: [sources.calls] path is not read by jdbc, whose place is url and dbtable (or query)"
+                " under options; drop it"
+            ),
+        ),
         ("[stream]\nfiles = true", "churn.toml line 2: [stream] files is True, want a whole number from 1"),
         ("[stream]\nrows = '3'", "churn.toml line 2: [stream] rows is '3', want a whole number from 1"),
         (
@@ -349,6 +372,12 @@ def test_a_source_is_replaced_without_the_checks_of_the_file(tmp_path: Path) -> 
 def test_a_missing_file_tells_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"no such file; make one with: churn init {tmp_path}"):
         load(tmp_path / "churn.toml")
+
+
+def test_the_template_shows_how_files_are_read() -> None:
+    template = (files("churn") / "templates" / "churn.toml").read_text("utf-8")
+    settings = [one.name for one in fields(RawInput) if one.name not in ("name", "file", "last_files")]
+    assert [name for name in settings if not re.search(rf"\b{name}( =|\])", template)] == []
 
 
 def test_the_template_is_a_configuration(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_a_cell_of_csv_that_is_not_of_its_type_costs_its_row(spark: SparkSession
     (tmp_path / "x.csv").write_text(text)
     types = {"FEE": "decimal(10,2)", "ok": "boolean", "note": "string", "late": "int"}
     frame = read(spark, RawInput(name="calls", path=f"{tmp_path}/x.csv", types=types))
-    assert frame.select("fee", "ok", "note", "late").schema.simpleString() == (
+    assert frame.select("fee", "ok", "Note", "late").schema.simpleString() == (
         "struct<fee:decimal(10,2),ok:boolean,Note:string,late:int>"
     )
     found = table(frame)
@@ -147,12 +147,7 @@ def test_what_cannot_be_declared(
 
 @pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
 def test_a_stream_has_the_declared_columns(spark: SparkSession, tmp_path: Path, kind: str) -> None:
-    config = company(
-        tmp_path,
-        RENAMED.format(kind=kind).replace(
-            "[sources.calls.columns]", "stream = { path = 'in' }\n[sources.calls.columns]"
-        ),
-    )
+    config = company(tmp_path, RENAMED.format(kind=kind) + "[sources.calls.stream]\npath = 'in'\n")
     write(tmp_path, kind, "d/2026-01-02", DAYS[1])
     write(tmp_path, kind, "in/x", {**DAYS[1], "id": "3"})
     mapped = read_stream(spark, config, "calls", "files")
