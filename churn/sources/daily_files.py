@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime, time
 from typing import Final
@@ -12,9 +13,10 @@ from pyspark.sql import SparkSession
 
 from churn import day_paths
 from churn.config import RawInput, Source
-from churn.errors import HoldError
+from churn.errors import BadInputError, HoldError
 from churn.sources.readers import read
 from churn.sources.readers.files import find_files
+from churn.sources.spark_errors import SPARK_ERRORS
 from churn.sources.staging import query_rows
 from churn.sources.zones import utc
 
@@ -92,7 +94,9 @@ def _written_otherwise(spark: SparkSession, place: RawInput, day: date) -> tuple
     for path in day_paths.other_forms(place.path or ""):
         other = replace(place, path=path)
         if other.place() not in listed:
-            listed[other.place()] = _files(spark, other)
+            listed[other.place()] = []
+            with suppress(BadInputError, *SPARK_ERRORS):  # of a folder that only this form leads to
+                listed[other.place()] = _files(spark, other)
         days = {of: name for name in listed[other.place()] if (of := day_paths.day_in(path, name))}
         if day in days:
             found[path] = (len(days), days[day])
