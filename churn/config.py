@@ -26,6 +26,7 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticKnownError
 
+from churn import day_paths
 from churn.errors import ConfigError
 from churn.validation import Frozen, Table, close_to, validated
 
@@ -35,7 +36,7 @@ NULLS: Final = ("null", "\\N", "n/a", "na", "#n/a", "nan", "-", "--", "none", "n
 
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(:-(?P<default>[^}]*))?\}")
 DAY: Final = "${day}"
-"""In the path of a source: the day that a file brings, as 2026-09-30."""
+"""In the path of a source: the day that a file brings, as 2026-09-30; in another form by a pattern, ${day:yyyyMMdd}."""
 
 SMALL_BYTES: Final = 16 << 20
 """Of all files of a company: below, plans and compilers cost more than rows, see docs/decisions/0008."""
@@ -55,9 +56,12 @@ def _given(info: ValidationInfo, name: Literal["file", "env"]) -> Any:
 
 def _filled(value: object, info: ValidationInfo) -> object:
     """A text with ${NAME} and ${NAME:-default} replaced from the environment; any other value as it is."""
+    is_path = info.field_name == "path"
+    if isinstance(value, str) and "${day:" in value.replace("${day:-", "") and not is_path:
+        raise ValueError(f"is {value!r}, but only the path of a source or an input has days")
 
     def found(match: re.Match[str]) -> str:
-        if match[0] == DAY and info.field_name == "path":
+        if match[0] == DAY and is_path:
             return DAY
         name = match["name"]
         text: str | None = _given(info, "env").get(name) or match["default"]
@@ -122,6 +126,10 @@ def _place(path: str | None, info: ValidationInfo) -> str | None:
         raise PydanticKnownError("missing")
     if path is not None and form == "query":
         raise ValueError("stands beside a query, which reads [inputs.NAME]; name the file there")
+    if path is not None and form == "jdbc" and "format" in info.data:
+        raise ValueError("is not read by jdbc, whose place is url and dbtable (or query) under options; drop it")
+    if problem := day_paths.problem(path or ""):
+        raise ValueError(problem)
     return path
 
 
@@ -153,10 +161,27 @@ def _jdbc(options: Mapping[str, str], info: ValidationInfo) -> Mapping[str, str]
     return options
 
 
+def _only_of(format_: str) -> AfterValidator:
+    """A setting that is read in one format alone."""
+
+    def check(value: object, info: ValidationInfo) -> object:
+        if (seen := info.data.get("format", format_)) != format_:
+            raise ValueError(f'is read where format = "{format_}", and here it is "{seen}"; drop it, or set format')
+        return value
+
+    return AfterValidator(check)
+
+
 def _look_back(days: int, info: ValidationInfo) -> int:
-    if days > 1 and DAY not in (info.data.get("path", DAY) or ""):
+    if days > 1 and not day_paths.has_day(info.data.get("path", DAY)):
         raise ValueError(f'needs a path with a day in it, such as "calls/{DAY}.csv"')
     return days
+
+
+def _without_day(path: str | None) -> str | None:
+    if day_paths.has_day(path):
+        raise ValueError(f"is {path!r}, want the folder in which files of all days arrive")
+    return path
 
 
 def _not_a_setting(_: object) -> None:
@@ -187,7 +212,7 @@ class Arrivals(Frozen):
     """Where the rows of a source arrive one by one, in the shape of its other files: a folder, or a topic of Kafka's
     whose messages are the rows as JSON objects."""
 
-    path: _Local | None = None
+    path: Annotated[_Local | None, AfterValidator(_without_day)] = None
     topic: _Text | None = None
 
 
@@ -287,8 +312,9 @@ class RawInput:
 
     Of csv, `header_line` is the line of the header, counted from 1 (default: it is found), `footer_lines` are left out
     at the end of each file, and so are lines that match the pattern `footer`. Of json, `rows` is the path to the rows
-    inside a response, such as "conversations[*]", and `types` gives columns a Spark type, such as "string" for a key
-    that is an object one day and text the next.
+    inside a response, such as "conversations[*]". `types` gives columns a Spark type, such as "string" for a key that
+    is an object one day and text the next; a column that no file of a batch has is null. A value that is not of its
+    type costs its row.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -298,10 +324,10 @@ class RawInput:
     format: Annotated[Format, BeforeValidator(_filled)] = "csv"
     path: Annotated[_Local | None, Field(validate_default=True), AfterValidator(_place)] = None
     options: Annotated[_Options, AfterValidator(_jdbc), Field(validate_default=True)] = field(default_factory=dict)
-    header_line: Annotated[int, Field(strict=True, ge=1)] | None = None
-    footer_lines: Annotated[int, Field(strict=True, ge=0)] = 0
-    footer: str | None = None
-    rows: str | None = None
+    header_line: Annotated[Annotated[int, Field(strict=True, ge=1)] | None, _only_of("csv")] = None
+    footer_lines: Annotated[int, Field(strict=True, ge=0), _only_of("csv")] = 0
+    footer: Annotated[str | None, _only_of("csv")] = None
+    rows: Annotated[str | None, _only_of("json")] = None
     types: Table[str] = field(default_factory=dict)
     look_back: Annotated[int, Field(strict=True, ge=1), AfterValidator(_look_back)] = 1
     last_files: Annotated[SkipJsonSchema[int | None], BeforeValidator(_not_a_setting)] = None
@@ -313,7 +339,7 @@ class RawInput:
     @property
     def is_daily(self) -> bool:
         """Whether it comes as a file a day, or several."""
-        return self.path is not None and DAY in self.path
+        return day_paths.has_day(self.path)
 
     def days(self, as_of: datetime, since: date | None = None) -> list[date]:
         """The days that a batch must have, of a source that comes daily: the last `look_back`, and those from `since`
@@ -322,11 +348,10 @@ class RawInput:
         most = self.look_back if since is None else max(self.look_back, (last - since).days)
         return [last - timedelta(days=back) for back in range(most, 0, -1)]
 
-    def place(self, *days: str) -> str:
-        """The path of these days, as a Hadoop pattern; of none, that of any day. JDBC has no path."""
+    def place(self, day: date | None = None) -> str:
+        """The path of a day; without one that of all days, as a Hadoop pattern. JDBC has no path."""
         path = self.path or ""
-        alternatives = ",".join(days)
-        return path.replace(DAY, f"{{{alternatives}}}" if len(days) > 1 else alternatives or "*")
+        return day_paths.of_any_day(path) if day is None else day_paths.of_day(path, day)
 
     def local_bytes(self) -> int | None:
         """The bytes of its files; null where they are not files of this machine."""
@@ -367,7 +392,7 @@ class Source(RawInput):
     place of a path a `query` may read its `inputs`: each `[inputs.NAME]` that it names. `nulls` are words that stand
     for no value where an id or a number is wanted; `maximum` replaces the greatest value that the contract allows for a
     column. `accept` names rules of doubt that its rows may break, such as customer_id_in_scientific_notation. Messages
-    show only the form of the columns `personal`, of ids and of free text. With `${day}` in its path a batch reads the
+    show only the form of the columns `personal`, of ids and of free text. With days in its path a batch reads the
     last `look_back` whole days before its as-of and all since the batch before, the first one all days before it; else
     all there is. `arrivals` is where its rows arrive as a stream. Reasons, holidays, weekend, currency and rates are
     those of the whole file. A dataclass, so that `replace` makes what a batch reads unchecked.

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import re
 import tomllib
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,7 +10,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, ValidationError, model_validator
 
-from churn.config import Column, Expect, Source, load
+from churn.config import Column, Expect, RawInput, Source, load
 from churn.errors import ConfigError, LeakageError
 from churn.validation import Frozen, validated
 
@@ -143,6 +144,85 @@ def test_an_empty_file_keeps_the_lake_and_the_runs_beside_itself(tmp_path: Path)
                 "churn.toml line 3: [sources.calls] has no setting 'name'; known: accept, columns, expect, footer,"
                 " footer_lines, format, header_line, look_back, max_quarantined, maximum, nulls, options, path,"
                 " personal, query, reject, rows, stream, types, zone"
+            ),
+        ),
+        (
+            "[sources.calls]\npath = 'x/${day:YYYYMMDD}.csv'",
+            (
+                "churn.toml line 2: [sources.calls] path has ${day:YYYYMMDD}, in which YYYY is no part of a day; write"
+                " ${day:yyyyMMdd}"
+            ),
+        ),
+        (
+            "[inputs.calls]\npath = '${day:%d-%m-%y}.csv'",
+            (
+                "churn.toml line 2: [inputs.calls] path has ${day:%d-%m-%y}, in which %d is no part of a day; write"
+                " ${day:dd-MM-yy}"
+            ),
+        ),
+        (
+            "[sources.calls]\npath = '${day:yyyyMMddHH}.csv'",
+            (
+                "churn.toml line 2: [sources.calls] path has ${day:yyyyMMddHH}, in which HH is no part of a day; its"
+                " parts are yyyy, yy, MM, M, dd, d, DDD (the day of the year); text stands outside of ${...}, and * for"
+                " an hour"
+            ),
+        ),
+        (
+            "[sources.calls]\npath = 'y=${day:yyyy}/m=${day:MM}/x.csv'",
+            (
+                "churn.toml line 2: [sources.calls] path has ${day:yyyy}/m=${day:MM}, which is 2023/m=01 on 2023-01-01"
+                " and on 2023-01-02 alike; write year, month and day, such as ${day:yyyyMMdd}"
+            ),
+        ),
+        (
+            "[sources.calls]\npath = '${day:yyyyMd}.csv'",
+            (
+                "churn.toml line 2: [sources.calls] path has ${day:yyyyMd}, which is 2023111 on 2023-01-11 and on"
+                " 2023-11-01 alike; write year, month and day, such as ${day:yyyyMMdd}"
+            ),
+        ),
+        (
+            "[sources.calls]\npath = '${day:yyyy}/{a,b}/${day:MMdd}.csv'",
+            (
+                "churn.toml line 2: [sources.calls] path has ${day:yyyy}/{a,b}/${day:MMdd}, with alternatives between"
+                " its days; write * in place of {...} there"
+            ),
+        ),
+        (
+            "[storage]\nroot = 'lake/${day:yyyy}'",
+            (
+                "churn.toml line 2: [storage] root is 'lake/${day:yyyy}', but only the path of a source or an input has"
+                " days"
+            ),
+        ),
+        (
+            "[sources.calls]\npath = 'x'\nstream = { path = '/in/${day}' }",
+            (
+                "churn.toml line 3: [sources.calls.stream] path is '/in/${day}', want the folder in which files of all"
+                " days arrive"
+            ),
+        ),
+        (
+            "[sources.calls]\npath = 'x'\nrows = 'a[*]'",
+            (
+                'churn.toml line 3: [sources.calls] rows is read where format = "json", and here it is "csv"; drop it,'
+                " or set format"
+            ),
+        ),
+        (
+            "[inputs.calls]\npath = 'x'\nformat = 'parquet'\nheader_line = 2\nfooter_lines = 1\nfooter = '^T'",
+            "\n".join(
+                f'churn.toml line {line}: [inputs.calls] {name} is read where format = "csv", and here it is "parquet";'
+                " drop it, or set format"
+                for line, name in ((4, "header_line"), (5, "footer_lines"), (6, "footer"))
+            ),
+        ),
+        (
+            "[sources.calls]\nformat = 'jdbc'\npath = 'x'\noptions = { url = 'jdbc:x', dbtable = 't' }",
+            (
+                "churn.toml line 3: [sources.calls] path is not read by jdbc, whose place is url and dbtable (or query)"
+                " under options; drop it"
             ),
         ),
         ("[stream]\nfiles = true", "churn.toml line 2: [stream] files is True, want a whole number from 1"),
@@ -292,6 +372,12 @@ def test_a_source_is_replaced_without_the_checks_of_the_file(tmp_path: Path) -> 
 def test_a_missing_file_tells_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"no such file; make one with: churn init {tmp_path}"):
         load(tmp_path / "churn.toml")
+
+
+def test_the_template_shows_how_files_are_read() -> None:
+    template = (files("churn") / "templates" / "churn.toml").read_text("utf-8")
+    settings = [one.name for one in fields(RawInput) if one.name not in ("name", "file", "last_files")]
+    assert [name for name in settings if not re.search(rf"\b{name}( =|\])", template)] == []
 
 
 def test_the_template_is_a_configuration(tmp_path: Path) -> None:

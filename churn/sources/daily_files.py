@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime, time
 from typing import Final
@@ -11,10 +11,12 @@ from zoneinfo import ZoneInfo
 
 from pyspark.sql import SparkSession
 
-from churn.config import DAY, RawInput, Source
-from churn.errors import HoldError
+from churn import day_paths
+from churn.config import RawInput, Source
+from churn.errors import BadInputError, HoldError
 from churn.sources.readers import read
 from churn.sources.readers.files import find_files
+from churn.sources.spark_errors import SPARK_ERRORS
 from churn.sources.staging import query_rows
 from churn.sources.zones import utc
 
@@ -43,8 +45,8 @@ def fewest_rows(spark: SparkSession, source: Source, days: Sequence[date]) -> tu
     """The day with the fewest rows of a source that comes daily, and how many these are."""
     counts = []
     for day in days:
-        inputs = {name: replace(one, path=_path_of(one, str(day))) for name, one in source.inputs.items()}
-        of_day = replace(source, path=_path_of(source, str(day)), inputs=inputs)
+        inputs = {name: replace(one, path=_path_of(one, day)) for name, one in source.inputs.items()}
+        of_day = replace(source, path=_path_of(source, day), inputs=inputs)
         counts.append(((query_rows if of_day.query else read)(spark, of_day).count(), day))
     return min(counts)
 
@@ -58,45 +60,62 @@ def first_instant(source: Source, as_of: datetime, since: date | None = None) ->
 def _batch_path(
     spark: SparkSession, place: RawInput, title: str, as_of: datetime | None, since: date | None
 ) -> str | None:
-    if DAY not in (place.path or ""):
+    if not day_paths.has_day(place.path):
         return place.path
     if as_of is None:
         return place.place()
     is_history = since == HISTORY
-    wanted = [str(day) for day in place.days(utc(as_of), None if is_history else since)]
+    wanted = place.days(utc(as_of), None if is_history else since)
     available, last = sorted(_available_days(spark, place)), wanted[-1]
-    needed_from = min([last, *available[:1], *([str(since)] if since and not is_history else [])])
-    missing = [day for day in wanted if day not in available and day >= needed_from]
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise HoldError(
-            f"{title}: {place.place(missing[0])}{more} has not come; nothing was written, try again when it has"
-        )
+    needed_from = min([last, *available[:1], *([since] if since and not is_history else [])])
+    if missing := [day for day in wanted if day not in available and day >= needed_from]:
+        raise _has_not_come(spark, place, title, missing)
     return _path_of(place, *(day for day in available if day <= last and (is_history or day >= wanted[0])))
 
 
-def _path_of(place: RawInput, *days: str) -> str | None:
-    """The path of these days: a pattern also where it is one, so that a folder dt=${day} is a column in any case."""
-    return place.path and place.path.replace(DAY, f"{{{','.join(days)}}}")
+def _has_not_come(spark: SparkSession, place: RawInput, title: str, missing: Sequence[date]) -> HoldError:
+    """Files of these days are missing; where the first is there in another form, the message says how to write it."""
+    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    problem = f"{title}: {place.place(missing[0])}{more} has not come"
+    if (other := _written_otherwise(spark, place, missing[0])) is None:
+        return HoldError(f"{problem}; nothing was written, try again when it has")
+    path, file = other
+    return HoldError(
+        f'{problem}, but {file} is there; nothing was written: if this is the file, write path = "{path}" under'
+        f" {place.section()}, else try again when it has come"
+    )
 
 
-def _available_days(spark: SparkSession, source: RawInput) -> set[str]:
-    """The days, as in a file's name, of which there is a file that is not empty."""
-    day_in_name = _day_in_name(source.path or "")
-    files = find_files(spark, replace(source, path=source.place())) or ()
-    return {match[1] for name, size in files if size and (match := day_in_name.search(name))}
+def _written_otherwise(spark: SparkSession, place: RawInput, day: date) -> tuple[str, str] | None:
+    """Another form of the path by which a file of the day is there, and the file; of several, the one that finds the
+    most days."""
+    listed: dict[str, list[str]] = {}
+    found: dict[str, tuple[int, str]] = {}
+    for path in day_paths.other_forms(place.path or ""):
+        other = replace(place, path=path)
+        if other.place() not in listed:
+            listed[other.place()] = []
+            with suppress(BadInputError, *SPARK_ERRORS):  # of a folder that only this form leads to
+                listed[other.place()] = _files(spark, other)
+        days = {of: name for name in listed[other.place()] if (of := day_paths.day_in(path, name))}
+        if day in days:
+            found[path] = (len(days), days[day])
+    if not found:
+        return None
+    best = max(found, key=lambda path: found[path][0])
+    return best, found[best][1].removeprefix("file:")
 
 
-def _day_in_name(path: str) -> re.Pattern[str]:
-    """A pattern that finds the day in the name of a file, by the path with `${day}` that leads to it.
+def _path_of(place: RawInput, *days: date) -> str | None:
+    return place.path and day_paths.of_days(place.path, days)
 
-    >>> _day_in_name("in*/${day}/{a,b}").search("file:/in1/2026-10-01/b/2020-02-02.csv")[1]
-    '2026-10-01'
-    """
-    pattern = re.escape(re.sub(r"^[A-Za-z][\w+.-]*:(//)?", "", path).rstrip("/"))
-    pattern = pattern.replace(re.escape(DAY), r"(\d{4}-\d\d-\d\d)", 1).replace(re.escape(DAY), r"\d{4}-\d\d-\d\d")
-    # Braces, brackets and backslashes may be a part of the name.
-    pattern = re.sub(r"\\\{(.*?)\\\}", lambda either: f"(?:{either[1].replace(',', '|')}|{either[0]})", pattern)
-    pattern = re.sub(r"\\\[.+?\\\]", lambda one: f"(?:{one[0]}|[^/])", pattern)
-    pattern = pattern.replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
-    return re.compile(re.sub(r"\\\\", r"\\\\?", pattern) + "(?=/|$)")
+
+def _available_days(spark: SparkSession, source: RawInput) -> set[date]:
+    """The days of which there is a file that is not empty."""
+    days = (day_paths.day_in(source.path or "", name) for name in _files(spark, source))
+    return {day for day in days if day is not None}
+
+
+def _files(spark: SparkSession, source: RawInput) -> list[str]:
+    """The files of all days that are not empty."""
+    return [name for name, size in find_files(spark, replace(source, path=source.place())) or () if size]

@@ -19,6 +19,7 @@ from churn.errors import BadInputError, ConfigError, HoldError, form, nearest
 from churn.sources.expressions import check_expression
 from churn.sources.functions import expanded
 from churn.sources.readers import read
+from churn.sources.readers.declared_types import hint
 from churn.sources.readers.files import BLANKS, FILE, UNPARSED, find_files
 from churn.sources.readers.parquet_files import unreadable_columns
 from churn.sources.spark_errors import SPARK_ERRORS, first_line, unlogged
@@ -86,7 +87,7 @@ def reason(
         if why := unreadable.get(named.lower(), unreadable.get(named.lower().rpartition(".")[2])):
             return f"names {named!r}, which Spark cannot read: {why}"
         listed = "; ".join(f"{name} has {', '.join(names)}" for name, names in columns.items())
-        return f"names {named!r}, which is no column: {listed}"
+        return f"names {named!r}, which is no column: {listed}{hint(named.rpartition('.')[2])}"
     return f"cannot run: {first_line(error).split('] ', 1)[-1].split(' SQLSTATE')[0]}"
 
 

@@ -17,6 +17,7 @@ from churn.sources.daily_files import of_batch
 from churn.sources.mapping import Mapped, bound, mapped, rates_of
 from churn.sources.readers import read
 from churn.sources.readers.csv_files import dialect
+from churn.sources.readers.declared_types import declared_types, with_types
 from churn.sources.readers.files import FILE, UNPARSED
 from churn.sources.readers.json_documents import CONTENT
 from churn.sources.readers.json_files import Keys, document_records, json_keys, json_rows, json_texts, text_records
@@ -34,9 +35,9 @@ def read_stream(spark: SparkSession, config: Config, name: str, place: StreamPla
     """A source as a stream, mapped to its contract; None where it has no such place in its `stream` section.
 
     Its raw columns are those of the last SCHEMA_FILES of the source's other files, at its own `path`, however many
-    there are; a column that only earlier ones have is not in the stream. A row that is more than `ahead_minutes` ahead
-    of its micro-batch breaks the rule in_future: the time of a micro-batch is in the checkpoint, so a rerun gives the
-    same.
+    there are, and those under `types`; a column that only earlier ones have is not in the stream.
+    A row that is more than `ahead_minutes` ahead of its micro-batch breaks the rule in_future: the time of a
+    micro-batch is in the checkpoint, so a rerun gives the same.
     The rates that convert amounts are those that were there when the stream started.
     Raises ConfigError where the place cannot be read as a stream.
     """
@@ -53,14 +54,19 @@ def read_stream(spark: SparkSession, config: Config, name: str, place: StreamPla
     else:
         raw = _topic(spark, config, source, address, _raw_schema(spark, source))
     ahead = config.stream.ahead // timedelta(microseconds=1)
+    raw = with_types(raw, source)
     latest = f"timestamp_micros(unix_micros(current_timestamp()) + {ahead})"
     return mapped(raw, source, latest=latest, rates=rates_of(spark, source))
 
 
 def _raw_schema(spark: SparkSession, source: Source) -> StructType:
-    read_once = read(spark, _last_files(spark, source)).schema
+    read_once = read(spark, replace(_last_files(spark, source), types={})).schema
     fields = [field for field in read_once if field.name not in (UNPARSED, FILE)]
-    return StructType([*fields, StructField(UNPARSED, StringType())])
+    names = {field.name.lower() for field in fields}
+    absent = [StructField(name, kind) for name, kind in declared_types(source).items() if name.lower() not in names]
+    if source.format == "csv":
+        absent = []  # the schema is the header
+    return StructType([*fields, *absent, StructField(UNPARSED, StringType())])
 
 
 def _last_files(spark: SparkSession, source: Source) -> Source:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -31,7 +31,9 @@ OCTOBER_3 = datetime(2026, 10, 3)
 
 
 def sale(number: int, day: int, *, loaded: int | None = None) -> str:
-    return f"t{number},ann,2026-10-{day:02} 08:00:00,purchase,9.50,2026-10-{loaded or day:02} 09:00:00\n"
+    month = 9 if day == 30 else 10
+    at, known = f"2026-{month:02}-{day:02} 08:00:00", f"2026-{month:02}-{loaded or day:02} 09:00:00"
+    return f"t{number},ann,{at},purchase,9.50,{known}\n"
 
 
 def write(
@@ -167,6 +169,71 @@ def test_days_between_two_batches_are_held_like_the_last(spark: SparkSession, tm
     with pytest.raises(HoldError, match="0 rows of 2026-10-05 have come, at least 1 are expected"):
         batch(spark, tmp_path, files, rows=1, as_of=datetime(2026, 10, 8))
     assert batch(spark, tmp_path, files, as_of=datetime(2026, 10, 8)).accepted == 4
+
+
+@pytest.mark.parametrize(
+    ("path", "files"),
+    [
+        ("CDR_${day:yyyyMMdd}.csv", ["CDR_20260930.csv", "CDR_20261001.csv", "CDR_20261002.csv"]),
+        (
+            "in [new] ${day:dd-MM-yyyy}.csv",
+            ["in [new] 30-09-2026.csv", "in [new] 01-10-2026.csv", "in [new] 02-10-2026.csv"],
+        ),
+        ("${day:yyyy/MM/dd}/", ["2026/09/30/a.csv", "2026/10/01/20260930.csv", "2026/10/02/a.csv"]),
+        ("${day:yyyyMMdd}/*/*.csv", ["20260930/00/a.csv", "20261001/00/a.csv", "20261002/23/a.csv"]),
+        ("${day:d.M.yy}.csv", ["30.9.26.csv", "1.10.26.csv", "2.10.26.csv"]),
+        ("${day:yyyyDDD}.csv", ["2026273.csv", "2026274.csv", "2026275.csv"]),
+        (
+            "y=${day:yyyy}/m=${day:MM}/d=${day:dd}/*.csv",
+            ["y=2026/m=09/d=30/a.csv", "y=2026/m=10/d=01/b.csv", "y=2026/m=10/d=02/c.csv"],
+        ),
+        (
+            "${day:yyyyMM}/*/${day}.csv",
+            ["202609/x/2026-09-30.csv", "202610/x/2026-10-01.csv", "202610/y/2026-10-02.csv"],
+        ),
+    ],
+)
+def test_the_day_has_the_form_of_its_pattern(
+    spark: SparkSession, tmp_path: Path, path: str, files: Sequence[str]
+) -> None:
+    """The last days, those since the batch before over the end of a month, and those of validation are the same."""
+    written = {name: HEADER + sale(day, day) for name, day in zip(files, (30, 1, 2), strict=True)}
+    config = write(tmp_path, written, path=path, rows=1)
+    assert days_read(spark, config) == [1, 2]
+    source, lake = config.sources["transactions"], Lake(spark, config.root)
+    assert map_source(spark, source).rows.count() == 3
+    for day, accepted in ((1, 1), (3, 2)):
+        [row] = ingest(spark, lake, config, batch=f"{day}", as_of=datetime(2026, 10, day))
+        assert row.accepted == accepted
+    with pytest.raises(HoldError, match="has not come; nothing was written, try again when it has"):
+        ingest(spark, lake, config, batch="4", as_of=datetime(2026, 10, 4))
+
+
+@pytest.mark.parametrize(
+    ("path", "there", "advice"),
+    [
+        ("CDR_${day}.csv", ["CDR_20261001.csv", "CDR_20261002.csv"], "CDR_${day:yyyyMMdd}.csv"),
+        ("CDR_${day:yyyyMMdd}.csv", ["CDR_20261002_081500.csv"], "CDR_${day:yyyyMMdd}*.csv"),
+        ("${day}/*.csv", ["2026/10/02/a.csv"], "${day:yyyy/MM/dd}/*.csv"),
+        ("y=${day:yyyy}/m=${day:MM}/d=${day:dd}/", ["y=2026/m=10/d=2/a.csv"], "y=${day:yyyy}/m=${day:M}/d=${day:d}"),
+        # 10-02 is a day of either form, of which one finds all files
+        ("${day}.csv", ["02-10-2026.csv", "10-02-2026.csv", "30-09-2026.csv"], "${day:dd-MM-yyyy}.csv"),
+        ("${day}.csv", ["10-02-2026.csv", "02-10-2026.csv", "09-30-2026.csv"], "${day:MM-dd-yyyy}.csv"),
+        ("CDR_${day}.csv", ["SMS_20261002.csv", "CDR_20261001.csv"], None),  # of another source, and of another day
+    ],
+)
+def test_a_hold_names_the_file_whose_day_is_written_otherwise(
+    spark: SparkSession, tmp_path: Path, path: str, there: Sequence[str], advice: str | None
+) -> None:
+    config = write(tmp_path, dict.fromkeys(there, HEADER), path=path)
+    with pytest.raises(HoldError) as error:
+        days_read(spark, config)
+    if advice is None:
+        assert str(error.value).endswith("has not come; nothing was written, try again when it has")
+    else:
+        assert f'if this is the file, write path = "{tmp_path}/{advice}" under churn.toml: [sources.tr' in str(
+            error.value
+        )
 
 
 def test_looking_back_needs_days_in_the_path(tmp_path: Path) -> None:

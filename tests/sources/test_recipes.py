@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from churn.sources.ingest import ingest
 from churn.storage import Lake
 
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-source.md"
-_BLOCK = re.compile(r"^```(\w+)[ ]?([\w.]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```(\w+)[ ]?([\w./=-]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def recipes() -> dict[str, list[tuple[str, str, str]]]:
@@ -33,11 +34,14 @@ def test_a_recipe_gives_the_rows_that_it_shows(spark: SparkSession, tmp_path: Pa
     blocks = recipes()[name]
     for language, file, text in blocks:
         if language in ("csv", "json"):
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / file).write_text(text, encoding="utf-8")
     [toml] = [text for language, _, text in blocks if language == "toml"]
     (tmp_path / "churn.toml").write_text(toml, encoding="utf-8")
     lake = Lake(spark, str(tmp_path / "lake"))
-    ingest(spark, lake, load(tmp_path / "churn.toml", env={}), batch="b")
+    config = load(tmp_path / "churn.toml", env={})
+    is_daily = any(source.is_daily for source in config.sources.values())
+    ingest(spark, lake, config, batch="b", as_of=datetime(2026, 10, 1) if is_daily else None)
 
     for language, table, text in blocks:
         if language == "text":

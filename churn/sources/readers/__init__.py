@@ -7,6 +7,7 @@ from pyspark.sql import DataFrame, SparkSession
 from churn.config import RawInput
 from churn.errors import BadInputError, ChurnError
 from churn.sources.readers.csv_files import read_csv
+from churn.sources.readers.declared_types import with_types
 from churn.sources.readers.files import existing_files
 from churn.sources.readers.json_files import read_json
 from churn.sources.readers.parquet_files import read_parquet
@@ -16,21 +17,23 @@ _FILES = {"csv": read_csv, "json": read_json, "parquet": read_parquet}
 
 
 def read(spark: SparkSession, source: RawInput) -> DataFrame:
-    """The raw rows: text as text, with `UNPARSED` where a line of csv or json does not fit its header or syntax, and
-    `FILE` where they come from files.
+    """The raw rows: text as text, with `UNPARSED` where a line of csv or json does not fit its header or syntax, or a
+    value does not have its type under `types`, and `FILE` where they come from files.
 
     Raises BadInputError, or HoldError where rows are expected, for an input that is not there or cannot be read.
     """
     try:
-        if source.format in _FILES:
-            return _FILES[source.format](spark, source)
-        reader = spark.read.format(source.format).options(**source.options)
-        if source.format == "jdbc":
-            # A column without a zone is local time, as in a file; the driver would call it an instant.
-            return reader.option("preferTimestampNTZ", source.options.get("preferTimestampNTZ", "true")).load()
-        existing_files(spark, source)
-        return reader.load(source.path)
+        return with_types(_FILES.get(source.format, _read_by_spark)(spark, source), source)
     except ChurnError:
         raise
     except Exception as error:  # Spark wraps what a driver or a codec throws in many types.
         raise BadInputError(f"{source.section()} cannot be read as {source.format}: {first_line(error)}") from error
+
+
+def _read_by_spark(spark: SparkSession, source: RawInput) -> DataFrame:
+    reader = spark.read.format(source.format).options(**source.options)
+    if source.format == "jdbc":
+        # A column without a zone is local time, as in a file; the driver would call it an instant.
+        return reader.option("preferTimestampNTZ", source.options.get("preferTimestampNTZ", "true")).load()
+    existing_files(spark, source)
+    return reader.load(source.path)

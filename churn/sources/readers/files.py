@@ -184,7 +184,7 @@ def _patterns(part: str) -> Iterator[re.Pattern[str]]:
     """
     with suppress(re.error):
         yield re.compile(_regex(part), re.DOTALL)
-    texts = re.split(r"(\*|\{\d{4}-\d\d-\d\d(?:,\d{4}-\d\d-\d\d)*\})", part)
+    texts = re.split(r"(\*|\{\d[\d._ -]{4,}(?:,\d[\d._ -]{4,})*\})", part)
     yield re.compile("".join((re.escape, _regex)[n % 2](text) for n, text in enumerate(texts)), re.DOTALL)
 
 

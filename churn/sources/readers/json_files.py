@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Final
 
-from pyspark.errors import ParseException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
@@ -22,7 +21,6 @@ from pyspark.sql.types import (
     BooleanType,
     DataType,
     MapType,
-    NumericType,
     StringType,
     StructField,
     StructType,
@@ -31,6 +29,7 @@ from pyspark.sql.types import (
 from churn.config import RawInput
 from churn.errors import BadInputError, ConfigError
 from churn.runtime.session import with_settings
+from churn.sources.readers.declared_types import declared_types
 from churn.sources.readers.files import BLANKS, FILE, UNPARSED, File, absent, binary_kind, file_reader, read_heads
 from churn.sources.readers.json_documents import (
     CONTENT,
@@ -42,7 +41,6 @@ from churn.sources.readers.json_documents import (
     split_documents,
 )
 from churn.sources.readers.partitions import with_file_columns
-from churn.sources.spark_errors import unlogged
 from churn.storage import java_class, literal, quoted, sql_type
 from churn.validation import close_to
 
@@ -68,7 +66,6 @@ _LIMITS: Final = {"maxNestingDepth": "100", "maxStringLen": str((1 << 31) - 1)}
 """Of Spark's parser: a type of some hundred levels overflows the stack of the driver, and the job never ends."""
 _LARGEST: Final = (1 << 31) - 1
 _EXACT_NAMES: Final = {"spark.sql.caseSensitive": "true"}
-_LEAVES: Final = (StringType, BooleanType, NumericType)
 _ROWS, _IN_QUOTES, _PARSED, _MIXED, _IS_SOUND = "_rows", "_in_quotes", "_parsed", "_mixed", "_is_sound"
 
 
@@ -247,41 +244,6 @@ def _check_records(texts: DataFrame, source: RawInput) -> None:
             raise BadInputError(f"{place} holds no JSON objects, but other values")
 
 
-def _types(source: RawInput) -> dict[str, DataType]:
-    """The types that are declared, by name. Raises ConfigError for one that is no type, or that text cannot have."""
-    return {name: _declared(source, name, ddl) for name, ddl in source.types.items()}
-
-
-def _declared(source: RawInput, name: str, ddl: str) -> DataType:
-    setting = f"{source.section('types')} {name} is {ddl!r}"
-    example = 'want one such as "string" or "array<struct<id: string, amount: double>>"'
-    try:
-        with unlogged():
-            parsed = DataType.fromDDL(f"{quoted(name)} {ddl}")
-    except ParseException:
-        raise ConfigError(f"{setting}, which is no type of Spark; {example}") from None
-    if not isinstance(parsed, StructType) or len(parsed) != 1:
-        raise ConfigError(f"{setting}, want one type; {example}")
-    if wrong := sorted({kind.simpleString() for kind in _leaves(parsed) if not isinstance(kind, _LEAVES)}):
-        raise ConfigError(
-            f"{setting}, but {wrong[0]} is not read here; write string, and cast it in the expression (times need the"
-            " zone of their column)"
-        )
-    return parsed[0].dataType
-
-
-def _leaves(kind: DataType) -> Iterator[DataType]:
-    if isinstance(kind, StructType):
-        for field in kind:
-            yield from _leaves(field.dataType)
-    elif isinstance(kind, ArrayType):
-        yield from _leaves(kind.elementType)
-    elif isinstance(kind, MapType) and isinstance(kind.keyType, StringType):
-        yield from _leaves(kind.valueType)
-    else:
-        yield kind
-
-
 def _columns(keys: StructType, types: Mapping[str, DataType]) -> list[_Column]:
     """The columns of the keys, and of declared types, whether their keys occur or not."""
     declared = {name.lower(): (name, kind) for name, kind in types.items()}
@@ -325,7 +287,7 @@ def _together(one: DataType, other: DataType) -> DataType:
 def json_rows(texts: DataFrame, source: RawInput, keys: Keys) -> DataFrame:
     """The records parsed, as `read_json` has them, with the other columns of the texts: the folders of their files,
     which fill the gaps of keys with their names."""
-    columns = _columns(keys.schema, _types(source))
+    columns = _columns(keys.schema, declared_types(source))
     names = {column.name.lower() for column in columns}
     folders = {name.lower(): quoted(name) for name in texts.columns if name not in (TEXT, IS_RECORD)}
     in_quotes = f"regexp_replace({TEXT}, {literal(_UP_TO_A_NUMBER)}, '$1{_OPEN}$2{_CLOSE}$3')"

@@ -395,10 +395,10 @@ def _converted(value: str, field: StructField, target: DataType, depth: int = 0)
         item = _converted(f"{one}.value", StructField("", kind.valueType), target.valueType, depth + 1)
         entries = f"transform(map_entries({value}), {one} -> named_struct('key', {key}, 'value', {item}))"
         return f"map_from_entries({entries})"
-    return _text(value, kind) if isinstance(target, StringType) else f"try_cast({value} AS {target.simpleString()})"
+    return as_text(value, kind) if isinstance(target, StringType) else f"try_cast({value} AS {target.simpleString()})"
 
 
-def _text(value: str, kind: DataType) -> str:
+def as_text(value: str, kind: DataType) -> str:
     """SQL: a value as text, in the form that a file of text would have it in."""
     if isinstance(kind, FloatType | DoubleType):
         exact = _without_zeros(f"try_cast({value} AS decimal(38, 18))")
