@@ -273,7 +273,7 @@ REFUSED: Mapping[str, tuple[Callable[[Path], None], str, int, str]] = {
         text(HEADER + SOUND),
         changed('zone = "Europe/Berlin"', 'zone = "Europe/Berlin"\noptions = { encoding = "UFT-8" }'),
         2,
-        "unknown encoding 'UFT-8'",
+        "[sources.transactions.options] encoding is 'UFT-8', which is unknown; want one such as \"windows-1252\"",
     ),
     "a line break in the header": (
         text(HEADER.replace("made_at", '"made\nat"') + SOUND),
