@@ -263,6 +263,12 @@ REFUSED: Mapping[str, tuple[Callable[[Path], None], str, int, str]] = {
         2,
         'set encoding = "UTF-16BE" under options',
     ),
+    "cells that are padded with zeros": (
+        data("tx.csv", (HEADER + SOUND).replace(",", "\0" * 9 + ",").encode()),
+        SOURCE,
+        2,
+        "tx.csv holds 108 bytes of zero in its first ",
+    ),
     "a header in another encoding": (
         data("tx.csv", (HEADER.replace("customer", "Kundé") + SOUND).encode("latin-1")),
         SOURCE,

@@ -25,6 +25,7 @@ from churn.sources.readers.files import (
     absent,
     binary_kind,
     file_reader,
+    plain_name,
     read_heads,
     read_tail,
 )
@@ -224,7 +225,7 @@ def _end_of_cell(options: Mapping[str, str]) -> str:
 
 def _layout(spark: SparkSession, source: RawInput, file: File, options: Mapping[str, str]) -> _Layout:
     """What the lines of a file are, by its first ones."""
-    place = f"{source.section()} {file.name}"
+    place = f"{source.section()} {plain_name(file.name)}"
     if kind := binary_kind(file):
         raise BadInputError(f"{place} is {kind}, want text; unpack it or export it as csv, or set format")
     encoding = _encoding(place, file.head, options)
@@ -239,9 +240,7 @@ def _layout(spark: SparkSession, source: RawInput, file: File, options: Mapping[
     else:
         names = _names(place, source, records[header][1], options)
     lines = [_joined(row, len(names)) for _, row in records[: header + 1]]
-    last = (
-        _last_lines(decode(spark, read_tail(spark, file), encoding), source.footer_lines) if source.footer_lines else []
-    )
+    last = _last_lines(spark, source, file, encoding) if source.footer_lines else []
     below = (_joined(row, len(names)) for line in last for _, row in _records(line, options))
     return _Layout(names, encoding, tuple(lines[:-1]), tuple(lines[-1:]), tuple(below))
 
@@ -252,8 +251,14 @@ def _encoding(place: str, head: bytes, options: Mapping[str, str]) -> str:
         return named
     marked = [name for mark, name in _BYTE_ORDER_MARKS.items() if head.startswith(mark)]
     if not marked and (zeros := head.count(0)) > len(head) // 4:
-        order = "LE" if head[1::2].count(0) > zeros // 2 else "BE"
-        raise BadInputError(f'{place} looks like UTF-16; set encoding = "UTF-16{order}" under options')
+        first, second = (head[at::2].count(0) for at in (0, 1))
+        if min(first, second) * 10 < zeros:
+            order = "LE" if second > first else "BE"
+            raise BadInputError(f'{place} looks like UTF-16; set encoding = "UTF-16{order}" under options')
+        raise BadInputError(
+            f"{place} holds {zeros} bytes of zero in its first {len(head)}, want text; export it as csv, or leave them"
+            " out (tr -d '\\000')"
+        )
     return marked[0] if marked else "UTF-8"
 
 
@@ -336,9 +341,9 @@ def _names(place: str, source: RawInput, row: Sequence[str], options: Mapping[st
     return tuple(names)
 
 
-def _last_lines(tail: str, number: int) -> list[str]:
-    lines = [line for line in tail.splitlines() if line.strip(BLANKS)]
-    return lines[-number:]
+def _last_lines(spark: SparkSession, source: RawInput, file: File, encoding: str) -> list[str]:
+    tail = decode(spark, read_tail(spark, source, file), encoding)
+    return [line for line in tail.splitlines() if line.strip(BLANKS)][-source.footer_lines :]
 
 
 def _joined(row: Sequence[str], width: int) -> str:
