@@ -86,7 +86,7 @@ def _files(spark: SparkSession, config: Config, source: Source, folder: str, sch
         return reader.load(folder)
     if source.format == "csv":
         # A header that is not the expected one fails the stream: its columns would fill the wrong places.
-        reader = reader.options(**dialect(source)).options(
+        reader = reader.options(**dialect(spark, source)).options(
             mode="PERMISSIVE",
             columnPruning="false",
             enforceSchema="false",

@@ -263,6 +263,12 @@ REFUSED: Mapping[str, tuple[Callable[[Path], None], str, int, str]] = {
         2,
         'set encoding = "UTF-16BE" under options',
     ),
+    "cells that are padded with zeros": (
+        data("tx.csv", (HEADER + SOUND).replace(",", "\0" * 9 + ",").encode()),
+        SOURCE,
+        2,
+        "tx.csv holds 108 bytes of zero in its first ",
+    ),
     "a header in another encoding": (
         data("tx.csv", (HEADER.replace("customer", "Kundé") + SOUND).encode("latin-1")),
         SOURCE,
@@ -273,7 +279,7 @@ REFUSED: Mapping[str, tuple[Callable[[Path], None], str, int, str]] = {
         text(HEADER + SOUND),
         changed('zone = "Europe/Berlin"', 'zone = "Europe/Berlin"\noptions = { encoding = "UFT-8" }'),
         2,
-        "unknown encoding 'UFT-8'",
+        "[sources.transactions.options] encoding is 'UFT-8', which is unknown; want one such as \"windows-1252\"",
     ),
     "a line break in the header": (
         text(HEADER.replace("made_at", '"made\nat"') + SOUND),

@@ -65,6 +65,7 @@ PRETTY_ONE, PRETTY_TWO = (text.replace(", ", ",\n  ").replace("{", "{\n  ", 1) f
         ("utf16.json", f"{ONE}\r\n{TWO}\r\n".encode("utf-16"), {}),
         ("utf16_without_mark.json", f"[{ONE},{TWO}]".encode("utf-16-be"), {}),
         ("windows.json", f"{ONE}\n{TWO}\n".encode("cp1252"), {"encoding": "windows-1252"}),
+        ("macintosh.json", f"{ONE}\n{TWO}\n".encode("mac_roman"), {"encoding": "x-MacRoman"}),
     ],
 )
 def test_forms(spark: SparkSession, tmp_path: Path, name: str, content: bytes, options: dict[str, str]) -> None:

@@ -336,7 +336,7 @@ def _json(frame: DataFrame) -> str:
     ("content", "reason"),
     [
         (b"id,customer\n1,ann\n", "is not a Parquet file"),
-        (b"", "is not a Parquet file (length is too low: 0)"),
+        (b"P", "is not a Parquet file (length is too low: 1)"),
         (None, "is not a Parquet file. Expected magic number at tail"),
     ],
 )

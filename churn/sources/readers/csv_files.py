@@ -16,6 +16,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 from churn.config import RawInput
 from churn.errors import BadInputError
+from churn.runtime.session import with_settings
+from churn.sources.readers.encodings import decode, java_charset, unknown_encoding
 from churn.sources.readers.files import (
     BLANKS,
     UNPARSED,
@@ -23,6 +25,7 @@ from churn.sources.readers.files import (
     absent,
     binary_kind,
     file_reader,
+    plain_name,
     read_heads,
     read_tail,
 )
@@ -62,7 +65,7 @@ def read_csv(spark: SparkSession, source: RawInput) -> DataFrame:
     twice gets a number: `agent (1)`, `agent (2)`. Raises BadInputError for what is no text, has no such header, or has
     cells with line breaks without `multiLine`.
     """
-    options = dialect(source)
+    options = dialect(spark, source)
     files = [file for file in read_heads(spark, source) if file.head.strip(b"\0\xff\xfe\xef\xbb\xbf \t\r\n")]
     if not files:
         raise absent(source, "is empty: no rows and no header")
@@ -74,11 +77,21 @@ def read_csv(spark: SparkSession, source: RawInput) -> DataFrame:
     return reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), frames)
 
 
-def dialect(source: RawInput) -> dict[str, str]:
-    """The options of Spark's reader: RFC 4180, with what the source says."""
+def dialect(spark: SparkSession, source: RawInput) -> dict[str, str]:
+    """The options of Spark's reader: RFC 4180, with what the source says, and Java's name of its encoding.
+
+    The session reads any encoding of Java's from then on, as a frame is read after this returns.
+    """
     quote = source.options.get("quote", '"')
     separator = source.options.get("delimiter", ",")
-    return {"header": "true", "sep": separator, "quote": quote, "escape": quote, **source.options}
+    options = {"header": "true", "sep": separator, "quote": quote, "escape": quote, **source.options}
+    if named := options.pop("charset", options.get("encoding")):
+        charset = java_charset(spark, named)
+        if charset is None:
+            raise unknown_encoding(source, named)
+        spark.conf.set("spark.sql.legacy.javaCharsets", "true")
+        options["encoding"] = charset
+    return options
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
@@ -93,21 +106,20 @@ def _read_group(
         sorted({line for _, one in group for line in getattr(one, part)}) for part in ("above", "header", "below")
     )
     names = [file.name for file in files]
-    is_wide = layout.encoding.upper().startswith(("UTF-16", "UTF-32"))
     options = {**options, **_FIXED, "encoding": layout.encoding}
-    if is_wide or _is_true(options.get("multiLine")):
+    has_own_breaks = decode(spark, b"\n", layout.encoding) != "\n"  # such as UTF-16: no lines to Hadoop
+    if has_own_breaks or _is_true(options.get("multiLine")):
         options |= {"multiLine": "true"}
     if above:
         options |= {"header": "false"}
     schema = _ddl([*layout.names, UNPARSED])
     in_lines = options.get("multiLine") != "true"
     if in_lines and _has_open_quotes(spark, source, options, layout.encoding, files):
-        lines = file_reader(spark, names).options(**_text_options(source)).text(names)
+        lines = _text(spark, source, layout.encoding, names)
         above = above or header
-        line = _decoded(layout.encoding)
-        read = f"from_csv({line}, {literal(schema)}, {_sql_map(options)})"
+        read = f"from_csv({_LINES}, {literal(schema)}, {_sql_map(options)})"
         is_open = _opens_quote(options, _LINES)
-        parsed = lines.selectExpr(f"{read} AS row", f"{line} AS {_LINES}").where(f"btrim({_LINES}) != ''")
+        parsed = lines.selectExpr(f"{read} AS row", _LINES).where(f"btrim({_LINES}) != ''")
         frame = parsed.selectExpr(
             *(f"row.{quoted(name)}" for name in layout.names),
             f"if({is_open}, {_LINES}, row.{UNPARSED}) AS {UNPARSED}",
@@ -131,6 +143,16 @@ def _read_group(
     )
     values = ", ".join(f"nullif({quoted(name)}, '')" for name in (*layout.names, UNPARSED))
     return rows.where(f"coalesce({values}) IS NOT NULL")  # a line of separators alone is a blank one
+
+
+def _text(spark: SparkSession, source: RawInput, encoding: str, names: Sequence[str]) -> DataFrame:
+    """The lines of files, decoded as Spark's reader of csv does: U+FFFD stands for bytes that are no text."""
+    options = {name: source.options[name] for name in ("lineSep",) if name in source.options}
+    lines = file_reader(spark, names).options(**options).text(list(names))
+    if encoding == "UTF-8":
+        return lines
+    with with_settings(spark, {"spark.sql.legacy.codingErrorAction": "true"}):
+        return lines.selectExpr(f"decode(cast({_LINES} AS binary), {literal(encoding)}) AS {_LINES}")
 
 
 def _more_cells(names: Sequence[str], options: Mapping[str, str]) -> str:
@@ -159,13 +181,7 @@ def _has_open_quotes(
     quote = options["quote"]
     if not quote or all(file.is_whole and quote.encode() not in file.head for file in files):
         return False
-    names = [file.name for file in files]
-    lines = (
-        file_reader(spark, names)
-        .options(**_text_options(source))
-        .text(names)
-        .selectExpr(f"{_decoded(encoding)} AS {_LINES}")
-    )
+    lines = _text(spark, source, encoding, [file.name for file in files])
     closes = f"{_is_odd(options, _LINES)} AND rlike({_LINES}, {literal(re.escape(quote) + _end_of_cell(options))})"
     row = (
         lines.where(f"contains({_LINES}, {literal(quote)})")
@@ -209,11 +225,11 @@ def _end_of_cell(options: Mapping[str, str]) -> str:
 
 def _layout(spark: SparkSession, source: RawInput, file: File, options: Mapping[str, str]) -> _Layout:
     """What the lines of a file are, by its first ones."""
-    place = f"{source.section()} {file.name}"
+    place = f"{source.section()} {plain_name(file.name)}"
     if kind := binary_kind(file):
         raise BadInputError(f"{place} is {kind}, want text; unpack it or export it as csv, or set format")
     encoding = _encoding(place, file.head, options)
-    text = _decode(file.head, encoding)
+    text = decode(spark, file.head, encoding)
     records = list(_records(text, options, is_whole=file.is_whole))
     if not records:
         raise absent(source, "is empty: no rows and no header")
@@ -224,30 +240,26 @@ def _layout(spark: SparkSession, source: RawInput, file: File, options: Mapping[
     else:
         names = _names(place, source, records[header][1], options)
     lines = [_joined(row, len(names)) for _, row in records[: header + 1]]
-    last = _last_lines(read_tail(spark, file), encoding, source.footer_lines) if source.footer_lines else []
+    last = _last_lines(spark, source, file, encoding) if source.footer_lines else []
     below = (_joined(row, len(names)) for line in last for _, row in _records(line, options))
     return _Layout(names, encoding, tuple(lines[:-1]), tuple(lines[-1:]), tuple(below))
 
 
 def _encoding(place: str, head: bytes, options: Mapping[str, str]) -> str:
     """The encoding that the options name, or a byte-order mark, else UTF-8."""
-    if named := options.get("encoding", options.get("charset")):
-        try:
-            codecs.lookup(named)
-        except LookupError:
-            raise BadInputError(f'{place}: unknown encoding {named!r}; want one such as "windows-1252"') from None
+    if named := options.get("encoding"):
         return named
     marked = [name for mark, name in _BYTE_ORDER_MARKS.items() if head.startswith(mark)]
     if not marked and (zeros := head.count(0)) > len(head) // 4:
-        order = "LE" if head[1::2].count(0) > zeros // 2 else "BE"
-        raise BadInputError(f'{place} looks like UTF-16; set encoding = "UTF-16{order}" under options')
+        first, second = (head[at::2].count(0) for at in (0, 1))
+        if min(first, second) * 10 < zeros:
+            order = "LE" if second > first else "BE"
+            raise BadInputError(f'{place} looks like UTF-16; set encoding = "UTF-16{order}" under options')
+        raise BadInputError(
+            f"{place} holds {zeros} bytes of zero in its first {len(head)}, want text; export it as csv, or leave them"
+            " out (tr -d '\\000')"
+        )
     return marked[0] if marked else "UTF-8"
-
-
-def _decode(data: bytes, encoding: str) -> str:
-    """The text of the first bytes of a file, which may end within a character."""
-    decoder = codecs.getincrementaldecoder("utf-8-sig" if encoding.upper() in ("UTF-8", "UTF8") else encoding)
-    return decoder(errors="replace").decode(data)
 
 
 def _records(text: str, options: Mapping[str, str], *, is_whole: bool = True) -> Iterable[tuple[int, list[str]]]:
@@ -329,9 +341,9 @@ def _names(place: str, source: RawInput, row: Sequence[str], options: Mapping[st
     return tuple(names)
 
 
-def _last_lines(tail: bytes, encoding: str, number: int) -> list[str]:
-    lines = [line for line in _decode(tail, encoding).splitlines() if line.strip(BLANKS)]
-    return lines[-number:]
+def _last_lines(spark: SparkSession, source: RawInput, file: File, encoding: str) -> list[str]:
+    tail = decode(spark, read_tail(spark, source, file), encoding)
+    return [line for line in tail.splitlines() if line.strip(BLANKS)][-source.footer_lines :]
 
 
 def _joined(row: Sequence[str], width: int) -> str:
@@ -344,16 +356,6 @@ def _joined(row: Sequence[str], width: int) -> str:
 
 def _is_true(value: str | None) -> bool:
     return (value or "").lower() == "true"
-
-
-def _text_options(source: RawInput) -> dict[str, str]:
-    return {name: source.options[name] for name in ("lineSep",) if name in source.options}
-
-
-def _decoded(encoding: str) -> str:
-    """SQL: a line of the text reader, which takes all bytes for UTF-8."""
-    is_utf8 = encoding.upper() in ("UTF-8", "UTF8")
-    return _LINES if is_utf8 else f"decode(cast({_LINES} AS binary), {literal(encoding)})"
 
 
 def _ddl(names: Iterable[str]) -> str:

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrameReader, SparkSession
 
 from churn.config import RawInput, Source
 from churn.errors import BadInputError, ChurnError, HoldError
+from churn.sources.spark_errors import first_line
 from churn.storage import java_class
 
 UNPARSED: Final = "_unparsed"
@@ -44,6 +47,16 @@ _MAGIC: Final = {
     b"%PDF-": "a PDF file",
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an old workbook of Excel",
 }
+
+_EMPTY_SIZES: Final = {".bz2": 14, ".lz4": 4, ".snappy": 4}
+"""Bytes of a file that holds nothing, of the codecs that find nothing in what is not theirs."""
+_EXPORT: Final = "export its rows as parquet"
+_TABLES: Final = {
+    "_delta_log": (None, "Delta Lake", 'set format = "delta", and path to this folder'),
+    ".hoodie": (None, "Hudi", _EXPORT),
+    "metadata": (re.compile(r"(v\d+|\d+-[\da-f-]{36})\.(gz\.)?metadata\.json"), "Iceberg", _EXPORT),
+}
+"""What the folder of a table holds: a name, and that of a file in it where the first says too little."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +106,8 @@ class _Folders:
         """What a path or a pattern stands for, each with whether its last part is named as it is written."""
         root, parts = address_parts(path)
         fixed = next((number for number, part in enumerate(parts) if SPECIAL.search(part)), len(parts))
+        for number in range(1, fixed):
+            self._refuse_table(f"{root}/{'/'.join(parts[:number])}")
         start = self._status(f"{root}/{'/'.join(parts[:fixed])}")
         found = [(start, True)] if start is not None else []
         for part in parts[fixed:]:
@@ -127,6 +142,20 @@ class _Folders:
             f" {self._encoding}, in which Java reads the names of files; rename it, or start with LC_ALL=C.UTF-8"
         )
 
+    def _refuse_table(self, folder: str, names: Sequence[str] | None = None) -> None:
+        """Raise BadInputError for a folder that is a table of another format, by the names in it where they are known.
+
+        Its log alone says which rows of its files were not replaced or deleted.
+        """
+        for part, (log, kind, then) in _TABLES.items() if self.source.format != "delta" else ():
+            inside = f"{folder}/{part}"
+            is_there = self._status(inside) is not None if names is None else part in names
+            if is_there and (log is None or any(log.fullmatch(name) for name, _ in self._list(self._status(inside)))):
+                raise BadInputError(
+                    f"{self.source.section()} path {self.source.path}: {folder} holds {part}, so it is a table of"
+                    f" {kind}, whose files also have rows that were replaced or deleted; {then}"
+                )
+
     def _status(self, path: str) -> Any:
         place = hadoop_path(self.spark, path)
         return self.system.getFileStatus(place) if self.system.exists(place) else None
@@ -147,6 +176,7 @@ class _Folders:
     def _list(self, folder: Any) -> list[tuple[str, Any]]:
         """What a folder holds, by name. None is a name that Java cannot decode: it passes over it without a word."""
         listed = [(status.getPath().getName(), status) for status in self.system.listStatus(folder.getPath())]
+        self._refuse_table(folder.getPath().toString(), [name for name, _ in listed])
         names = os.listdir(folder.getPath().toUri().getPath()) if self.is_local else []  # noqa: PTH208 - bytes kept
         return [*listed, *((name, None) for name in names if not self._is_decodable(name))]
 
@@ -259,17 +289,17 @@ def read_heads(spark: SparkSession, source: RawInput) -> list[File]:
     """The files that are not empty, with their first bytes. Raises BadInputError, or HoldError, without any file."""
     found = [(name, size) for name, size in existing_files(spark, source) if size]
     conf = hadoop_conf(spark, [name for name, _ in found])
-    files = [File(name, size, _head(spark, conf, name)) for name, size in found]
+    files = [File(name, size, _head(spark, conf, source, name, size)) for name, size in found]
     return [file for file in files if file.head]
 
 
-def read_tail(spark: SparkSession, file: File) -> bytes:
+def read_tail(spark: SparkSession, source: RawInput, file: File) -> bytes:
     """The last bytes of a file, decompressed where its name says how."""
     if file.is_whole:
         return file.head
     conf = hadoop_conf(spark, [file.name])
-    with _opened(spark, conf, file.name) as (stream, is_compressed):
-        if not is_compressed:
+    with _opened(spark, conf, source, file.name) as (stream, codec):
+        if codec is None:
             stream.seek(max(file.size - _HEAD, 0))
             return bytes(stream.readNBytes(_HEAD))
         tail = b""
@@ -280,24 +310,48 @@ def read_tail(spark: SparkSession, file: File) -> bytes:
 
 def binary_kind(file: File) -> str | None:
     """What a file is that is no text, by its first bytes; None = it may be text."""
+    if file.head[257:262] == b"ustar":
+        return "a tar archive"
     return next((kind for start, kind in _MAGIC.items() if file.head.startswith(start)), None)
 
 
-def _head(spark: SparkSession, conf: Any, file: str) -> bytes:
-    with _opened(spark, conf, file) as (stream, _):
-        return bytes(stream.readNBytes(_HEAD))
+def _head(spark: SparkSession, conf: Any, source: RawInput, file: str, size: int) -> bytes:
+    with _opened(spark, conf, source, file) as (stream, codec):
+        head = bytes(stream.readNBytes(_HEAD))
+        if codec and not head and size != _EMPTY_SIZES.get(codec, size):
+            raise _packed_otherwise(source, file, codec, "it holds nothing of this form")
+        return head
 
 
 @contextmanager
-def _opened(spark: SparkSession, conf: Any, file: str) -> Iterator[tuple[Any, bool]]:
-    """The file as a Java stream, and whether it is decompressed."""
+def _opened(spark: SparkSession, conf: Any, source: RawInput, file: str) -> Iterator[tuple[Any, str | None]]:
+    """The file as a Java stream, and the ending that says how it is decompressed, if it is. Raises BadInputError where
+    it cannot be."""
     path = hadoop_path(spark, file)
     stream = path.getFileSystem(conf).open(path)
+    codec = java_class(spark, "org.apache.hadoop.io.compress.CompressionCodecFactory")(conf).getCodec(path)
     try:
-        codec = java_class(spark, "org.apache.hadoop.io.compress.CompressionCodecFactory")(conf).getCodec(path)
-        yield (codec.createInputStream(stream) if codec is not None else stream), codec is not None
+        if codec is None:
+            yield stream, None
+            return
+        try:
+            yield codec.createInputStream(stream), codec.getDefaultExtension()
+        except (Py4JError, PySparkException) as error:
+            raise _packed_otherwise(source, file, codec.getDefaultExtension(), first_line(error)) from None
     finally:
         stream.close()
+
+
+def _packed_otherwise(source: RawInput, file: str, codec: str, reason: str) -> BadInputError:
+    return BadInputError(
+        f"{source.section()} {plain_name(file)} cannot be decompressed as Hadoop's {codec}: {reason}; fetch it again if"
+        " it is cut off, else unpack it, or pack it with gzip"
+    )
+
+
+def plain_name(file: str) -> str:
+    """The name of a file in a message, and in `FILE`: a local path without its scheme."""
+    return re.sub("^file:(//)?", "", file)
 
 
 def absent(source: RawInput, problem: str) -> ChurnError:

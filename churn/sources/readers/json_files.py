@@ -30,6 +30,7 @@ from churn.config import RawInput
 from churn.errors import BadInputError, ConfigError
 from churn.runtime.session import with_settings
 from churn.sources.readers.declared_types import declared_types
+from churn.sources.readers.encodings import python_codec, unknown_encoding
 from churn.sources.readers.files import BLANKS, FILE, UNPARSED, File, absent, binary_kind, file_reader, read_heads
 from churn.sources.readers.json_documents import (
     CONTENT,
@@ -184,14 +185,11 @@ def _steps(source: RawInput) -> tuple[str, ...]:
 
 def _named_encoding(source: RawInput) -> str | None:
     named = source.options.get("encoding", source.options.get("charset"))
-    if named is not None:
-        try:
-            codecs.lookup(named)
-        except LookupError:
-            raise ConfigError(
-                f'{source.section("options")} encoding is {named!r}, which is unknown; want one such as "windows-1252"'
-            ) from None
-    return named
+    if named is None:
+        return None
+    if (codec := python_codec(named)) is None:
+        raise unknown_encoding(source, named)
+    return codec
 
 
 # --- keys -------------------------------------------------------------------------------------------------------------

@@ -47,6 +47,7 @@ from churn.sources.readers.files import (
     existing_files,
     file_reader,
     hadoop_conf,
+    plain_name,
 )
 from churn.sources.readers.partitions import with_file_columns
 from churn.sources.spark_errors import first_line
@@ -90,10 +91,9 @@ def read_parquet(spark: SparkSession, source: RawInput) -> DataFrame:
     nanoseconds are cut to microseconds. A column that is null in all files is text. What Spark cannot read, or has no
     common type, is left out, see `unreadable_columns`. Raises BadInputError for a file that is no complete parquet.
     """
-    found = existing_files(spark, source)
-    if not any(size for _, size in found):
+    files = [name for name, size in existing_files(spark, source) if size]
+    if not files:
         raise absent(source, "is empty: no rows and no header")
-    files = [name for name, _ in found]
     groups = _groups(spark, source, files)
     columns, unreadable = _merged(groups)
     if not columns:
@@ -150,7 +150,7 @@ def _groups(spark: SparkSession, source: RawInput, files: Sequence[str]) -> list
     groups = []
     for (_, of_spark), same in by_schema.items():
         file, schema = same[0]
-        columns, unreadable = _columns(convert, schema.getFields(), _intervals(of_spark), _shown(file))
+        columns, unreadable = _columns(convert, schema.getFields(), _intervals(of_spark), plain_name(file))
         groups.append(_Group(tuple(file for file, _ in same), tuple(columns), unreadable))
     return groups
 
@@ -249,10 +249,6 @@ def _short(text: str) -> str:
     return text if len(text) <= _SHORT else f"{text[: _SHORT - 3]}..."
 
 
-def _shown(file: str) -> str:
-    return re.sub("^file:(//)?", "", file)
-
-
 # --- one type for all files -------------------------------------------------------------------------------------------
 
 
@@ -267,7 +263,7 @@ def _merged(groups: Sequence[_Group]) -> tuple[dict[str, StructField], dict[str,
             key, kind = field.name.lower(), _meaning(field)
             if key not in lost:
                 names.setdefault(key, field.name)
-                seen.setdefault(key, {}).setdefault(kind.json(), (kind, _shown(group.files[0])))
+                seen.setdefault(key, {}).setdefault(kind.json(), (kind, plain_name(group.files[0])))
     columns = {}
     for key, name in names.items():
         kinds = [*seen[key].values()]
