@@ -63,6 +63,13 @@ MUTANTS = (
         "tests/sources/test_completeness.py",
     ),
     Mutant(
+        "what is delivered later completes an earlier as-of",
+        "churn/sources/completeness.py",
+        "(not as_of or as_of <= max(first, by))",
+        "(not as_of or by)",
+        "tests/sources/test_completeness.py",
+    ),
+    Mutant(
         "one source speaks for another",
         "churn/dataset/calendar.py",
         "return min((end, name) for name, end in ends.items())",
