@@ -575,7 +575,7 @@ MUTANTS = (
     Mutant(
         "a model is evaluated on labels that it has learnt from",
         "churn/evaluation/challenger.py",
-        "    if version.learnt_until > dates.test[0]:",
+        "    if may_have_learnt(version.learnt_until, dates.test[0]):",
         '    if max(fitted["split"]["matured"]) >= f"{dates.test[0]:%Y-%m-%d}":',
         "tests/jobs/test_evaluation_again.py",
     ),
