@@ -126,6 +126,13 @@ MUTANTS = (
         "tests/sources/test_ingest.py",
     ),
     Mutant(
+        "a day that has not been delivered is a day without rows",
+        "churn/dataset/feature_table.py",
+        "        if end < as_of + after:",
+        "        if end < as_of - after:",
+        "tests/jobs/test_fraud_chain.py",
+    ),
+    Mutant(
         "an as-of without rows is as if never built",
         "churn/dataset/feature_table.py",
         "- _as_ofs(rows) - stored.empty",
