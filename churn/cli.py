@@ -28,7 +28,7 @@ from churn.options import (
     OutFile,
     SparkSettings,
     exit_code,
-    utc_datetime,
+    utc_midnight,
 )
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def simulate(
     from churn import simulation
     from churn.runtime.session import scoped_session
 
-    first, after_last = utc_datetime(start).date(), utc_datetime(end).date()
+    first, after_last = utc_midnight(start).date(), utc_midnight(end).date()
     with scoped_session("churn simulate", lean=customers <= SMALL) as spark:
         rows_by_source = simulation.simulate(
             spark,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
 
@@ -20,31 +20,37 @@ FIRST_YEAR, LAST_YEAR = 1970, 2199
 _UsageError: Final = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 
 
-def utc_datetime(text: str) -> datetime:
-    """A time in UTC from `2026-10-01` or `2026-10-01T06:00:00Z`, without a zone as Spark's rows have it.
+def utc_midnight(text: str) -> datetime:
+    """A midnight in UTC from `2026-10-01` or `2026-10-01T00:00:00Z`, without a zone as Spark's rows have it.
 
-    Raises BadInputError where the text is neither.
+    Raises BadInputError where the text is no date, or another time: runs, days and their files are named by the date.
 
-    >>> utc_datetime("2026-10-01")
+    >>> utc_midnight("2026-10-01")
     datetime.datetime(2026, 10, 1, 0, 0)
     """
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError:
-        raise BadInputError(f"{text!r} is not a date; want one such as 2026-10-01 or 2026-10-01T06:00:00Z") from None
+        raise BadInputError(f"{text!r} is not a date; want one such as 2026-10-01") from None
     if not FIRST_YEAR <= parsed.year <= LAST_YEAR:
         raise BadInputError(f"{text!r} lies outside of the years {FIRST_YEAR} to {LAST_YEAR}; want such as 2026-10-01")
-    return parsed.astimezone(UTC).replace(tzinfo=None) if parsed.tzinfo else parsed
+    instant = parsed.astimezone(UTC).replace(tzinfo=None) if parsed.tzinfo else parsed
+    if instant.time() != time():
+        raise BadInputError(
+            f"{text!r} is {instant:%Y-%m-%d %H:%M:%S} UTC, want a midnight UTC; "
+            f"write {instant:%Y-%m-%d}, or a later date"
+        )
+    return instant
 
 
 def _as_of(text: str) -> Any:
-    return typer.Option("--as-of", parser=utc_datetime, metavar="DATE", help=text)
+    return typer.Option("--as-of", parser=utc_midnight, metavar="DATE", help=text)
 
 
 ConfigFile = Annotated[Path, typer.Option("--config", metavar="FILE", help="The company's churn.toml.")]
 ModelFile = Annotated[Path, typer.Option("--model", metavar="FILE", help="A file that holds SPEC = ModelSpec(...).")]
-AsOf = Annotated[datetime, _as_of("The date or time to run as of, UTC, such as 2026-10-01.")]
-AsOfs = Annotated[list[datetime], _as_of("An origin, UTC, such as 2026-10-01; may be repeated.")]
+AsOf = Annotated[datetime, _as_of("The date to run as of, at midnight UTC, such as 2026-10-01.")]
+AsOfs = Annotated[list[datetime], _as_of("An origin, a midnight UTC, such as 2026-10-01; may be repeated.")]
 OptionalAsOf = Annotated[datetime | None, _as_of("Rows of more than a year after it count as in_future.")]
 OutFile = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write the metrics, as JSON.")]
 InputsOf = Annotated[

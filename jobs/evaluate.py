@@ -9,7 +9,7 @@ from churn.dataset.feature_table import read_features, stored_features
 from churn.evaluation.by_date import mean_and_worst
 from churn.evaluation.challenger import evaluate_challenger
 from churn.job_runner import Job, job_main, progress
-from churn.options import AsOf, ConfigFile, InputsOf, ModelFile, SummaryFile, utc_datetime
+from churn.options import AsOf, ConfigFile, InputsOf, ModelFile, SummaryFile, utc_midnight
 from churn.registry import tracking
 from churn.registry.model_registry import ModelRegistry
 from churn.registry.promotion import EvaluationRecord, record
@@ -42,7 +42,7 @@ def step(
                 run.table(table.table, path=table.path, version=table.version, context="evaluation")
             found = evaluate_challenger(stored, spec, job.sources, as_of, version, champion)
             for date, metrics in found.by_date.items():
-                run.metrics("test", metrics, as_of=utc_datetime(date))
+                run.metrics("test", metrics, as_of=utc_midnight(date))
             if repeated:
                 repeated.check_same(run.logged_metrics())
                 progress(f"run {inputs_of} gives the same figures again; nothing is recorded")

@@ -63,6 +63,13 @@ MUTANTS = (
         "tests/sources/test_completeness.py",
     ),
     Mutant(
+        "what is delivered later completes an earlier as-of",
+        "churn/sources/completeness.py",
+        "(not as_of or as_of <= max(first, by))",
+        "(not as_of or by)",
+        "tests/sources/test_completeness.py",
+    ),
+    Mutant(
         "one source speaks for another",
         "churn/dataset/calendar.py",
         "return min((end, name) for name, end in ends.items())",
@@ -117,6 +124,13 @@ MUTANTS = (
         "late = next_begin(source, before) if before else None",
         "late = next_begin(source, before or as_of) if as_of else None",
         "tests/sources/test_ingest.py",
+    ),
+    Mutant(
+        "a day that has not been delivered is a day without rows",
+        "churn/dataset/feature_table.py",
+        "        if end < as_of + after:",
+        "        if end < as_of - after:",
+        "tests/jobs/test_fraud_chain.py",
     ),
     Mutant(
         "an as-of without rows is as if never built",
@@ -568,7 +582,7 @@ MUTANTS = (
     Mutant(
         "a model is evaluated on labels that it has learnt from",
         "churn/evaluation/challenger.py",
-        "    if version.learnt_until > dates.test[0]:",
+        "    if may_have_learnt(version.learnt_until, dates.test[0]):",
         '    if max(fitted["split"]["matured"]) >= f"{dates.test[0]:%Y-%m-%d}":',
         "tests/jobs/test_evaluation_again.py",
     ),

@@ -11,7 +11,7 @@ from churn import errors
 from churn.options import AsOf, exit_code
 
 YEARS = "lies outside of the years 1970 to 2199; want such as 2026-10-01"
-DATES = "want one such as 2026-10-01 or 2026-10-01T06:00:00Z"
+MIDNIGHT = "want a midnight UTC; write"
 app = typer.Typer()
 
 
@@ -34,7 +34,19 @@ def step(as_of: AsOf, raises: Annotated[str, typer.Option()] = "", code: Annotat
         ("--as-of 2026-10-01 --raises LimitError", 5, "error: as of 2026-10-01 00:00:00\n"),
         ("--as-of 2026-10-01 --raises NoChampionError", 6, "error: as of 2026-10-01 00:00:00\n"),
         ("--as-of 2026-10-01 --raises DamageError", 7, "error: as of 2026-10-01 00:00:00\n"),
-        ("--as-of 01/10/2026", 2, f"error: '01/10/2026' is not a date; {DATES}\n"),
+        ("--as-of 01/10/2026", 2, "error: '01/10/2026' is not a date; want one such as 2026-10-01\n"),
+        ("--as-of 2026-10-01T00:00:00", 0, ""),
+        ("--as-of 2026-10-01T02:00:00+02:00 --raises ChurnError", 1, "error: as of 2026-10-01 00:00:00\n"),
+        (
+            "--as-of 2026-01-30T06:00:00Z",
+            2,
+            f"error: '2026-01-30T06:00:00Z' is 2026-01-30 06:00:00 UTC, {MIDNIGHT} 2026-01-30, or a later date\n",
+        ),
+        (
+            "--as-of 2026-01-30T00:00:00+02:00",
+            2,
+            f"error: '2026-01-30T00:00:00+02:00' is 2026-01-29 22:00:00 UTC, {MIDNIGHT} 2026-01-29, or a later date\n",
+        ),
         (
             "--as-of 9999-01-01",
             2,

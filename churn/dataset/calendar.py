@@ -9,7 +9,7 @@ from churn.dataset.examples import examples, usable_features
 from churn.dataset.split import Split, schedule, split_in_time
 from churn.errors import BadInputError
 from churn.model_spec import ModelSpec, Sources
-from churn.sources.completeness import ACTIVITY, begin, complete_until
+from churn.sources.completeness import ACTIVITY, ALWAYS, begin, complete_until
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,11 @@ def check_received(spec: ModelSpec, sources: Sources, as_of: datetime, *, labels
     return since
 
 
-def labels_known_until(spec: ModelSpec, sources: Sources, *, by: datetime) -> tuple[datetime, str]:
-    """Until when all that labels are made of is complete, by what was delivered by a time; and the source that ends
-    first."""
-    ends = complete_until(sources, examples(spec).evidence, by=by)
+def labels_known_until(
+    spec: ModelSpec, sources: Sources, *, by: datetime, delivered_by: datetime | None = None
+) -> tuple[datetime, str]:
+    """Until when all that labels are made of is complete, as in `complete_until`; and the source that ends first."""
+    ends = complete_until(sources, examples(spec).evidence, by=by, delivered_by=delivered_by)
     return min((end, name) for name, end in ends.items())
 
 
@@ -75,14 +76,16 @@ def newest_matured(spec: ModelSpec, sources: Sources, as_of: datetime) -> dateti
 
 
 def backtest_calendar(spec: ModelSpec, sources: Sources, origin: datetime) -> Calendar:
-    """A run at a backtest origin: learn from what had matured by then, evaluate by what happened after.
+    """A run at a backtest origin: learn from what had matured by then, evaluate by what happened after, also if it was
+    delivered later.
 
     Raises BadInputError where too little is known by then, LeakageError where a source of labels ends before those of
     the test rows have matured.
     """
     learn = tuple(_learn(spec, sources, origin, begin(sources, by=origin)))
     test = examples(spec).evaluated_as_ofs(origin)
-    spec.window.check_matured(test, *labels_known_until(spec, sources, by=backtest_end(spec, origin)))
+    end = backtest_end(spec, origin)
+    spec.window.check_matured(test, *labels_known_until(spec, sources, by=end, delivered_by=ALWAYS))
     return Calendar(learn=learn, test=test, score=origin)
 
 

@@ -13,9 +13,10 @@ from pyspark.sql import functions as F
 from churn.dataset.calendar import calendar, check_received
 from churn.dataset.column_summary import Summary, summarised
 from churn.dataset.examples import examples, feature_columns, usable_features
-from churn.errors import BadInputError
+from churn.errors import BadInputError, HoldError
 from churn.features import Feature, features
 from churn.model_spec import ModelSpec, Sources
+from churn.sources.completeness import ALWAYS, complete_until
 from churn.storage import Lake, Snapshot, literal
 
 EMPTY: Final = "empty_as_ofs"
@@ -50,13 +51,15 @@ def build_features(
 ) -> Built:
     """Write the features of every as-of a run at `as_of` needs (`only`: of as_of itself), replacing those as-ofs.
 
-    As-ofs shortly before it that were built, and of which rows have arrived since, are built again.
+    As-ofs shortly before it that were built, and of which rows have arrived since, are built again. One without rows is
+    noted as empty once all its rows must have been delivered; with `only`, raises HoldError before.
 
     `in_use` is the `fit.json` of the version that scores. Columns that it reads and `spec` no longer names are computed
     too, at the as-ofs where that version is evaluated or scores.
     """
     if only:
         check_received(spec, sources, as_of)
+        _check_delivered(spark, spec, sources, as_of)
         as_ofs, used_at = [as_of], [as_of]
     else:
         dates = calendar(spec, sources, as_of)
@@ -69,8 +72,30 @@ def build_features(
         rows = _with_lacking(rows, spec, sources, in_use, used_at)
     lake.replace(rows, feature_table(spec), {"as_of": as_ofs}, widen=True)
     has_rows = _as_ofs(lake.read(feature_table(spec)).where(F.col("as_of").isin(*as_ofs)))
-    record_empty(lake, spec, feature_table(spec), as_ofs, sorted(set(as_ofs) - has_rows))
+    empty = [one for one in as_ofs if one not in has_rows and not _lacking_source(spec, sources, one)]
+    record_empty(lake, spec, feature_table(spec), as_ofs, empty)
     return Built(feature_table(spec), tuple(feature_columns(spec, chosen)), tuple(as_ofs), left_out)
+
+
+def _lacking_source(spec: ModelSpec, sources: Sources, as_of: datetime) -> tuple[str, datetime] | None:
+    """A source that the rows of an as-of come from and that is not complete for them yet, and until when it is."""
+    for name, after in examples(spec).rows_from.items():
+        end = complete_until(sources, [name], by=as_of + after, delivered_by=ALWAYS)[name]
+        if end < as_of + after:
+            return name, end
+    return None
+
+
+def _check_delivered(spark: SparkSession, spec: ModelSpec, sources: Sources, as_of: datetime) -> None:
+    """Raises HoldError where an as-of has no rows, and some may still be delivered."""
+    lacking = _lacking_source(spec, sources, as_of)
+    if lacking and examples(spec).members(spark, sources, [as_of]).isEmpty():
+        name, end = lacking
+        raise HoldError(
+            f"as-of {as_of:%Y-%m-%d} has no {spec.vocabulary.entities}, and {name} are complete only until "
+            f"{end:%Y-%m-%d %H:%M}, want {as_of + examples(spec).rows_from[name]:%Y-%m-%d %H:%M}; ingest the batch "
+            "after it, then run this again"
+        )
 
 
 def _late(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime) -> list[datetime]:

@@ -26,7 +26,7 @@ from churn.evaluation.metrics import Metrics, compare, evaluate, metrics
 from churn.features import features
 from churn.model_spec import ModelSpec, Sources, Verdict
 from churn.training.fit import Trainer, candidates_of
-from churn.training.model_version import ModelVersion
+from churn.training.model_version import ModelVersion, may_have_learnt
 
 LEAK_ROWS: Final = 100_000
 """About as many rows as the evidence of leaks is taken from; customers are picked by hash."""
@@ -68,7 +68,7 @@ def evaluate_challenger(
     complete at the first test date.
     """
     dates, fitted = calendar(spec, sources, as_of), version.summary
-    if version.learnt_until > dates.test[0]:
+    if may_have_learnt(version.learnt_until, dates.test[0]):
         raise BadInputError(
             f"{spec.name} version {version.number} has learnt from labels until {version.learnt_until:%Y-%m-%d}, after "
             f"the first test date {dates.test[0]:%Y-%m-%d} of as-of {as_of:%Y-%m-%d}; train for this as-of first"
@@ -120,7 +120,7 @@ def _unmatched(dates: Calendar, version: ModelVersion, champion: ModelVersion | 
         return {}
     if champion.number == version.number:
         return {"champion": Unmatched(True, f"version {version.number} is the champion itself")}
-    if champion.learnt_until > dates.test[0]:
+    if may_have_learnt(champion.learnt_until, dates.test[0]):
         why = f"the champion, version {champion.number}, has learnt until {champion.learnt_until:%Y-%m-%d}, after "
         return {"champion": Unmatched(False, f"{why}the first test date {dates.test[0]:%Y-%m-%d}: no fair comparison")}
     return {}

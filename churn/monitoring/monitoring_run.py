@@ -20,7 +20,7 @@ from churn.monitoring.outcomes import matured_periods, outcome
 from churn.monitoring.tables import Row, outcome_row, past_drift, past_outcomes
 from churn.registry.model_registry import ModelRegistry
 from churn.registry.promotion import recorded
-from churn.registry.tracking import load_model
+from churn.registry.tracking import LEARNT_UNTIL, load_model
 from churn.scoring.batch import score_table
 from churn.storage import Lake
 
@@ -31,7 +31,8 @@ class MonitoringRun:
 
     `as_ofs` are those whose rows were compared: this one, or of transactions the days up to it. `drifts` holds every
     feature against every reference; `outcomes` the rows of `churn.monitoring.tables` that were evaluated now, `past`
-    those of earlier runs, and `score_drifts` those of the score's drift then. `expected` is what each version's
+    those of earlier runs, and `score_drifts` those of the score's drift then. `learnt` are the as-ofs of matured scores
+    that were not evaluated, by the version, which may have learnt their labels. `expected` is what each version's
     evaluation measured.
     """
 
@@ -44,6 +45,7 @@ class MonitoringRun:
     importance: Mapping[str, float]
     outcomes: Sequence[Row]
     past: Sequence[Row]
+    learnt: Mapping[str, Sequence[datetime]]
     score_drifts: Sequence[Row]
     expected: Mapping[str, Mapping[str, float]]
     verdicts: Sequence[Verdict]
@@ -76,8 +78,8 @@ def monitor(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, regi
     version = load_model(registry.tracking_uri, spec.name, scored[as_of])
     read_features(stored, [as_of])
     built = [row["as_of"] for row in rows.select("as_of").distinct().collect()]
-    learnt = [datetime.fromisoformat(day) for day in version.summary["split"]["matured"]]
-    against = references(spec, as_of, learnt=learnt, built=built, scored=scored)
+    trained = [datetime.fromisoformat(day) for day in version.summary["split"]["matured"]]
+    against = references(spec, as_of, learnt=trained, built=built, scored=scored)
     if not against:
         raise BadInputError(
             f"{feature_table(spec)} has none of the as-ofs that {spec.name} version {version.number} learnt from, and "
@@ -86,15 +88,22 @@ def monitor(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, regi
     as_ofs = examples(spec).monitored(as_of, set(scored) & set(built))
     drifts = drift(version.model, rows, read_columns(version.summary), as_ofs, against)
     past = past_outcomes(lake, spec.name, before=as_of)
-    periods = matured_periods(
+    tags = registry.versions()
+    periods, left_out = matured_periods(
         spec,
         scored.items(),
         [(row["as_of"], row["version"]) for row in past],
         known_until=labels_known_until(spec, sources, by=as_of)[0],
+        learnt_until={
+            number: datetime.fromisoformat(of[LEARNT_UNTIL]) for number, of in tags.items() if LEARNT_UNTIL in of
+        },
     )
+    learnt: dict[str, list[datetime]] = {}
+    for one in left_out:
+        learnt.setdefault(one.version, []).append(one.period.first)
     found = [outcome(spec, sources, scores, rows, period, known_until=as_of) for period in periods]
     outcomes = [outcome_row(spec.name, as_of, one) for one in found if one]
-    evaluations = {number: recorded(tags, until=as_of) for number, tags in registry.versions().items()}
+    evaluations = {number: recorded(of, until=as_of) for number, of in tags.items()}
     expected = {number: evaluation.means for number, evaluation in evaluations.items() if evaluation}
     importance = version.summary.get("importance", {})
     evidence = Evidence(drifts, importance, outcomes, expected, examples(spec).too_few(as_ofs))
@@ -108,6 +117,7 @@ def monitor(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, regi
         importance=importance,
         outcomes=outcomes,
         past=past,
+        learnt=learnt,
         score_drifts=past_drift(lake, spec.name, SCORE, before=as_of),
         expected=expected,
         verdicts=check_limits(evidence, spec.limits),

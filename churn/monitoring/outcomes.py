@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from churn.dataset.examples import Period, examples
 from churn.evaluation.by_date import columns_beside, evaluate_by_date
 from churn.model_spec import ModelSpec, Sources
+from churn.training.model_version import may_have_learnt
 
 MOST_PERIODS: Final = 60
 """The most periods that one run evaluates, the newest; there are more only where monitoring has not run for long."""
@@ -48,20 +49,28 @@ def matured_periods(
     evaluated: Iterable[tuple[datetime, str]],
     *,
     known_until: datetime,
-) -> list[Scored]:
-    """Of the scored (as_of, version) the periods whose labels have matured and that were not evaluated yet, in order of
-    time."""
+    learnt_until: Mapping[str, datetime],
+) -> tuple[list[Scored], list[Scored]]:
+    """Of the scored (as_of, version) the periods whose labels have matured, in order of time: those that were not
+    evaluated yet, and those that are not evaluated, as the version may have learnt their labels.
+
+    `learnt_until` says by version until when it has learnt; of one that it lacks nobody knows. Scores of earlier as-ofs
+    are there where past days were scored again.
+    """
     by_version: dict[str, list[datetime]] = {}
     for as_of, version in scored:
         by_version.setdefault(version, []).append(as_of)
-    done = set(evaluated)
     matured = [
         Scored(period, version)
         for version, as_ofs in by_version.items()
         for period in examples(spec).periods(as_ofs)
-        if spec.window.matured_at(period.last) <= known_until and (period.first, version) not in done
+        if spec.window.matured_at(period.last) <= known_until
     ]
-    return sorted(matured, key=lambda one: (one.period.last, one.version))[-MOST_PERIODS:]
+    matured.sort(key=lambda one: (one.period.last, one.version))
+    learnt = [one for one in matured if may_have_learnt(learnt_until.get(one.version, datetime.max), one.period.first)]
+    done = set(evaluated)
+    new = [one for one in matured if one not in learnt and (one.period.first, one.version) not in done]
+    return new[-MOST_PERIODS:], learnt
 
 
 def outcome(

@@ -12,7 +12,7 @@ from churn.sources import CONTRACTS
 from churn.sources.announcements import with_replaced_closures
 from churn.sources.catalog.closures import CLOSURES
 from churn.sources.completeness import Accepted
-from churn.sources.ledger import LEDGER, complete_until, totals
+from churn.sources.ledger import LEDGER, deliveries, totals
 from churn.storage import Lake, Snapshot
 
 
@@ -55,9 +55,9 @@ def accepted(lake: Lake) -> Accepted:
 
 
 def sources_of(snapshots: Mapping[str, Snapshot]) -> Accepted:
-    """The rows of accepted tables, and until when each is complete by the ledger; closures that were moved are
+    """The rows of accepted tables, and the deliveries of each by the ledger; closures that were moved are
     superseded."""
     tables = {name: one.widened(snapshots[name].frame) for name, one in CONTRACTS.items() if name in snapshots}
     if CLOSURES.name in tables:
         tables[CLOSURES.name] = with_replaced_closures(tables[CLOSURES.name])
-    return Accepted(tables, snapshots[LEDGER].once(complete_until) if LEDGER in snapshots else {})
+    return Accepted(tables, snapshots[LEDGER].once(deliveries) if LEDGER in snapshots else {})

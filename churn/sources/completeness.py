@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, time, timedelta
 from functools import reduce
 from typing import Final
@@ -22,13 +22,16 @@ ALWAYS: Final = datetime(9999, 1, 1)
 """The `by` of everything that has been delivered, whenever that was."""
 
 
-class Accepted(Mapping[str, DataFrame]):
-    """Accepted tables by the name of their contract; `complete_until` is, by the ledger, the end of what was delivered
-    of each."""
+Delivery = tuple[datetime | None, datetime | None]
+"""The as-of of a batch, and until when its source was complete then; None = it had none, or delivered nothing."""
 
-    def __init__(self, tables: Mapping[str, DataFrame], complete_until: Mapping[str, datetime]) -> None:
+
+class Accepted(Mapping[str, DataFrame]):
+    """Accepted tables by the name of their contract, with the deliveries of each by the ledger."""
+
+    def __init__(self, tables: Mapping[str, DataFrame], deliveries: Mapping[str, Iterable[Delivery]]) -> None:
         self._tables = dict(tables)
-        self.complete_until = dict(complete_until)
+        self.deliveries = dict(deliveries)
 
     def __getitem__(self, name: str) -> DataFrame:
         return self._tables[name]
@@ -72,21 +75,36 @@ def next_begin(source: Source, as_of: datetime) -> datetime:
     return utc(datetime.combine(utc(as_of).date(), time(), ZoneInfo(source.zone_of("event_time"))))
 
 
-def complete_until(sources: Mapping[str, DataFrame], names: Collection[str], *, by: datetime) -> dict[str, datetime]:
-    """Until when each of these sources is complete, by what was delivered by a time.
+def complete_until(
+    sources: Mapping[str, DataFrame], names: Collection[str], *, by: datetime, delivered_by: datetime | None = None
+) -> dict[str, datetime]:
+    """Until when, at most until `by`, each of these sources is complete, by what was delivered by `delivered_by`.
 
-    Accepted tables know it from their ledger; of other frames it is the midnight after the newest row. No source speaks
-    for another. Raises BadInputError, naming the source, where no row of one is known by then.
+    None = by `by`, so that what is delivered later changes nothing. Accepted tables know it from their ledger; of other
+    frames it is the midnight after the newest row known before `by`. No source speaks for another. Raises
+    BadInputError, naming the source, where no row of one is known by then.
     """
-    known: Mapping[str, datetime] = getattr(sources, "complete_until", {})
-    ends = {name: min(known[name], by) for name in names if name in known}
+    known: Mapping[str, Iterable[Delivery]] = getattr(sources, "deliveries", {})
+    ends = {name: _end(known[name], delivered_by or by) for name in names if name in known}
     for name, (_, newest) in _spans({name: sources[name] for name in names if name not in known}, by).items():
-        if newest is None:
+        ends[name] = newest and _midnight_after(newest)
+    for name, end in ends.items():
+        if end is None:
             raise BadInputError(
                 f"no row of {name} is known before {by:%Y-%m-%d %H:%M}; ingest it first, or use a later as-of"
             )
-        ends[name] = min(_midnight_after(newest), by)
-    return ends
+    return {name: min(end, by) for name, end in ends.items() if end}
+
+
+def _end(deliveries: Iterable[Delivery], by: datetime) -> datetime | None:
+    """Until when a source was complete by a time; None = nothing had been delivered.
+
+    Batches follow one another without a gap. The first brings history, which was known when it happened, so that one
+    counts at any time, as one without an as-of does.
+    """
+    delivered = list(deliveries)
+    first = min((as_of for as_of, _ in delivered if as_of), default=by)
+    return max((end for as_of, end in delivered if end and (not as_of or as_of <= max(first, by))), default=None)
 
 
 def begin(sources: Mapping[str, DataFrame], *, by: datetime) -> datetime:
@@ -105,13 +123,16 @@ def begin(sources: Mapping[str, DataFrame], *, by: datetime) -> datetime:
 
 
 def _spans(sources: Mapping[str, DataFrame], by: datetime) -> dict[str, tuple[datetime | None, datetime | None]]:
-    """Of each source, when its first row happened, and the newest that was delivered by a time."""
+    """Of each source, when its first row happened, and the newest, of those that were delivered by a time."""
     if not sources:
         return {}
     ends = [
         rows.selectExpr(f"{literal(name)} AS name", "event_time", "known_time")
         .groupBy("name")
-        .agg(F.min("event_time").alias("first"), F.expr(newest_delivered(by)).alias("newest"))
+        .agg(
+            F.min(F.when(F.col("known_time") < F.lit(by), F.col("event_time"))).alias("first"),
+            F.expr(newest_delivered(by)).alias("newest"),
+        )
         for name, rows in sources.items()
     ]
     found = {row["name"]: (row["first"], row["newest"]) for row in reduce(DataFrame.unionByName, ends).collect()}

@@ -137,7 +137,9 @@ def totals(ledger: DataFrame) -> dict[str, dict[str, int]]:
     return {row["source"]: {name: int(row[name]) for name in COUNTS} for row in rows.collect()}
 
 
-def complete_until(ledger: DataFrame) -> dict[str, datetime]:
-    """By source, the end of what was delivered of it: batches follow one another without a gap."""
-    rows = ledger.groupBy("source").agg(F.max("complete_until").alias("end")).collect()
-    return {row["source"]: row["end"] for row in rows if row["end"]}
+def deliveries(ledger: DataFrame) -> dict[str, list[tuple[datetime | None, datetime | None]]]:
+    """By source, of each batch its as-of and until when the source was complete then."""
+    found: dict[str, list[tuple[datetime | None, datetime | None]]] = {}
+    for row in ledger.select("source", "as_of", "complete_until").distinct().collect():
+        found.setdefault(row["source"], []).append((row["as_of"], row["complete_until"]))
+    return found

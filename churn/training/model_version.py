@@ -25,3 +25,9 @@ class ModelVersion:
     def learnt_until(self) -> datetime:
         """When the newest label that it has learnt from was complete: it knows nothing that happened later."""
         return datetime.fromisoformat(self.summary["learnt_until"])
+
+
+def may_have_learnt(learnt_until: datetime, as_of: datetime) -> bool:
+    """Whether a version that has learnt until a time may have learnt what happened after an as-of: its scores there are
+    no evidence."""
+    return as_of < learnt_until

@@ -64,6 +64,11 @@ def days(*texts: str) -> tuple[datetime, ...]:
 # ---------------------------------------------------------------- the as-ofs of a run
 
 
+def delivered(tables: dict[str, DataFrame], ends: dict[str, datetime]) -> Accepted:
+    """Accepted tables of one batch each, which is complete until its end."""
+    return Accepted(tables, {name: [(end, end)] for name, end in ends.items()})
+
+
 @pytest.fixture(scope="module")
 def purchases(spark: SparkSession) -> dict[str, DataFrame]:
     """One purchase a day in 2025."""
@@ -110,7 +115,7 @@ def test_as_ofs_mature_by_the_sources_of_their_labels_alone(
     spec = SPEC.model_copy(update={"label": label})
     tables = {"calls": purchases["transactions"], "closures": purchases["transactions"], **purchases}
     tables[ended] = tables[ended].where("event_time < '2025-06-01' OR event_time > '2025-12-30'")
-    sources = Accepted(tables, dict.fromkeys(tables, datetime(2025, 7, 1)) | {ended: datetime(2025, 6, 1)})
+    sources = delivered(tables, dict.fromkeys(tables, datetime(2025, 7, 1)) | {ended: datetime(2025, 6, 1)})
     for given in (tables, sources):
         assert calendar(spec, given, datetime(2025, 7, 1)).test == (datetime(2025, 5, 2),)
     with pytest.raises(BadInputError, match=f"as-of 2025-07-10 lies 39 days after the last row known of {ended} "):
@@ -125,11 +130,22 @@ def test_days_of_transactions_mature_by_reports_and_by_transactions(purchases: d
     ends = {"transactions": datetime(2025, 6, 20), "fraud_reports": datetime(2025, 7, 1)}
     tables = {"transactions": purchases["transactions"], "fraud_reports": purchases["transactions"]}
     day = timedelta(days=1)
-    assert newest_matured(FRAUD, Accepted(tables, ends), datetime(2025, 7, 1)) == datetime(2025, 6, 19)
-    assert (
-        newest_matured(FRAUD, Accepted(tables, ends | {"fraud_reports": datetime(2025, 6, 20)}), datetime(2025, 7, 1))
-        == datetime(2025, 6, 20) - 8 * day
-    )
+    assert newest_matured(FRAUD, delivered(tables, ends), datetime(2025, 7, 1)) == datetime(2025, 6, 19)
+    ends["fraud_reports"] = datetime(2025, 6, 20)
+    assert newest_matured(FRAUD, delivered(tables, ends), datetime(2025, 7, 1)) == datetime(2025, 6, 20) - 8 * day
+
+
+def test_what_is_delivered_after_a_run_completes_no_label_of_it(purchases: dict[str, DataFrame]) -> None:
+    """A backtest is evaluated by what happened since, whenever that was delivered."""
+    batches = [(datetime(2025, 7, 1), datetime(2025, 6, 25)), (datetime(2025, 8, 1), datetime(2025, 7, 31))]
+    first, both = (Accepted(purchases, {"transactions": batches[:n]}) for n in (1, 2))
+    for sources in (first, both):
+        assert newest_matured(SPEC, sources, datetime(2025, 7, 1)) == datetime(2025, 5, 26)
+    assert newest_matured(SPEC, both, datetime(2025, 8, 1)) == datetime(2025, 7, 1)
+    origin = datetime(2025, 6, 1)
+    assert backtest_calendar(SPEC, both, origin).test == (origin,)
+    with pytest.raises(LeakageError, match="but transactions are known only until 2025-06-25 00:00"):
+        backtest_calendar(SPEC, first, origin)
 
 
 # ---------------------------------------------------------------- the two kinds

@@ -52,7 +52,7 @@ def sources(spark: SparkSession) -> Accepted:
         "calls": frame(spark, calls, f"{TIMES}, direction string"),
         "closures": frame(spark, closures, f"{TIMES}, kind string"),
     }  # fmt: skip
-    return Accepted(tables, dict.fromkeys(tables, datetime(2026, 8, 1)))
+    return Accepted(tables, dict.fromkeys(tables, ((None, datetime(2026, 8, 1)),)))
 
 
 def effects(spark: SparkSession, folder: Path, sources: Sources, settings: Uplift = SETTINGS) -> Effects:
@@ -68,7 +68,7 @@ def test_customers_are_given_the_effect_that_past_contacts_had(
     recent = AS_OF - timedelta(days=5)
     called = [("new caller", recent, recent, None, "inbound")]
     calls = sources["calls"].union(spark.createDataFrame(called, sources["calls"].schema))
-    tables = Accepted({**sources, "calls": calls}, sources.complete_until)
+    tables = Accepted({**sources, "calls": calls}, sources.deliveries)
     found = effects(spark, tmp_path, tables)
     assert found.uplift is not None, found.why
     assert found.why.startswith("1,600 past contacts have a Qini of 0.")
@@ -104,7 +104,7 @@ def test_a_learner_that_is_no_better_than_chance_is_not_used(
     swapped = sources["contacts"].selectExpr(
         "* except (arm)", "if(cast(substr(customer_id, 2) as int) div 80 % 2 = 0, 'treated', 'held_out') as arm"
     )
-    found = effects(spark, tmp_path, Accepted({**sources, "contacts": swapped}, sources.complete_until))
+    found = effects(spark, tmp_path, Accepted({**sources, "contacts": swapped}, sources.deliveries))
     assert found.uplift is None
     assert found.why.endswith("which is not better than chance")
 

@@ -185,7 +185,7 @@ def sources(spark: SparkSession) -> Accepted:
         "calls": frame(spark, calls, f"{TIMES}, direction string"),
         "closures": frame(spark, closures, f"{TIMES}, kind string"),
     }  # fmt: skip
-    return Accepted(tables, dict.fromkeys(tables, datetime(2026, 6, 1)))
+    return Accepted(tables, dict.fromkeys(tables, ((None, datetime(2026, 6, 1)),)))
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,21 @@ def test_a_day_without_rows_is_built_and_scored_like_another(company: Path, spar
     assert {f"{row['as_of']:%Y-%m-%d}" for row in lake.read("scores_fraud").collect()} == {DAY}
 
 
+def test_a_day_that_has_not_been_delivered_is_held(
+    company: Path, spark: SparkSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is not a day without rows, as long as transactions of it may come."""
+    lake = Lake(spark, str(company / "lake"))
+    before = lake.read("empty_as_ofs").collect()
+    assert step("build_features", company, "2026-04-13", "--only") == 3
+    assert capsys.readouterr().err.endswith(
+        "hold: as-of 2026-04-13 has no transactions, and transactions are complete only until 2026-04-10 00:00, want "
+        "2026-04-14 00:00; ingest the batch after it, then run this again\n"
+    )
+    assert step("score", company, "2026-04-13") == 2
+    assert lake.read("empty_as_ofs").collect() == before
+
+
 def test_the_report_speaks_of_transactions(company: Path) -> None:
     page = (company / "reports" / f"fraud-{DAY}.html").read_text()
     assert "of frauds" in page

@@ -40,15 +40,40 @@ def period(version: str, *as_ofs: datetime, last: datetime | None = None) -> Sco
     return Scored(Period(as_ofs, last or as_ofs[-1]), version)
 
 
+def to_evaluate(
+    spec: ModelSpec,
+    scored: list[tuple[datetime, str]],
+    evaluated: list[tuple[datetime, str]],
+    *,
+    known_until: datetime,
+) -> list[Scored]:
+    """The periods that are evaluated, of versions that learnt long before."""
+    learnt_until = dict.fromkeys(("1", "2"), datetime(2026, 1, 1))
+    new, learnt = matured_periods(spec, scored, evaluated, known_until=known_until, learnt_until=learnt_until)
+    assert learnt == []
+    return new
+
+
+def test_scores_of_what_a_version_has_learnt_are_no_outcomes() -> None:
+    """A period counts from the first test date on that the version may be evaluated at."""
+    after, learnt_until = datetime(2026, 9, 1), {"1": datetime(2026, 1, 1), "2": JUNE + timedelta(days=1), "3": JUNE}
+    scored = [(JUNE, "1"), (JUNE, "2"), (JULY, "2"), (JUNE, "3"), (JUNE, "deleted")]
+    assert matured_periods(CHURN, scored, [], known_until=after, learnt_until=learnt_until) == (
+        [period("1", JUNE), period("3", JUNE), period("2", JULY)],
+        [period("2", JUNE), period("deleted", JUNE)],
+    )
+    assert matured_periods(CHURN, scored, [(JUNE, "2")], known_until=JUNE, learnt_until=learnt_until) == ([], [])
+
+
 def test_a_cohort_is_evaluated_once_when_its_labels_are_complete() -> None:
     scored = [(JULY, "2"), (JUNE, "1")]
-    assert matured_periods(CHURN, scored, [], known_until=datetime(2026, 7, 7)) == []
+    assert to_evaluate(CHURN, scored, [], known_until=datetime(2026, 7, 7)) == []
     june = period("1", JUNE)
-    assert matured_periods(CHURN, scored, [], known_until=datetime(2026, 7, 8)) == [june]
-    assert matured_periods(CHURN, scored, [(JUNE, "1")], known_until=datetime(2026, 7, 8)) == []
+    assert to_evaluate(CHURN, scored, [], known_until=datetime(2026, 7, 8)) == [june]
+    assert to_evaluate(CHURN, scored, [(JUNE, "1")], known_until=datetime(2026, 7, 8)) == []
     # Another version scored it since: that one has not been evaluated.
-    assert matured_periods(CHURN, scored, [(JUNE, "9")], known_until=datetime(2026, 7, 8)) == [june]
-    assert matured_periods(CHURN, scored, [], known_until=datetime(2026, 8, 7)) == [june, period("2", JULY)]
+    assert to_evaluate(CHURN, scored, [(JUNE, "9")], known_until=datetime(2026, 7, 8)) == [june]
+    assert to_evaluate(CHURN, scored, [], known_until=datetime(2026, 8, 7)) == [june, period("2", JULY)]
 
 
 def test_days_of_transactions_are_evaluated_by_the_week() -> None:
@@ -57,12 +82,12 @@ def test_days_of_transactions_are_evaluated_by_the_week() -> None:
     of_first, of_second = datetime(2026, 6, 10), datetime(2026, 6, 17)
     first, second = period("1", *days[:3], last=of_first), period("1", days[3], last=of_second)
     scored = [(day, "1") for day in days]
-    assert matured_periods(FRAUD, scored, [], known_until=datetime(2026, 6, 17)) == []
-    assert matured_periods(FRAUD, scored, [], known_until=datetime(2026, 6, 18)) == [first]  # 10 June and eight days
-    assert matured_periods(FRAUD, scored, [], known_until=datetime(2026, 6, 25)) == [first, second]
+    assert to_evaluate(FRAUD, scored, [], known_until=datetime(2026, 6, 17)) == []
+    assert to_evaluate(FRAUD, scored, [], known_until=datetime(2026, 6, 18)) == [first]  # 10 June and eight days
+    assert to_evaluate(FRAUD, scored, [], known_until=datetime(2026, 6, 25)) == [first, second]
     # Half of a week was scored by another version.
     mixed = [(days[0], "1"), (days[1], "2")]
-    assert matured_periods(FRAUD, mixed, [], known_until=datetime(2026, 6, 18)) == [
+    assert to_evaluate(FRAUD, mixed, [], known_until=datetime(2026, 6, 18)) == [
         period("1", days[0], last=of_first),
         period("2", days[1], last=of_first),
     ]

@@ -15,14 +15,15 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from churn.config import Config, load
-from churn.dataset.calendar import labels_known_until
+from churn.dataset.calendar import labels_known_until, newest_matured
 from churn.dataset.examples import examples, usable_features
 from churn.labels.closure import Closure
 from churn.model_spec import FeatureSet, LabelWindow, ModelSpec
 from churn.sources.accepted import accepted
-from churn.sources.completeness import Accepted, complete_until
+from churn.sources.completeness import Accepted, begin, complete_until
 from churn.sources.ingest import ingest
 from churn.storage import Lake
+from churn.testing import frame
 from churn.training.algorithms import Logistic
 
 SPEC = ModelSpec(
@@ -124,8 +125,8 @@ def ingested(spark: SparkSession, folder: Path, root: str, days: list[int]) -> A
     return accepted(lake)
 
 
-def rows(frame: DataFrame) -> list[str]:
-    return sorted(str(sorted(row.asDict().items())) for row in frame.collect())
+def rows(found: DataFrame) -> list[str]:
+    return sorted(str(sorted(row.asDict().items())) for row in found.collect())
 
 
 def test_day_by_day_to_a_date_is_the_whole_as_of_it(spark: SparkSession, company: Path) -> None:
@@ -146,3 +147,47 @@ def test_day_by_day_to_a_date_is_the_whole_as_of_it(spark: SparkSession, company
     labels = rows(of.labels(whole, members["whole"], known_until=now))
     assert rows(of.labels(cut, members["cut"], known_until=now)) == labels
     assert {text[-3:-2] for text in labels} == {"0", "1"}
+
+
+WHOLE = """
+[sources.customers]
+path = "customers.csv"
+[sources.closures]
+path = "closures.csv"
+[sources.transactions]
+path = "transactions/${day}.csv"
+"""
+BATCHES = (8, 15, 24)
+
+
+def test_later_batches_change_nothing_of_an_earlier_as_of(spark: SparkSession, tmp_path: Path) -> None:
+    """Without a mapped known time. Closures are delivered whole, many days late; transactions are a file a day."""
+    dice, names = random.Random(SEED), [f"c{number:02}" for number in range(CUSTOMERS)]
+    (tmp_path / "churn.toml").write_text(WHOLE)
+    (tmp_path / "customers.csv").write_text(
+        "customer_id,event_time,opened_at\n" + "".join(f"{name},2025-12-01,2025-12-01\n" for name in names)
+    )
+    (tmp_path / "transactions").mkdir()
+    for day in range(DAYS):
+        file = tmp_path / "transactions" / f"{BEGIN + timedelta(days=day):%Y-%m-%d}.csv"
+        file.write_text(f"transaction_id,customer_id,event_time,kind,amount\nt{day},c00,{at(day + 0.5)},purchase,5\n")
+    closed = [(name, event, event + dice.choice((0, 1, 7))) for name in names for event in (dice.randrange(DAYS),)]
+    config, known = load(tmp_path / "churn.toml"), dict[int, object]()
+    lake = Lake(spark, config.root)
+    members = frame(spark, [(name,) for name in names], "customer_id string")
+
+    def known_at(day: int) -> object:
+        """The calendar and the labels of a run at a day."""
+        sources, now = accepted(lake), BEGIN + timedelta(days=day)
+        until = labels_known_until(SPEC, sources, by=now), begin(sources, by=now)
+        newest = newest_matured(SPEC, sources, now)
+        of_newest = members.selectExpr("customer_id", f"TIMESTAMP '{newest}' AS as_of")
+        return until, newest, rows(examples(SPEC).labels(sources, of_newest, known_until=now))
+
+    for batch in BATCHES:
+        lines = [f"{name},{at(event)}\n" for name, event, delivered in closed if delivered < batch]
+        (tmp_path / "closures.csv").write_text("customer_id,event_time\n" + "".join(lines))
+        ingest(spark, lake, config, batch=f"{batch:02}", as_of=BEGIN + timedelta(days=batch))
+        if batch != BATCHES[-1]:
+            known[batch] = known_at(batch)
+    assert {day: known_at(day) for day in known} == known

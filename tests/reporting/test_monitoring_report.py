@@ -74,6 +74,7 @@ def monitoring_run(spend: tuple[int, int] = EVEN, **more: Any) -> MonitoringRun:
         importance=IMPORTANCE,
         outcomes=outcomes,
         past=[outcome("2026-06-01", "2026-08-01", 0.77)],
+        learnt={},
         score_drifts=[{"reference": "training", "as_of": day("2026-08-01"), "psi": 0.02}],
         expected=expected,
         verdicts=check_limits(Evidence(drifts, IMPORTANCE, outcomes, expected)),
@@ -120,6 +121,15 @@ def test_before_any_labels_have_matured() -> None:
     shown = text(render(SPEC, monitoring_run(outcomes=[], past=[], score_drifts=[]), run_id="0f2a"))
     assert "No labels of earlier scores have matured since the last monitoring run; labels take 37 days." in shown
     assert "None yet. The labels of a score mature 37 days after its as-of" in shown
+
+
+def test_scores_of_as_ofs_that_were_learnt_from_are_named_and_not_evaluated(page: str) -> None:
+    learnt = {"2": [day("2026-01-01"), day("2026-02-01")], "1": [day("2026-01-01")]}
+    shown = text(render(SPEC, monitoring_run(learnt=learnt), run_id="0f2a"))
+    left_out = "Not evaluated are scores of version"
+    assert f"{left_out} 2 whose outcomes it may have learnt from: 2 as-ofs, 1 January 2026 to 1 February 2026." in shown
+    assert f"{left_out} 1 whose outcomes it may have learnt from: 1 as-of, 1 January 2026." in shown
+    assert left_out not in text(page)
 
 
 def test_without_stored_training_features_the_last_period_is_the_reference() -> None:

@@ -10,10 +10,9 @@ from pyspark.sql import DataFrame, SparkSession
 
 from churn.config import load
 from churn.errors import BadInputError
-from churn.sources.completeness import Accepted, begin, complete_until
+from churn.sources.completeness import ALWAYS, Accepted, begin, complete_until
 from churn.sources.ingest import ingest
-from churn.sources.ledger import LEDGER
-from churn.sources.ledger import complete_until as by_ledger
+from churn.sources.ledger import LEDGER, deliveries
 from churn.storage import Lake
 from churn.testing import frame
 
@@ -57,10 +56,36 @@ def test_a_frame_is_complete_until_the_midnight_after_its_newest_row(spark: Spar
         begin(sources, by=datetime(2026, 1, 1))
 
 
-def test_accepted_tables_are_complete_by_their_ledger(spark: SparkSession) -> None:
-    sources = Accepted({"calls": rows(spark, ("2026-02-01 09:00", "2026-02-01 09:00"))}, {"calls": AS_OF})
-    assert complete_until(sources, ["calls"], by=datetime(2026, 3, 1)) == {"calls": AS_OF}
-    assert complete_until(sources, ["calls"], by=datetime(2026, 2, 20)) == {"calls": datetime(2026, 2, 20)}
+def test_history_begins_with_the_first_row_that_was_known(spark: SparkSession) -> None:
+    calls = rows(spark, ("2026-01-05 09:00", "2026-02-25 09:00"), ("2026-02-01 09:00", "2026-02-01 09:00"))
+    assert begin({"calls": calls}, by=AS_OF) == datetime(2026, 2, 1, 9)
+    assert begin({"calls": calls}, by=datetime(2026, 3, 1)) == datetime(2026, 1, 5, 9)
+
+
+def end(*batches: tuple[str | None, str | None], by: str, delivered_by: datetime | None = None) -> str:
+    """Until when a source of these batches, (as-of, complete until), is complete by a time."""
+    read = [tuple(text and datetime.fromisoformat(text) for text in batch) for batch in batches]
+    sources = Accepted({}, {"calls": read})
+    found = complete_until(sources, ["calls"], by=datetime.fromisoformat(by), delivered_by=delivered_by)
+    return f"{found['calls']:%Y-%m-%d}"
+
+
+def test_accepted_tables_are_complete_by_what_their_ledger_had_by_then() -> None:
+    """A batch says nothing of what was known before it; the first brings history, which was known when it happened."""
+    first, second, third = ("2026-10-01", "2026-09-21"), ("2026-10-25", "2026-10-21"), ("2026-11-01", "2026-11-01")
+    for batches in ([first, second, third], [third, second, first], [("2026-10-25", None), first, second, third]):
+        assert [end(*batches, by=by) for by in ("2026-08-15", "2026-10-01", "2026-10-24", "2026-10-25")] == [
+            "2026-08-15",
+            "2026-09-21",
+            "2026-09-21",
+            "2026-10-21",
+        ]
+    assert end(first, third, by="2026-10-01", delivered_by=ALWAYS) == "2026-10-01"
+    assert end(first, second, by="9999-01-01") == "2026-10-21"
+    # A batch without an as-of is known when it happened; one that brings nothing completes nothing.
+    assert end(first, (None, "2026-09-25"), by="2026-10-01") == "2026-09-25"
+    with pytest.raises(BadInputError, match="no row of calls is known before 2026-10-10 00:00"):
+        end(("2026-10-01", None), second, by="2026-10-10")
 
 
 def test_the_ledger_has_the_end_of_what_was_delivered(spark: SparkSession, tmp_path: Path) -> None:
@@ -82,8 +107,8 @@ def test_the_ledger_has_the_end_of_what_was_delivered(spark: SparkSession, tmp_p
     config = load(tmp_path / "churn.toml")
     lake = Lake(spark, config.root)
     ingest(spark, lake, config, batch="2026-02-22", as_of=AS_OF)
-    assert by_ledger(lake.read(LEDGER)) == {
-        "calls": datetime(2026, 2, 21, 15),  # midnight in Tokyo
-        "closures": datetime(2026, 2, 20),
-        "transactions": datetime(2026, 2, 13),
+    assert deliveries(lake.read(LEDGER)) == {
+        "calls": [(AS_OF, datetime(2026, 2, 21, 15))],  # midnight in Tokyo
+        "closures": [(AS_OF, datetime(2026, 2, 20))],
+        "transactions": [(AS_OF, datetime(2026, 2, 13))],
     }

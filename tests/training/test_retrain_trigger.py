@@ -94,7 +94,7 @@ def test_transactions_count_once_their_maturity_has_passed(spark: SparkSession) 
             spark, reports, "transaction_id string, is_fraud boolean, known_time timestamp, superseded_at timestamp"
         ),
     }
-    sources = Accepted(tables, dict.fromkeys(tables, datetime(2026, 2, 1)))
+    sources = Accepted(tables, dict.fromkeys(tables, ((None, datetime(2026, 2, 1)),)))
     found = newly_matured(spark, FRAUD, sources, datetime(2026, 2, 1), learnt("2026-01-11", "2026-01-12"))
     assert found.as_ofs == (datetime(2026, 1, 13), datetime(2026, 1, 14), datetime(2026, 1, 15))
     assert found.positives == 1
