@@ -68,6 +68,7 @@ _ENDING_SECONDS = 5
 _TABLE = re.compile(r"table\.(?P<name>.+)\.version")
 _PASSWORD = re.compile(r"(?<=://)([^/@:\s]*):[^/\s]+@")
 _SQLITE = "sqlite:///"
+_OF_THE_MACHINE: Final = Path("/var/tmp")  # noqa: S108 - a private folder is made in it
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """The error codes of stores that have no such model, version or alias."""
 _REQUIREMENTS = ("pyspark", "mlflow")
@@ -432,9 +433,10 @@ def _create(store: Path) -> None:
 
 
 def _lock_place(tracking_uri: str) -> Path:
-    """What the locks of a store are beside: its file, or of a server a folder of this user's on this machine."""
+    """What the locks of a store are beside: its file, or of a server a folder of this user's on this machine, which is
+    the same whatever TMPDIR is."""
     digest = hashlib.sha256(tracking_uri.encode()).hexdigest()[:16]
-    return _sqlite_file(tracking_uri) or private_folder("churn-locks") / digest
+    return _sqlite_file(tracking_uri) or private_folder("churn-locks", _OF_THE_MACHINE) / digest
 
 
 @contextmanager
