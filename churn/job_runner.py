@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 
 from churn.config import Config, load
 from churn.dataset.examples import check_sources
-from churn.errors import BadInputError, DamageError
+from churn.errors import DamageError
 from churn.loading import load_catalog, load_spec, with_settings
 from churn.model_spec import ModelSpec, Sources
 from churn.options import exit_code
@@ -121,13 +121,6 @@ class Job:
             raise DamageError(f"no folder {file.parent} to write {name} in: {error.strerror}; create it") from error
         write_whole(file, html)
         return str(file)
-
-
-def require_folder(file: Path) -> None:
-    """Raises BadInputError where the folder of a file to be written is missing."""
-    folder = file.absolute().parent
-    if not folder.is_dir():
-        raise BadInputError(f"no folder {folder} to write {file.name} in; create it, or name another")
 
 
 def job_main(step: Callable[..., None]) -> Callable[[Sequence[str] | None], int]:
