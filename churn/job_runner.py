@@ -17,7 +17,6 @@ from pyspark.sql import SparkSession
 
 from churn.config import Config, load
 from churn.dataset.examples import check_sources
-from churn.errors import DamageError
 from churn.loading import load_catalog, load_spec, with_settings
 from churn.model_spec import ModelSpec, Sources
 from churn.options import exit_code
@@ -115,10 +114,7 @@ class Job:
     def write_report(self, name: str, html: str) -> str:
         """Write a report into the folder `reports` beside churn.toml, whole or not at all; its path."""
         file = self.config.path.parent / "reports" / name
-        try:
-            file.parent.mkdir(exist_ok=True)
-        except OSError as error:
-            raise DamageError(f"no folder {file.parent} to write {name} in: {error.strerror}; create it") from error
+        file.parent.mkdir(exist_ok=True)
         write_whole(file, html)
         return str(file)
 

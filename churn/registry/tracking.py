@@ -354,7 +354,7 @@ def fit_summary(client: MlflowClient, model: str, version: str) -> Mapping[str, 
     found = client.get_model_version(model, version)
     if FIT not in found.tags:
         return {}
-    place = f"{client.get_run(found.run_id).info.artifact_uri}/{_FIT_FILE}"
+    place = f"{client.get_run(str(found.run_id)).info.artifact_uri}/{_FIT_FILE}"
     then = f"bring it back, train again, or go back to the version before: churn rollback {model}"
     try:
         text = mlflow.artifacts.load_text(place)
