@@ -30,6 +30,7 @@ from churn.options import (
     exit_code,
     utc_midnight,
 )
+from churn.runtime.files import require_place
 
 if TYPE_CHECKING:
     from churn.config import Config
@@ -92,6 +93,7 @@ def _run_job(
 
 
 def _out(file: Path) -> tuple[str, str]:
+    require_place(file)
     return "--out", str(file.absolute())
 
 

@@ -76,7 +76,14 @@ def _absolute(path: str, info: ValidationInfo) -> str:
     """A local path, also that of a SQLite URI, made absolute; any other URI as it is."""
     if path.startswith(_SQLITE):
         return f"{_SQLITE}{_absolute(path.removeprefix(_SQLITE), info)}"
-    return path if _HAS_SCHEME.match(path) else os.path.normpath(_given(info, "file").parent / Path(path).expanduser())
+    if not path.strip():
+        raise ValueError(f"is {path!r}, want a path or a URI")
+    if _HAS_SCHEME.match(path):
+        return path
+    try:
+        return os.path.normpath(_given(info, "file").parent / Path(path).expanduser())
+    except RuntimeError:
+        raise ValueError(f"is {path!r}, and that user has no home folder; write the path without ~") from None
 
 
 def _option(value: object) -> object:

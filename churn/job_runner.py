@@ -17,7 +17,6 @@ from pyspark.sql import SparkSession
 
 from churn.config import Config, load
 from churn.dataset.examples import check_sources
-from churn.errors import BadInputError, DamageError
 from churn.loading import load_catalog, load_spec, with_settings
 from churn.model_spec import ModelSpec, Sources
 from churn.options import exit_code
@@ -115,19 +114,9 @@ class Job:
     def write_report(self, name: str, html: str) -> str:
         """Write a report into the folder `reports` beside churn.toml, whole or not at all; its path."""
         file = self.config.path.parent / "reports" / name
-        try:
-            file.parent.mkdir(exist_ok=True)
-        except OSError as error:
-            raise DamageError(f"no folder {file.parent} to write {name} in: {error.strerror}; create it") from error
+        file.parent.mkdir(exist_ok=True)
         write_whole(file, html)
         return str(file)
-
-
-def require_folder(file: Path) -> None:
-    """Raises BadInputError where the folder of a file to be written is missing."""
-    folder = file.absolute().parent
-    if not folder.is_dir():
-        raise BadInputError(f"no folder {folder} to write {file.name} in; create it, or name another")
 
 
 def job_main(step: Callable[..., None]) -> Callable[[Sequence[str] | None], int]:

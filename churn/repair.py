@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from churn.errors import BadInputError, DamageError
 from churn.runtime.locks import local_path, lock
-from churn.storage import COMMIT, Lake, java_class
+from churn.storage import COMMIT, Lake, checkpoints, java_class
 
 _VERSION = re.compile(r"\.?(\d{20})\.")
 """How the names of files begin that belong to a version of a log: a commit, its checksums, a checkpoint."""
@@ -35,8 +35,11 @@ class Repaired:
 
 
 def repair(lake: Lake, name: str) -> Repaired:
-    """Take a table of a local disk back to its newest sound version: one whose commits can be read, and whose data
-    files are there and can be read. A damaged checkpoint whose commits are all there costs no version.
+    """Take a table of a local disk back to its newest sound version: one whose newest checkpoint or first commit, and
+    all commits since, can be read, and whose data files are there and can be read.
+
+    A damaged checkpoint costs no version where the commits since the one before it are there, and a damaged commit
+    none where there is a later checkpoint.
 
     What later commits wrote has to be run again; the files taken out of the log are in its folder `_damaged`. Raises
     BadInputError where nothing is damaged, DamageError where no version is sound.
@@ -47,15 +50,15 @@ def repair(lake: Lake, name: str) -> Repaired:
         raise BadInputError(f"no table {name!r} on a disk of this machine at {lake.path(name)}; nothing was changed")
     with lock(lake.root, f"commit {name}"):
         before = max((version for file in log.iterdir() if (version := _version(file)) is not None), default=-1)
-        checkpoints = [file for file in sorted(log.glob("*.checkpoint*.parquet")) if not _readable(file)]
-        sound = _newest_sound(path, log, checkpoints)
+        broken = [file for file in sorted(log.glob("*.checkpoint*.parquet")) if not _readable(file)]
+        sound = _newest_sound(path, log, broken)
         if sound is None:
             raise DamageError(
                 f"table {name!r} at {path} has no sound version: bring it back from a backup, or remove this folder "
                 "and run again what wrote it"
             )
         later = [file for file in log.iterdir() if (version := _version(file)) is not None and version > sound]
-        damaged = sorted({*later, *checkpoints})
+        damaged = sorted({*later, *broken})
         if not damaged:
             raise BadInputError(f"the log and the files of {name!r} at {path} are sound; nothing was changed")
         (log / "_damaged").mkdir(exist_ok=True)
@@ -72,29 +75,38 @@ def _version(file: Path) -> int | None:
     return int(found[1]) if found and file.is_file() else None
 
 
-def _newest_sound(path: Path, log: Path, damaged: list[Path]) -> int | None:
-    """The newest version that can be read, without the damaged checkpoints; None where there is none."""
+def _newest_sound(path: Path, log: Path, broken: Iterable[Path]) -> int | None:
+    """The newest version that can be read, without the broken checkpoints; None where there is none."""
     commits = {int(file.name[:20]): file for file in log.iterdir() if COMMIT.fullmatch(file.name)}
-    whole = [file for file in sorted(log.glob("*.checkpoint*.parquet")) if file not in damaged]
-    # From version 0 on if its commit is there, else from the oldest checkpoint: the commits before it are gone.
-    if 0 in commits or not whole:
-        version, actions = 0, None
-    else:
-        version = int(whole[0].name[:20])
-        parts = [file for file in whole if int(file.name[:20]) == version]
-        actions = [row for file in parts for row in _checkpointed(file)]
-    is_sound, missing, sound = cache(_readable), set[str](), None
-    while True:
-        if actions is None and (actions := _actions(commits.get(version))) is None:
+    whole = checkpoints({file.name for file in log.iterdir()} - {file.name for file in broken})
+    is_sound = cache(_readable)
+
+    def is_there(add: Action) -> bool:
+        return is_sound(path / unquote(add["path"]), add["size"])
+
+    for version in sorted(whole, reverse=True):  # as a reader does, without the commits before it
+        actions = (row for file in whole[version] for row in _checkpointed(log / file))
+        if (sound := _replayed(version, actions, commits, is_there)) is not None:
             return sound
+    return _replayed(0, _actions(commits.get(0)), commits, is_there)
+
+
+def _replayed(
+    version: int, actions: Iterable[Action] | None, commits: Mapping[int, Path], is_there: Callable[[Action], bool]
+) -> int | None:
+    """The newest sound version from a version with these actions on; None where there is none."""
+    missing, sound = set[str](), None
+    while actions is not None:
         for action in actions:
             if add := action.get("add"):
-                if not is_sound(path / unquote(add["path"]), add["size"]):
+                if not is_there(add):
                     missing.add(add["path"])
             elif remove := action.get("remove"):
                 missing.discard(remove["path"])
         sound = sound if missing else version
-        version, actions = version + 1, None
+        version += 1
+        actions = _actions(commits.get(version))
+    return sound
 
 
 def _actions(commit: Path | None) -> list[Action] | None:

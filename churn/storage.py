@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -25,6 +27,7 @@ T = TypeVar("T")
 
 COMMIT = re.compile(r"\d{20}\.json")
 """The name of a file of a log that makes a version."""
+_CHECKPOINT = re.compile(r"(?P<version>\d{20})\.checkpoint(\.\d{10}\.(?P<parts>\d{10}))?\.parquet")
 _COMPUTED: dict[tuple[str, str, int, Callable[[DataFrame], Any]], Any] = {}
 """By the path and the id of a table, its version, and a function of its rows: the result."""
 
@@ -78,7 +81,8 @@ class Lake:
 
     def exists(self, name: str) -> bool:
         """Whether the table has been written. Raises BadInputError where its folder holds other files, DamageError
-        where a commit of its log is empty, which Delta would read as one that changed nothing."""
+        where a commit that its newest version is read from is empty, which Delta would read as one that changed
+        nothing."""
         path = self.path(name)
         if empty := self.empty_commits(name):
             raise DamageError(
@@ -103,7 +107,8 @@ class Lake:
         return False
 
     def snapshot(self, name: str, version: int | None = None) -> Snapshot:
-        """The table pinned at its newest or at an older version. Raises BadInputError where there is none."""
+        """The table pinned at its newest or at an older version. Raises BadInputError where there is none, DamageError
+        where a commit that it is read from is empty."""
         if not self.exists(name):
             raise BadInputError(f"no table {name!r} at {self.path(name)}; write it first, or fix [storage] root")
         newest = self._newest(name)
@@ -111,6 +116,11 @@ class Lake:
         pinned = latest if version is None else version
         if not 0 <= pinned <= latest:
             raise BadInputError(f"table {name!r} has versions 0 to {latest}, not {version}")
+        if empty := self.empty_commits(name, pinned):
+            raise DamageError(
+                f"table {name!r}: version {pinned} is read from version {empty[0]}, which is empty "
+                f"({commit_file(self.path(name), empty[0])}): bring it back from a backup, or read a newer version"
+            )
         reader = self.spark.read.format("delta").option("versionAsOf", pinned)
         with self._naming(name):
             return Snapshot(name, self.path(name), pinned, reader.load(self.path(name)), str(newest.metadata().id()))
@@ -242,14 +252,18 @@ class Lake:
         """Whether a folder, which may be outside the lake, is missing or has no files."""
         return not any(entry.isFile() for entry in self._entries(path))
 
-    def empty_commits(self, name: str) -> list[int]:
-        """The versions of a table on a local disk whose file in the log has no bytes, as after a power cut."""
+    def empty_commits(self, name: str, version: int | None = None) -> list[int]:
+        """The versions of a table on a local disk whose file in the log has no bytes, as after a power cut, and that a
+        reader of a version, None = the newest, reads: those after the newest checkpoint up to it."""
         log = local_path(self.path(name))
         if log is None or not (log / "_delta_log").is_dir():
             return []
         with os.scandir(log / "_delta_log") as entries:
-            found = [entry for entry in entries if COMMIT.fullmatch(entry.name) and not entry.stat().st_size]
-        return sorted(int(entry.name.partition(".")[0]) for entry in found)
+            empty = {entry.name: not entry.stat().st_size for entry in entries}
+        last = sys.maxsize if version is None else version
+        first = max((at for at in checkpoints(empty) if at <= last), default=-1)
+        commits = sorted(int(file[:20]) for file, is_empty in empty.items() if is_empty and COMMIT.fullmatch(file))
+        return [commit for commit in commits if first < commit <= last]
 
     def _entries(self, path: str) -> list[Any]:
         folder, file_system = self._file_system(path)
@@ -264,6 +278,15 @@ class Lake:
 def commit_file(path: str, version: int) -> str:
     """The file of a table's log that makes a version."""
     return f"{path}/_delta_log/{version:020}.json"
+
+
+def checkpoints(files: Iterable[str]) -> dict[int, list[str]]:
+    """By its version, each checkpoint of a log of which every part is among the names of these files."""
+    found = defaultdict[tuple[int, int], list[str]](list)
+    for file in sorted(files):
+        if match := _CHECKPOINT.fullmatch(file):
+            found[int(match["version"]), int(match["parts"] or 1)].append(file)
+    return {version: names for (version, parts), names in found.items() if len(names) == parts}
 
 
 def java_class(spark: SparkSession, name: str) -> Any:

@@ -13,8 +13,9 @@ from churn.dataset.calendar import backtest_end
 from churn.evaluation.alert_metrics import CARD_PRECISION, CARDS
 from churn.evaluation.backtest import backtest
 from churn.evaluation.by_date import BASELINE
-from churn.job_runner import Job, job_main, progress, require_folder
+from churn.job_runner import Job, job_main, progress
 from churn.options import AsOfs, ConfigFile, ModelFile, OutFile, SummaryFile
+from churn.runtime.files import require_place, write_whole
 
 NoIngest = Annotated[bool, typer.Option("--no-ingest", help="Take the accepted tables of the lake as they are.")]
 
@@ -29,7 +30,7 @@ def step(
 ) -> None:
     with Job("backtest", config, model, summary) as job:
         origins, spec = sorted(set(as_of)), job.spec
-        require_folder(out)
+        require_place(out)
         by_origin, end = {}, backtest_end(spec, origins[-1])
         with nullcontext(job.sources) if no_ingest else job.ingested_apart(end) as sources:
             found = backtest(job.spark, spec, sources, origins, scratch=job.lake.scratch, progress=progress)
@@ -43,7 +44,7 @@ def step(
                     + ("" if cards is None else f", card precision at {CARDS} {cards:.4f}")
                 )
                 by_origin[origin] = metrics
-        out.write_text(json.dumps(by_origin, indent=2) + "\n", "utf-8")
+        write_whole(out, json.dumps(by_origin, indent=2) + "\n")
         progress(f"metrics: {out}")
 
 

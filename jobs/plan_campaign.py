@@ -10,9 +10,10 @@ from pyspark.sql import functions as F
 
 from churn.decisions.plan import SCHEMA, as_csv, plan_campaign, plan_table
 from churn.decisions.value import VALUES, valuation
-from churn.job_runner import Job, job_main, progress, require_folder
+from churn.job_runner import Job, job_main, progress
 from churn.options import AsOf, ConfigFile, ModelFile, OutFile, SummaryFile
 from churn.reporting.campaign_report import render
+from churn.runtime.files import require_place, write_whole
 
 Valued = Annotated[bool, typer.Option("--values/--no-values", help="Compute the values that are missing.")]
 
@@ -21,7 +22,7 @@ def step(
     config: ConfigFile, model: ModelFile, as_of: AsOf, out: OutFile, values: Valued = True, summary: SummaryFile = None
 ) -> None:
     with Job("plan_campaign", config, model, summary) as job:
-        require_folder(out)
+        require_place(out)
         spec, lake = job.spec, job.lake
         has_values = lake.exists(VALUES) and not lake.read(VALUES).where(F.col("as_of") == F.lit(as_of)).isEmpty()
         if values and not has_values:
@@ -32,7 +33,7 @@ def step(
         plan = plan_campaign(lake, spec, job.sources, as_of, company.plan, company.offers, company.uplift)
         rows = job.spark.createDataFrame(plan.records, SCHEMA)
         lake.replace(rows, plan_table(spec), {"as_of": as_of}, widen=True)
-        out.write_bytes(as_csv(plan).encode())
+        write_whole(out, as_csv(plan))
         page = job.write_report(f"plan-{spec.name}-{as_of:%Y-%m-%d}.html", render(spec, plan, as_of))
         basis = "uplift" if plan.by_uplift else "the offers' acceptance"
         progress(f"effects by {basis}: {plan.why}")

@@ -45,7 +45,7 @@ def step(
                 "windows": list(spec.features.windows),
                 "treated": treated,
             }
-            run.json(fitted.summary | more, "fit.json")
+            run.fit_summary(fitted.summary | more)
             # Whole numbers that may be null are doubles in pandas, and so in the signature.
             nullable = set(fitted.preparation.nullable)
             whole = {name for name, kind in rows.dtypes if kind in ("int", "bigint") and name in nullable}

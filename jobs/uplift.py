@@ -8,16 +8,17 @@ import sys
 from churn.decisions.uplift import measure_uplift, sentences
 from churn.decisions.uplift_model import UPLIFT, uplift_pipeline
 from churn.decisions.uplift_rows import uplift_rows
-from churn.job_runner import Job, job_main, progress, require_folder
+from churn.job_runner import Job, job_main, progress
 from churn.options import ConfigFile, OutFile, SummaryFile
 from churn.registry import tracking
+from churn.runtime.files import require_place, write_whole
 from churn.sources.accepted import sources_of
 from churn.storage import quoted
 
 
 def step(config: ConfigFile, out: OutFile, summary: SummaryFile = None) -> None:
     with Job("uplift", config, summary=summary) as job:
-        require_folder(out)
+        require_place(out)
         settings = job.config.uplift
         read = job.snapshots if settings.input is None else {}
         with tracking.tracked_run(job.config, "uplift", settings.input or "contacts") as run:
@@ -29,7 +30,7 @@ def step(config: ConfigFile, out: OutFile, summary: SummaryFile = None) -> None:
             found = measured.results
             run.metrics("uplift", {name: found[name] for name in ("effect", "uplift_at", "qini")})
             run.json(found, "uplift.json")
-            out.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+            write_whole(out, json.dumps(found, indent=2) + "\n")
             model = uplift_pipeline(job.spark, measured.effect, measured.preparation, job.lake.scratch)
             inputs = rows.rows.select(*(quoted(name) for name in measured.preparation.columns))
             run.model(model, inputs=inputs, outputs=model.transform(inputs).select(UPLIFT))

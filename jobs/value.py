@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 
 from churn.decisions.value import VALUES, backtested, valuation
-from churn.job_runner import Job, job_main, progress, require_folder
+from churn.job_runner import Job, job_main, progress
 from churn.options import AsOf, ConfigFile, OutFile, SummaryFile
+from churn.runtime.files import require_place, write_whole
 from churn.sources.accepted import accepted
 
 Horizon = Annotated[int | None, typer.Option("--horizon", min=1, metavar="DAYS", help="Of the value; else [value].")]
@@ -28,7 +29,7 @@ def step(
     summary: SummaryFile = None,
 ) -> None:
     with Job("value", config, summary=summary) as job:
-        require_folder(out)
+        require_place(out)
         settings = job.config.value.model_copy(update={"horizon": horizon} if horizon else {})
         end = as_of + timedelta(days=settings.horizon)
         with nullcontext(accepted(job.lake)) if no_ingest else job.ingested_apart(end) as tables:
@@ -36,7 +37,7 @@ def step(
             found.write(job.lake, as_of)
             measured = backtested(job.spark, tables, as_of, settings)
         result = {"as_of": f"{as_of:%Y-%m-%d}", "horizon_days": settings.horizon, **measured}
-        out.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+        write_whole(out, json.dumps(result, indent=2) + "\n")
         progress(f"values by {found.method} over {settings.horizon} days, in {job.lake.path(VALUES)}")
         if measured["evaluated_days"]:
             figures = {name: measured[name] for name in ("total_ratio", "correlation", "gini", "gini_past_spend")}

@@ -235,6 +235,18 @@ def test_an_empty_file_keeps_the_lake_and_the_runs_beside_itself(tmp_path: Path)
         ("[spark]\na = ' '", "churn.toml line 2: [spark] a is ' ', want text"),
         ("[model]\nchurn = 3", "churn.toml line 2: [model] churn is 3, want a section [model.churn]"),
         ("catalog = 3", "churn.toml line 1: catalog is 3, want text"),
+        ("[tracking]\nuri = ''", "churn.toml line 2: [tracking] uri is '', want a path or a URI"),
+        *(
+            (
+                text,
+                f"churn.toml {place} is '~no-one/x', and that user has no home folder; write the path without ~",
+            )
+            for text, place in (
+                ("[storage]\nroot = '~no-one/x'", "line 2: [storage] root"),
+                ("[tracking]\nuri = 'sqlite:///~no-one/x'", "line 2: [tracking] uri"),
+                ("catalog = '~no-one/x'", "line 1: catalog"),
+            )
+        ),
         ("[storage", "churn.toml: not valid TOML: Expected ']' at the end of a table declaration (at end of document)"),
     ],
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import pytest
 import typer
 
-from churn import errors
+from churn import cli, errors
 from churn.options import AsOf, exit_code
 
 YEARS = "lies outside of the years 1970 to 2199; want such as 2026-10-01"
@@ -78,6 +79,20 @@ def test_what_controls_a_terminal_is_written_out(capsys: pytest.CaptureFixture[s
 
     assert exit_code(broken, []) == 2
     assert capsys.readouterr().err == "error: customer [/x] \\x1b[2J$}{$\n"
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "loop/below", 300 * "n"])
+def test_a_place_that_cannot_be_what_it_is_named_for_is_bad_input(
+    tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder that is a file or lies below one, a link to itself, a name that is too long: a retry finds the same."""
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert exit_code(cli.app, ["init", str(tmp_path / place)]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"error: {tmp_path / place.partition('/')[0]}"), message
+    assert message.endswith("; move what is there, or name another place\n")
+    assert exit_code(cli.app, ["validate", "--config", str(tmp_path / place)]) == 2
 
 
 def test_any_other_error_is_raised() -> None:

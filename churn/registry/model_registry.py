@@ -125,9 +125,9 @@ class ModelRegistry:
             client.delete_registered_model_alias(self.model, alias)
 
     def summary(self, version: str) -> Mapping[str, Any]:
-        """What training recorded of a version in `fit.json`."""
+        """What training recorded of a version in `fit.json`. Raises ChurnError where it cannot be read."""
         with self._reaching() as client:
-            return tracking.fit_summary(str(client.get_model_version(self.model, version).run_id))
+            return tracking.fit_summary(client, self.model, version)
 
     def finished(self, run_id: str) -> bool:
         """Whether a run has ended without an error."""

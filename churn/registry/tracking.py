@@ -56,6 +56,8 @@ DIGEST: Final = "digest"
 """The tag of a version that says which model it is: a rerun that makes the same one registers no other."""
 FILES: Final = "files_sha256"
 """The tag of a run, and of the version it registers, with the digest of the model's files."""
+FIT: Final = "fit_sha256"
+"""Likewise, with the digest of `fit.json`."""
 SCORED: Final = "scored"
 """The tag of a version that has scored: it is never deleted. Its value says what it scored first."""
 LEARNT_UNTIL: Final = "learnt_until"
@@ -68,8 +70,10 @@ _ENDING_SECONDS = 5
 _TABLE = re.compile(r"table\.(?P<name>.+)\.version")
 _PASSWORD = re.compile(r"(?<=://)([^/@:\s]*):[^/\s]+@")
 _SQLITE = "sqlite:///"
+_OF_THE_MACHINE: Final = Path("/var/tmp")  # noqa: S108 - a private folder is made in it
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """The error codes of stores that have no such model, version or alias."""
+_FIT_FILE: Final = "fit.json"
 _REQUIREMENTS = ("pyspark", "mlflow")
 
 for noisy in ("mlflow", "alembic"):
@@ -132,6 +136,12 @@ class Run:
         """Values as a JSON artifact."""
         self.client.log_dict(self.id, dict(values), path)
 
+    def fit_summary(self, values: Mapping[str, Any]) -> None:
+        """What a training records of its model, as `fit.json`: a version registered later is read with it."""
+        text = json.dumps(values, indent=2)
+        self.text(text, _FIT_FILE)
+        self.tag(FIT, _sha256(text))
+
     def model(self, model: PipelineModel, *, inputs: DataFrame, outputs: DataFrame, name: str = "model") -> None:
         """The model with its signature: the columns of `inputs` and `outputs`, whose schemas alone are read."""
         mlflow.spark.log_model(
@@ -172,7 +182,7 @@ class Run:
             if version is None:
                 logged = self.client.get_run(self.id)
                 source = f"{logged.info.artifact_uri}/{name}"
-                own |= {FILES: logged.data.tags[FILES]} if FILES in logged.data.tags else {}
+                own |= {tag: logged.data.tags[tag] for tag in (FILES, FIT) if tag in logged.data.tags}
                 version = str(self.client.create_model_version(model, source, self.id, tags=own).version)
             self.client.set_registered_model_alias(model, alias, version)
             in_use = {str(number) for number in self.client.get_registered_model(model).aliases.values()}
@@ -273,7 +283,8 @@ def load_model(tracking_uri: str, model: str, alias_or_version: str = CHALLENGER
                 f"the files of {model} version {found.version} cannot be read from {place}: {error}; bring them back, "
                 f"or go back to the version before: churn rollback {model}"
             ) from error
-        return ModelVersion(loaded, str(found.version), str(found.run_id), fit_summary(str(found.run_id)))
+        summary = fit_summary(client, model, str(found.version))
+        return ModelVersion(loaded, str(found.version), str(found.run_id), summary)
 
 
 def _check_unchanged(client: MlflowClient, model: str, version: str, files: Path) -> None:
@@ -335,12 +346,30 @@ def logged_run(tracking_uri: str, run_id: str, key: str) -> LoggedRun:
     return LoggedRun(run_id, dict(found.data.params), dict(found.data.metrics))
 
 
-def fit_summary(run_id: str) -> Mapping[str, Any]:
-    """What a training run recorded of its model in `fit.json`; empty where it was logged without one."""
-    try:
-        return dict(mlflow.artifacts.load_dict(f"runs:/{run_id}/fit.json"))
-    except (MlflowException, OSError):
+def fit_summary(client: MlflowClient, model: str, version: str) -> Mapping[str, Any]:
+    """What training recorded of a version in `fit.json`; empty where it was registered without one.
+
+    Raises ChurnError where the file cannot be read, DamageError where it is not the one that was recorded.
+    """
+    found = client.get_model_version(model, version)
+    if FIT not in found.tags:
         return {}
+    place = f"{client.get_run(str(found.run_id)).info.artifact_uri}/{_FIT_FILE}"
+    then = f"bring it back, train again, or go back to the version before: churn rollback {model}"
+    try:
+        text = mlflow.artifacts.load_text(place)
+    except (MlflowException, OSError) as error:
+        why = " ".join(str(error).split())
+        raise ChurnError(f"{place} of {model} version {version} cannot be read: {why}; {then}") from error
+    if _sha256(text) != found.tags[FIT]:
+        raise DamageError(
+            f"{place} of {model} version {version} is not the one that was recorded (its tag {FIT} differs): {then}"
+        )
+    return dict(json.loads(text))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def flatten(values: Mapping[str, Any], *, separator: str) -> dict[str, Any]:
@@ -432,9 +461,10 @@ def _create(store: Path) -> None:
 
 
 def _lock_place(tracking_uri: str) -> Path:
-    """What the locks of a store are beside: its file, or of a server a folder of this user's on this machine."""
+    """What the locks of a store are beside: its file, or of a server a folder of this user's on this machine, which is
+    the same whatever TMPDIR is."""
     digest = hashlib.sha256(tracking_uri.encode()).hexdigest()[:16]
-    return _sqlite_file(tracking_uri) or private_folder("churn-locks") / digest
+    return _sqlite_file(tracking_uri) or private_folder("churn-locks", _OF_THE_MACHINE) / digest
 
 
 @contextmanager

@@ -35,16 +35,24 @@ _PLACED: Final = {
     ),
 }
 """Patterns of messages of Java's: what has happened, and what to do."""
-_SYSTEM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO)
+_SYSTEM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+"""What is wrong with a place."""
+_NAMED: Final = (errno.EISDIR, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+"""What is wrong with the name that somebody gave of a place."""
 
 
 def explained(error: BaseException) -> ChurnError | None:
     """The error as one that this library explains; None where there is nothing to explain.
 
     What a Python worker of Spark raised as a ChurnError is the same again, with its exit code. A full disk, a place
-    that cannot be written and a table that is damaged are a DamageError that names the place.
+    that cannot be written and a table that is damaged are a DamageError that names the place; a place that cannot be
+    what it is named for, such as a folder that is a file, is a BadInputError.
     """
     if isinstance(error, OSError):
+        if error.errno in _NAMED:
+            return BadInputError(
+                f"{error.filename or 'a file'}: {error.strerror}; move what is there, or name another place"
+            )
         if error.errno not in _SYSTEM:
             return None
         return DamageError(f"{error.filename or 'a file'}: {error.strerror}; mend that, then run again")

@@ -7,7 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from churn.errors import DamageError
+from churn.errors import BadInputError, DamageError
+
+
+def require_place(file: Path) -> None:
+    """Raises BadInputError where a file could not be written, before the work that it is the result of."""
+    folder = file.absolute().parent
+    if not folder.is_dir():
+        raise BadInputError(f"no folder {folder} to write {file.name} in; create it, or name another")
+    if file.exists() and not file.is_file():
+        raise BadInputError(f"{file} is {'a folder' if file.is_dir() else 'not a file'}; name a file to write")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise BadInputError(f"the folder {folder} cannot be written to by this user; give permission, or name another")
 
 
 @contextmanager

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from churn.errors import DamageError
+
 _POLL_SECONDS: Final = 0.05
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:/")
 
@@ -43,15 +45,11 @@ def lock(
 
     Says so, once, where it has to wait. Does nothing where the place is not on this machine, or cannot be written to:
     nothing is written there then. Not to be nested: the lock that a process has is not free for itself either.
+
+    Raises DamageError where the place can be written to, and its lock cannot.
     """
-    file = _lock_file(place, name)
-    if file is None:
-        yield
-        return
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError:
+    descriptor = _opened(place, name)
+    if descriptor is None:
         yield
         return
     try:
@@ -75,9 +73,29 @@ def locks(place: str | Path, names: Iterable[str], *, shared: bool = False) -> I
         yield
 
 
-def _lock_file(place: str | Path, name: str) -> Path | None:
+def _opened(place: str | Path, name: str) -> int | None:
+    """The file of a lock, opened; None of a place that is not on this machine, or cannot be written to."""
     path = local_path(str(place))
-    return path and path.parent / f".{path.name}.locks" / quote(name, safe=" ")
+    if path is None:
+        return None
+    file = path.parent / f".{path.name}.locks" / quote(name, safe=" ")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # For all whom the umask admits: who shares a place shares its locks.
+        return os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if not _is_writable(path):
+            return None
+        raise DamageError(
+            f"{file}, a lock, cannot be written: {error.strerror}; make room, or give all who write {path} permission "
+            f"to write in {file.parent} too (one group, umask 002), then run again"
+        ) from error
+
+
+def _is_writable(path: Path) -> bool:
+    """Whether this user can write a file or into a folder, or could make it."""
+    there = next(one for one in (path, *path.parents) if one.exists())
+    return os.access(there, os.W_OK) and (there == path or there.is_dir())
 
 
 def _locked(descriptor: int, how: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -173,6 +173,63 @@ def test_repair_goes_back_to_the_version_before_an_empty_commit(lake: Lake, spar
     assert sorted(row["score"] for row in lake.read("scores").collect()) == [1, 2]
     lake.replace(spark.createDataFrame([(DAYS[2], 3)], "as_of timestamp, score int"), "scores", {"as_of": DAYS[2]})
     assert sorted(row["score"] for row in lake.read("scores").collect()) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("damaged", "version", "kept", "moved"),
+    [
+        (("commit 1",), 6, 7, 0),  # no reader needs it: checkpoint 4 is later
+        (("commit 1", "checkpoint 4"), 6, 7, 1),  # read from checkpoint 2
+        (("commit 3", "checkpoint 4"), 2, 3, 5),  # commits 3 to 6, and the checkpoint
+        (("commit 1", "commit 6"), 5, 6, 1),
+        (("data 5",), 4, 5, 2),
+        (("commit 1", "data 3"), 2, 3, 5),  # checkpoint 4 has the file too; its commits go with it
+    ],
+)
+def test_repair_starts_from_the_newest_whole_checkpoint(
+    spark: SparkSession, tmp_path: Path, damaged: Sequence[str], version: int, kept: int, moved: int
+) -> None:
+    """A table with versions 0 to 6, a row each, and checkpoints at 2 and 4; no version more is lost than must be."""
+    lake = Lake(spark, str(tmp_path))
+    spark.range(1).selectExpr("id", "0 AS n").write.format("delta").partitionBy("n").option(
+        "delta.checkpointInterval", "2"
+    ).save(lake.path("scores"))
+    for n in range(1, 7):
+        lake.append(spark.range(1).selectExpr("id", f"{n} AS n"), "scores", writer="test", number=n, partition=["n"])
+    log = Path(lake.path("scores"), "_delta_log")
+    (log / f"{6:020}.checkpoint.parquet").unlink()
+    (log / "_last_checkpoint").unlink()
+    for what, number in (one.split() for one in damaged):
+        if what == "commit":
+            commit(lake, int(number)).write_bytes(b"")
+        elif what == "checkpoint":
+            (log / f"{int(number):020}.checkpoint.parquet").write_bytes(b"not parquet")
+        else:
+            next(Path(lake.path("scores"), f"n={number}").glob("*.parquet")).unlink()
+    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()  # type: ignore[union-attr]
+
+    if moved:
+        done = repair(lake, "scores")
+        assert (done.version, len(done.files)) == (version, moved)
+    else:
+        with pytest.raises(BadInputError, match="are sound; nothing was changed"):
+            repair(lake, "scores")
+    assert sorted(row["n"] for row in lake.read("scores").collect()) == list(range(kept))
+    assert lake.version("scores") == version
+
+
+def test_an_empty_commit_concerns_the_versions_that_are_read_from_it(lake: Lake, spark: SparkSession) -> None:
+    """Version 4 is a checkpoint; version 2 would be read without what commit 1 brought."""
+    path = lake.path("scores")
+    spark.sql(f"ALTER TABLE delta.`{path}` SET TBLPROPERTIES ('delta.checkpointInterval' = '2')")
+    lake.replace(spark.createDataFrame([(DAYS[0], 1)], "as_of timestamp, score int"), "scores", {"as_of": DAYS[0]})
+    commit(lake, 1).write_bytes(b"")
+    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()  # type: ignore[union-attr]
+
+    assert sorted(row["score"] for row in lake.read("scores").collect()) == [1, 2, 3]
+    assert [row["score"] for row in lake.read("scores", 0).collect()] == [1]
+    with pytest.raises(DamageError, match=r"'scores': version 2 is read from version 1, which is empty \(.*1\.json\)"):
+        lake.read("scores", 2)
 
 
 def test_a_place_that_cannot_be_written_is_named(

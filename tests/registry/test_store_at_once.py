@@ -5,11 +5,15 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from pathlib import Path
 
+import pytest
 from mlflow import MlflowClient
+
+from churn.registry import tracking
 
 KEY = "train sales 2026-10-01"
 TRAIN = """
@@ -102,3 +106,11 @@ def test_a_rerun_keeps_what_has_scored_and_what_is_the_same(tmp_path: Path) -> N
     assert ended(train(store, digest="second"))[-1] == "2"
     assert ended(train(store, digest="third"))[-1] == "3"
     assert versions(store) == {"1": "same", "3": "third"}
+
+
+def test_the_locks_of_a_server_are_the_same_whatever_tmpdir_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow, cron and a shell may each have a TMPDIR of their own."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with tracking.registering("http://mlflow.test", "churn"):
+        pass
+    assert list(tmp_path.iterdir()) == []

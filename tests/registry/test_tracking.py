@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -26,8 +26,9 @@ from pyspark.ml.classification import LogisticRegression
 from pyspark.ml.feature import VectorAssembler
 from pyspark.sql import SparkSession
 
-from churn.errors import BadInputError, ChurnError
+from churn.errors import BadInputError, ChurnError, DamageError
 from churn.registry import tracking
+from churn.registry.model_registry import ModelRegistry
 from churn.runtime.processes import start_group
 
 KEY = "train churn 2026-10-01"
@@ -155,6 +156,7 @@ def test_an_earlier_handler_is_called_too(store: str) -> None:
 CHILD = """
     import sys, time
     from churn.registry import tracking
+from churn.registry.model_registry import ModelRegistry
     with tracking.run(sys.argv[1], sys.argv[2], "train", key=sys.argv[3]):
         try:
             print("started", flush=True)
@@ -289,6 +291,35 @@ def test_a_rerun_replaces_what_it_registered(store: str) -> None:
         "4",
         "2",
     ]
+
+
+def gone(file: Path) -> None:
+    file.unlink()
+
+
+def other(file: Path) -> None:
+    file.write_text('{"split": {"matured": []}}')
+
+
+def garbled(file: Path) -> None:
+    file.write_bytes(b"\xff")
+
+
+@pytest.mark.parametrize(("damage", "error"), [(gone, ChurnError), (garbled, ChurnError), (other, DamageError)])
+def test_what_training_recorded_of_a_version_is_read_as_it_was_or_not_at_all(
+    store: str, damage: Callable[[Path], None], error: type[ChurnError]
+) -> None:
+    """Without it, a trigger would say that there is no version yet."""
+    name = f"fit_{damage.__name__}"
+    with tracking.run(store, "fit", "train", key=f"train {name}") as run:
+        run.fit_summary({"split": {"matured": ["2026-07-03"]}})
+        version = run.register(name)
+    registry = ModelRegistry(store, name)
+    assert registry.summary(version) == {"split": {"matured": ["2026-07-03"]}}
+    file = Path(store.removeprefix("sqlite:///")).parent / "mlruns" / run.id / "artifacts" / "fit.json"
+    damage(file)
+    with pytest.raises(error, match=rf"{run.id}/artifacts/fit.json of {name} version 1 .* bring it back, train again"):
+        registry.summary(version)
 
 
 def test_a_model_is_logged_and_loaded_again(store: str, spark: SparkSession) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from churn.errors import DamageError
 from churn.runtime.locks import lock, locks
 
 HOLDER = """
@@ -64,10 +68,83 @@ def test_threads_take_a_lock_one_after_the_other(tmp_path: Path) -> None:
     assert max(most) == 1
 
 
-@pytest.mark.parametrize("place", ["s3a://bucket/lake", "hdfs://host:9000/lake", "/proc/1/lake"])
-def test_a_place_without_locks_is_not_locked(place: str) -> None:
-    """In an object store Delta's own log store decides who commits; what cannot be written needs no lock."""
+@pytest.mark.parametrize("place", ["s3a://bucket/lake", "hdfs://host:9000/lake"])
+def test_a_place_elsewhere_is_not_locked(place: str) -> None:
+    """In an object store Delta's own log store decides who commits."""
     with lock(place, "commit scores"), lock(place, "commit scores"):
+        pass
+
+
+USER = """
+    import os, sys
+    from churn.errors import DamageError
+    from churn.runtime.locks import lock
+    place, user, mask = sys.argv[1], int(sys.argv[2]), int(sys.argv[3], 8)
+    os.umask(mask)
+    os.setgroups([])
+    os.setgid(54321)
+    os.setuid(user)
+    try:
+        with lock(place, "commit scores", waiting=lambda text: sys.exit("waits")):
+            print("held", flush=True)
+            sys.stdin.readline()
+    except DamageError as error:
+        sys.exit(str(error))
+"""
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder in which a group can write, and where any user gets to."""
+    if os.getuid():
+        pytest.skip("only root can become other users")
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        lake = Path(folder, "shared", "lake")
+        lake.mkdir(parents=True)
+        Path(folder).chmod(0o755)
+        for one in (lake.parent, lake):
+            os.chown(one, 0, 54321)
+            one.chmod(0o2775)
+        yield lake
+
+
+def as_user(place: Path, user: int, mask: str) -> subprocess.Popen[str]:
+    """A process of another user's that takes the lock, until a line comes or its input ends."""
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(USER), str(place), str(user), mask],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"), [("002", "waits\n"), ("022", "commit scores, a lock, cannot be written: ")]
+)
+def test_two_users_of_a_place_have_one_lock(shared: Path, mask: str, message: str) -> None:
+    """Without the group's permission the second cannot see whether it is free, and is refused; it does not go on."""
+    with as_user(shared, 54321, mask) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        out, error = as_user(shared, 54322, mask).communicate("\n", timeout=60)
+        assert (out, message in error) == ("", True), error
+        first.communicate("\n", timeout=60)
+
+
+def test_who_can_only_read_a_place_needs_no_lock(shared: Path) -> None:
+    """As with a lake on a read-only disk: nothing is written there."""
+    for one in (shared.parent, shared):
+        one.chmod(0o755)
+    with as_user(shared, 54321, "022") as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        assert as_user(shared, 54322, "022").communicate("\n", timeout=60) == ("held\n", "")
+        first.communicate("\n", timeout=60)
+
+
+def test_a_lock_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    """Going on without it would let two jobs write at once."""
+    (tmp_path / ".lake.locks").touch()
+    refused = pytest.raises(DamageError, match=r"lake\.locks/commit scores, a lock, cannot be written: ")
+    with refused, lock(tmp_path / "lake", "commit scores"):
         pass
 
 
