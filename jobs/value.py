@@ -14,10 +14,9 @@ from churn.decisions.value import VALUES, backtested, valuation
 from churn.job_runner import Job, job_main, progress
 from churn.options import AsOf, ConfigFile, OutFile, SummaryFile
 from churn.runtime.files import require_place, write_whole
-from churn.sources.accepted import accepted
 
 Horizon = Annotated[int | None, typer.Option("--horizon", min=1, metavar="DAYS", help="Of the value; else [value].")]
-NoIngest = Annotated[bool, typer.Option("--no-ingest", help="Take the accepted tables as they are.")]
+NoIngest = Annotated[bool, typer.Option("--no-ingest", help="Measure on the accepted tables as they are.")]
 
 
 def step(
@@ -32,13 +31,17 @@ def step(
         require_place(out)
         settings = job.config.value.model_copy(update={"horizon": horizon} if horizon else {})
         end = as_of + timedelta(days=settings.horizon)
-        with nullcontext(accepted(job.lake)) if no_ingest else job.ingested_apart(end) as tables:
-            found = valuation(job.spark, tables, as_of, settings)
+        if job.sources:
+            found = valuation(job.spark, job.sources, as_of, settings)
             found.write(job.lake, as_of)
+            progress(f"values by {found.method} over {settings.horizon} days, in {job.lake.path(VALUES)}")
+        else:
+            progress("no values are written, as no table is accepted; run jobs/ingest.py first to have them")
+        # Read apart, later corrections count as known from the start, so these tables are measured and never written.
+        with nullcontext(job.sources) if no_ingest else job.ingested_apart(end) as tables:
             measured = backtested(job.spark, tables, as_of, settings)
         result = {"as_of": f"{as_of:%Y-%m-%d}", "horizon_days": settings.horizon, **measured}
         write_whole(out, json.dumps(result, indent=2) + "\n")
-        progress(f"values by {found.method} over {settings.horizon} days, in {job.lake.path(VALUES)}")
         if measured["evaluated_days"]:
             figures = {name: measured[name] for name in ("total_ratio", "correlation", "gini", "gini_past_spend")}
             shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items() if value is not None)

@@ -347,7 +347,9 @@ def _spend(history: History) -> GammaGamma:
 
 def _shape(earlier: History, expected: Floats, level: Floats, bought: Floats) -> tuple[Shape | None, Floats]:
     """The shape, if on the other half of the customers it does better than the level's own; and each customer's share
-    by the shape that was learnt from the other half."""
+    by the shape that was learnt from the other half. One customer has no other half, and the level's own."""
+    if len(bought) < 2:
+        return None, level
     half = np.arange(len(bought)) % 2 == 0
     crossed = np.empty(len(bought))
     for fold in (half, ~half):

@@ -135,6 +135,14 @@ def test_the_hazard_changes_with_the_tenure() -> None:
     assert model.open_days(np.array([60.0]))[0] == pytest.approx([expected])
 
 
+def test_one_customer_has_no_other_half_to_learn_from() -> None:
+    """Who bought on 300 days after the earlier origin, which is enough to correct by, is expected to go on."""
+    daily = replace(history([600]), recency=np.array([599.0]), age=np.array([600.0]))
+    model = fit_purchases(daily, 300.0, daily, 300, np.array([300.0]), np.array([3000.0]))
+    assert model.shape is None
+    assert model.purchases(daily) == pytest.approx([300.0], rel=0.25)
+
+
 # ---------------------------------------------------------------- rows
 
 
