@@ -44,6 +44,15 @@ SMALL_BYTES: Final = 16 << 20
 OUTCOMES: Final = ("stayed", "bought", "called", "accepted")
 """What may come of a contact, in `[uplift]`."""
 
+_SPELLINGS: Final = {
+    name.lower(): name
+    for name in (
+        *("header", "sep", "quote", "escape", "comment", "encoding", "lineSep", "multiLine", "mode"),
+        *("columnNameOfCorruptRecord", "columnPruning", "enforceSchema"),
+        *("url", "dbtable", "query", "preferTimestampNTZ"),
+    )
+} | {"delimiter": "sep", "charset": "encoding"}
+"""The options of Spark's readers that are used here, by their other spellings."""
 _WITHOUT_PATH: Final = ("jdbc", "query")
 _OF_FILES: Final = ("format", "options", "header_line", "footer_lines", "footer", "rows", "types", "look_back")
 _HAS_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:/")
@@ -162,6 +171,18 @@ def _named_inputs(query: object, inputs: Mapping[str, QueryInput]) -> dict[str, 
     }
 
 
+def _spelled(options: Mapping[str, str]) -> Mapping[str, str]:
+    """The options of Spark's readers, which take a name in any case, as Spark spells them."""
+    spelled: dict[str, str] = {}
+    for name in options:
+        spelling = _SPELLINGS.get(name.lower(), name)
+        same = [other for other in options if _SPELLINGS.get(other.lower(), other).lower() == spelling.lower()]
+        if len(same) > 1:
+            raise ValueError(f"has {' and '.join(same)}, which are one option; keep one of them")
+        spelled[spelling] = options[name]
+    return MappingProxyType(spelled)
+
+
 def _jdbc(options: Mapping[str, str], info: ValidationInfo) -> Mapping[str, str]:
     if info.data.get("format") == "jdbc" and not ("url" in options and {"dbtable", "query"} & set(options)):
         raise ValueError("lacks a place; add url and dbtable (or query)")
@@ -198,6 +219,7 @@ def _not_a_setting(_: object) -> None:
 _Text = Annotated[str, BeforeValidator(_filled)]
 _Local = Annotated[_Text, AfterValidator(_absolute)]
 _Options = Table[Annotated[_Text, BeforeValidator(_option)]]
+_ReaderOptions = Annotated[_Options, AfterValidator(_spelled)]
 _Expressions = Table[Annotated[str, BeforeValidator(_expression)]]
 _EMPTY: Any = {}
 
@@ -330,7 +352,9 @@ class RawInput:
     file: Annotated[SkipJsonSchema[Path], BeforeValidator(_not_a_setting)] = Path()
     format: Annotated[Format, BeforeValidator(_filled)] = "csv"
     path: Annotated[_Local | None, Field(validate_default=True), AfterValidator(_place)] = None
-    options: Annotated[_Options, AfterValidator(_jdbc), Field(validate_default=True)] = field(default_factory=dict)
+    options: Annotated[_Options, AfterValidator(_spelled), AfterValidator(_jdbc), Field(validate_default=True)] = field(
+        default_factory=dict
+    )
     header_line: Annotated[Annotated[int, Field(strict=True, ge=1)] | None, _only_of("csv")] = None
     footer_lines: Annotated[int, Field(strict=True, ge=0), _only_of("csv")] = 0
     footer: Annotated[str | None, _only_of("csv")] = None

@@ -217,7 +217,10 @@ REFUSED: Mapping[str, tuple[Callable[[Path], None], str, int, str]] = {
             'format = "jdbc"\noptions = { url = "jdbc:none://127.0.0.1:1/shop", dbtable = "tx", password = "secret" }',
         ),
         2,
-        "churn.toml: [sources.transactions] cannot be read as jdbc",
+        (
+            'churn.toml: [sources.transactions] cannot be read as jdbc: No suitable driver; set "spark.jars" ='
+            ' "/path/to/driver.jar" under [spark], and driver = "its.class.Name" among the options; or mend url'
+        ),
     ),
     "a file cut short in its compression": (
         data("tx.csv.gz", gzip.compress(b"id,customer\n" * 100_000, 0, mtime=0)[:-70_000]),

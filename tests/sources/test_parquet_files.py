@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta
 from decimal import Decimal
@@ -352,6 +353,20 @@ def test_a_file_that_is_no_whole_parquet_is_named(
     assert message.startswith(f"churn.toml: [inputs.calls] cannot be read as parquet: file:{tmp_path}/day2.parquet ")
     assert reason in message
     assert message.endswith("; it is of another format, or is cut off: set format, move it away, or fetch it again")
+
+
+def test_a_codec_that_spark_lacks_is_named(spark: SparkSession, tmp_path: Path) -> None:
+    days(tmp_path, pa.array([1]))
+    write(tmp_path / "day2.parquet", {"id": pa.array([2])}, compression="brotli")
+    message = f"{tmp_path}/day2.parquet is compressed by brotli, which Spark lacks; write it with zstd, snappy"
+    with pytest.raises(BadInputError, match=re.escape(message)):
+        raw(spark, tmp_path)
+
+
+@pytest.mark.parametrize("codec", ["none", "snappy", "gzip", "zstd", "lz4"])
+def test_codecs(spark: SparkSession, tmp_path: Path, codec: str) -> None:
+    write(tmp_path / "a.parquet", {"id": pa.array([1] * 99), "v": pa.array([7] * 99)}, compression=codec)
+    assert values(raw(spark, tmp_path)) == [7] * 99
 
 
 def test_files_without_any_column_that_can_be_read(spark: SparkSession, tmp_path: Path) -> None:

@@ -13,6 +13,10 @@ from churn.sources.readers.json_files import read_json
 from churn.sources.readers.parquet_files import read_parquet
 from churn.sources.spark_errors import first_line
 
+_ADD_DRIVER = (
+    'set "spark.jars" = "/path/to/driver.jar" under [spark], and driver = "its.class.Name" among the options; or mend'
+    " url"
+)
 _FILES = {"csv": read_csv, "json": read_json, "parquet": read_parquet}
 
 
@@ -27,7 +31,10 @@ def read(spark: SparkSession, source: RawInput) -> DataFrame:
     except ChurnError:
         raise
     except Exception as error:  # Spark wraps what a driver or a codec throws in many types.
-        raise BadInputError(f"{source.section()} cannot be read as {source.format}: {first_line(error)}") from error
+        reason = first_line(error)
+        if "No suitable driver" in reason:
+            reason += f"; {_ADD_DRIVER}"
+        raise BadInputError(f"{source.section()} cannot be read as {source.format}: {reason}") from error
 
 
 def _read_by_spark(spark: SparkSession, source: RawInput) -> DataFrame:

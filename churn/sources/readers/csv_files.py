@@ -20,6 +20,7 @@ from churn.runtime.session import with_settings
 from churn.sources.readers.encodings import decode, java_charset, unknown_encoding
 from churn.sources.readers.files import (
     BLANKS,
+    FILE,
     UNPARSED,
     File,
     absent,
@@ -40,7 +41,12 @@ _FIXED: Final = {
 }
 _BYTE_ORDER_MARKS: Final = {codecs.BOM_UTF8: "UTF-8", codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
 _SAMPLE: Final = 50
-_LINES, _EXTRA, _BLOCK = "value", "_extra", "_block"
+_SEPARATOR, _END, _FEED, _RETURN = "\ue000", "\ue001", "\ue002", "\ue003"
+"""Characters for private use, in place of a separator and line breaks that Python's reader does not take."""
+_PAGE: Final = re.compile(r"\s*<(!doctype|\?xml|html|head|body|table)\b", re.IGNORECASE)
+_LINES, _EXTRA = "value", "_extra"
+_CELLS, _NUMBER = "\x01cells", "\x01number"
+"""Columns of a row that may be a line that is left out: its cells, joined, and which of those that are equal it is."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +55,9 @@ class _Layout:
 
     names: tuple[str, ...]
     encoding: str
-    above: tuple[str, ...]
-    """The lines above the header, each as its cells, joined."""
-    header: tuple[str, ...]
-    """The line of the header, joined; empty = there is none."""
-    below: tuple[str, ...]
+    head: tuple[str, ...]
+    """The lines up to the header, each as its cells, joined; empty = there is none."""
+    foot: tuple[str, ...]
     """The lines that are left out at the end."""
 
 
@@ -102,21 +106,19 @@ def _read_group(
 ) -> DataFrame:
     """The rows of files with one header."""
     files, layout = [file for file, _ in group], group[0][1]
-    above, header, below = (
-        sorted({line for _, one in group for line in getattr(one, part)}) for part in ("above", "header", "below")
-    )
     names = [file.name for file in files]
     options = {**options, **_FIXED, "encoding": layout.encoding}
     has_own_breaks = decode(spark, b"\n", layout.encoding) != "\n"  # such as UTF-16: no lines to Hadoop
     if has_own_breaks or _is_true(options.get("multiLine")):
         options |= {"multiLine": "true"}
-    if above:
+    has_lines_above = any(len(one.head) > 1 for _, one in group)
+    if has_lines_above:
         options |= {"header": "false"}
     schema = _ddl([*layout.names, UNPARSED])
     in_lines = options.get("multiLine") != "true"
     if in_lines and _has_open_quotes(spark, source, options, layout.encoding, files):
         lines = _text(spark, source, layout.encoding, names)
-        above = above or header
+        has_lines_above = True
         read = f"from_csv({_LINES}, {literal(schema)}, {_sql_map(options)})"
         is_open = _opens_quote(options, _LINES)
         parsed = lines.selectExpr(f"{read} AS row", _LINES).where(f"btrim({_LINES}) != ''")
@@ -126,23 +128,42 @@ def _read_group(
         )
     else:
         frame = file_reader(spark, names).options(**options).schema(schema).csv(names)
-    filled = ", ".join(f"coalesce({quoted(name)}, '')" for name in layout.names)
-    cells = f"concat_ws('\x01', {filled})"
-    if above:
-        listed = ", ".join(map(literal, [*above, *header]))
-        frame = frame.where(f"NOT (_metadata.file_block_start = 0 AND {cells} IN ({listed}))")
-    if below:
-        frame = frame.where(f"{cells} NOT IN ({', '.join(map(literal, below))})")
     if source.footer is not None:
         line = f"coalesce({UNPARSED}, concat_ws({literal(options['sep'])}, {', '.join(map(quoted, layout.names))}))"
         frame = frame.where(f"NOT rlike({line}, {literal(source.footer)})")
+    edges = {plain_name(file.name): (*(one.head if has_lines_above else ()), *one.foot) for file, one in group}
+    has_edges = any(edges.values())
+    if has_edges:
+        filled = ", ".join(f"coalesce({quoted(name)}, '')" for name in layout.names)
+        frame = frame.selectExpr("*", f"concat_ws('\x01', {filled}) AS {quoted(_CELLS)}")
     frame = with_file_columns(frame, names, source.path or "")
+    if has_edges:
+        frame = _without(frame, edges)
     file_columns = [name for name in frame.columns if name not in (*layout.names, UNPARSED)]
     rows = frame.selectExpr(
         *map(quoted, layout.names), f"{_more_cells(layout.names, options)} AS {UNPARSED}", *map(quoted, file_columns)
     )
     values = ", ".join(f"nullif({quoted(name)}, '')" for name in (*layout.names, UNPARSED))
     return rows.where(f"coalesce({values}) IS NOT NULL")  # a line of separators alone is a blank one
+
+
+def _without(frame: DataFrame, lines: Mapping[str, Sequence[str]]) -> DataFrame:
+    """The rows without these lines of each file, by `FILE` and by their cells, in `_CELLS`.
+
+    Of equal rows as many are left out as there are such lines. Which ones they are makes no difference.
+    """
+    times = Counter(f"{file}\x01{line}" for file, inside in lines.items() for line in inside)
+    left_out = [f"{line}\x01{number}" for line, most in times.items() for number in range(1, most + 1)]
+    line = f"concat({FILE}, '\x01', {quoted(_CELLS)})"
+    is_equal = f"{line} IN ({_literals(times)})"
+    number = f"row_number() OVER (PARTITION BY {line} ORDER BY {UNPARSED})"
+    equal = frame.where(is_equal).selectExpr("*", f"{number} AS {quoted(_NUMBER)}")
+    retained = equal.where(f"concat({line}, '\x01', {quoted(_NUMBER)}) NOT IN ({_literals(left_out)})")
+    return frame.where(f"NOT {is_equal}").union(retained.drop(_NUMBER)).drop(_CELLS)
+
+
+def _literals(texts: Iterable[str]) -> str:
+    return ", ".join(map(literal, texts))
 
 
 def _text(spark: SparkSession, source: RawInput, encoding: str, names: Sequence[str]) -> DataFrame:
@@ -230,6 +251,10 @@ def _layout(spark: SparkSession, source: RawInput, file: File, options: Mapping[
         raise BadInputError(f"{place} is {kind}, want text; unpack it or export it as csv, or set format")
     encoding = _encoding(place, file.head, options)
     text = decode(spark, file.head, encoding)
+    if _PAGE.match(text):
+        raise BadInputError(
+            f"{place} is a page of HTML or XML, such as a server's error, want text; get it again, or export it as csv"
+        )
     records = list(_records(text, options, is_whole=file.is_whole))
     if not records:
         raise absent(source, "is empty: no rows and no header")
@@ -239,10 +264,10 @@ def _layout(spark: SparkSession, source: RawInput, file: File, options: Mapping[
         names: tuple[str, ...] = tuple(f"_c{number}" for number in range(max(_width(row) for _, row in records)))
     else:
         names = _names(place, source, records[header][1], options)
-    lines = [_joined(row, len(names)) for _, row in records[: header + 1]]
+    head = tuple(_joined(row, len(names)) for _, row in records[: header + 1])
     last = _last_lines(spark, source, file, encoding) if source.footer_lines else []
-    below = (_joined(row, len(names)) for line in last for _, row in _records(line, options))
-    return _Layout(names, encoding, tuple(lines[:-1]), tuple(lines[-1:]), tuple(below))
+    foot = tuple(_joined(row, len(names)) for line in last for _, row in _records(line, options))
+    return _Layout(names, encoding, head, foot)
 
 
 def _encoding(place: str, head: bytes, options: Mapping[str, str]) -> str:
@@ -264,28 +289,40 @@ def _encoding(place: str, head: bytes, options: Mapping[str, str]) -> str:
 
 def _records(text: str, options: Mapping[str, str], *, is_whole: bool = True) -> Iterable[tuple[int, list[str]]]:
     """The records that are not blank, each with the number of its first line; the last one may be cut off."""
-    sep, quote, escape = options["sep"], options["quote"], options["escape"]
-    comment = options.get("comment")
-    if len(sep) == 1:
-        rows = csv.reader(
-            io.StringIO(text, newline=""),
-            delimiter=sep,
-            quotechar=quote or None,
-            quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
-            doublequote=escape in ("", quote),
-            escapechar=None if escape in ("", quote) else escape,
-        )
-        numbered = []
-        first = 1
-        for row in rows:
-            numbered.append((first, row))
-            first = rows.line_num + 1
-    else:
-        numbered = [(number, line.split(sep)) for number, line in enumerate(text.splitlines(), 1)]
+    quote, escape, comment = options["quote"], options["escape"], options.get("comment")
+    for foreign, own in _replacements(options):
+        text = text.replace(foreign, own)
+    rows = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=options["sep"] if len(options["sep"]) == 1 else _SEPARATOR,
+        quotechar=quote or None,
+        quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
+        doublequote=escape in ("", quote),
+        escapechar=None if escape in ("", quote) else escape,
+    )
+    numbered = []
+    first = 1
+    for row in rows:
+        numbered.append((first, [_restored(cell, options) for cell in row]))
+        first = rows.line_num + 1
     complete = numbered if is_whole or len(numbered) < 2 else numbered[:-1]
     for number, row in complete:
         if any(cell.strip(BLANKS) for cell in row) and not (comment and row[0].startswith(comment)):
             yield number, row
+
+
+def _replacements(options: Mapping[str, str]) -> list[tuple[str, str]]:
+    """What to replace in a text, in this order, so that Python's reader takes it."""
+    line_break = options.get("lineSep")
+    separator = [(options["sep"], _SEPARATOR)] if len(options["sep"]) > 1 else []
+    breaks = [(line_break, _END), ("\n", _FEED), ("\r", _RETURN), (_END, "\n")] if line_break else []
+    return separator + breaks
+
+
+def _restored(cell: str, options: Mapping[str, str]) -> str:
+    for foreign, own in ((options["sep"], _SEPARATOR), ("\n", _FEED), ("\r", _RETURN)):
+        cell = cell.replace(own, foreign)
+    return cell
 
 
 def _width(row: Sequence[str]) -> int:
@@ -301,19 +338,31 @@ def _header_index(
     if source.header_line is not None:
         at = [number for number, (line, _) in enumerate(records) if line == source.header_line]
         if not at:
-            seen = "; ".join(f"line {line}: {options['sep'].join(row)[:60]!r}" for line, row in records[:5])
+            seen = _shown(records, options)
             raise BadInputError(f"{place} has no header on line {source.header_line}; it has {seen}")
         return at[0]
     widths = [_width(row) for _, row in records[:_SAMPLE]]
     typical = Counter(widths[1:]).most_common(1)[0][0] if len(widths) > 1 else 0
-    if len(records[0][1]) >= typical:
+    is_padded = len(records[0][1]) >= typical
+    if is_padded and sum(bool(cell.strip(BLANKS)) for cell in records[0][1]) * 2 >= typical:
         return 0
     for number, (_, row) in enumerate(records[:_SAMPLE]):
         if _width(row) >= typical:
             cells = [cell.strip(BLANKS) for cell in row[: _width(row)]]
-            is_header = all(cells) and len(set(cells)) == len(cells) and not any(map(_is_mostly_digits, cells))
-            return number if is_header else 0
+            if all(cells) and len(set(cells)) == len(cells) and not any(map(_is_mostly_digits, cells)):
+                return number
+            if not is_padded:
+                return 0
+    if is_padded:
+        raise BadInputError(
+            f"{place} names few of its {typical} columns on its first line; set header_line to the line of its header,"
+            f" counted from 1: {_shown(records, options)}"
+        )
     return 0
+
+
+def _shown(records: Sequence[tuple[int, list[str]]], options: Mapping[str, str]) -> str:
+    return "; ".join(f"line {line}: {options['sep'].join(row)[:60]!r}" for line, row in records[:5])
 
 
 def _is_mostly_digits(cell: str) -> bool:
@@ -343,7 +392,9 @@ def _names(place: str, source: RawInput, row: Sequence[str], options: Mapping[st
 
 def _last_lines(spark: SparkSession, source: RawInput, file: File, encoding: str) -> list[str]:
     tail = decode(spark, read_tail(spark, source, file), encoding)
-    return [line for line in tail.splitlines() if line.strip(BLANKS)][-source.footer_lines :]
+    break_ = source.options.get("lineSep")
+    lines = tail.split(break_) if break_ else re.split("\r\n|\n|\r", tail)
+    return [line for line in lines if line.strip(BLANKS)][-source.footer_lines :]
 
 
 def _joined(row: Sequence[str], width: int) -> str:

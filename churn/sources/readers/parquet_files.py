@@ -163,17 +163,16 @@ def _footer_reader(
     It raises BadInputError for what is no parquet, or is not complete.
     """
     conf = hadoop_conf(spark, files)
-    path, input_file, parquet_reader, read_options, converter = (
+    path, input_file, parquet_reader, read_options = (
         java_class(spark, name)
         for name in (
             "org.apache.hadoop.fs.Path",
             "org.apache.parquet.hadoop.util.HadoopInputFile",
             "org.apache.parquet.hadoop.ParquetFileReader",
             "org.apache.parquet.HadoopReadOptions",
-            "org.apache.parquet.format.converter.ParquetMetadataConverter",
         )
     )
-    options = read_options.builder(conf).withMetadataFilter(converter.SKIP_ROW_GROUPS).build()
+    options = read_options.builder(conf).build()
 
     def footer(file: str) -> tuple[Any, str, str]:
         try:
@@ -181,6 +180,11 @@ def _footer_reader(
             try:
                 metadata = reader.getFileMetaData()
                 schema = metadata.getSchema()
+                if codec := _missing_codec(spark, reader.getRowGroups()):
+                    raise BadInputError(
+                        f"{source.section()} {plain_name(file)} is compressed by {codec}, which Spark lacks; write it"
+                        " with zstd, snappy or gzip"
+                    )
                 return schema, schema.toString(), metadata.getKeyValueMetaData().get(_SPARK_SCHEMA) or ""
             finally:
                 reader.close()
@@ -192,6 +196,17 @@ def _footer_reader(
             ) from None
 
     return footer
+
+
+def _missing_codec(spark: SparkSession, row_groups: Any) -> str | None:
+    """The codec of the first column that has values, where its class is not there."""
+    if row_groups.isEmpty() or row_groups.get(0).getColumns().isEmpty():
+        return None
+    codec = row_groups.get(0).getColumns().get(0).getCodec()
+    name = codec.getHadoopCompressionCodecClassName()
+    loader = java_class(spark, "java.lang.Thread").currentThread().getContextClassLoader()
+    path = str(name).replace(".", "/") + ".class"
+    return codec.name().lower() if name and loader.getResource(path) is None else None
 
 
 def _columns(
