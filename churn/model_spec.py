@@ -99,13 +99,14 @@ class Label(Frozen, ABC):
     """What is predicted: a file in `labels/`, or in the folder `labels` of a company's own catalogue.
 
     Its fields are the settings of the label. `entity` is what a row of it is, `sources` the accepted tables it is
-    computed from. `evidence` are those of them in which a missing row decides a label: one is known once each of these
-    is complete until its window has matured. Empty = all.
+    computed from, `optional` others that it reads where they are there. `evidence` are those of `sources` in which a
+    missing row decides a label: one is known once each of these is complete until its window has matured. Empty = all.
     """
 
     name: ClassVar[str]
     entity: ClassVar[Entity]
     sources: ClassVar[tuple[str, ...]]
+    optional: ClassVar[tuple[str, ...]] = ()
     evidence: ClassVar[tuple[str, ...]] = ()
     vocabulary: ClassVar[Vocabulary]
     prevented_by_contacts: ClassVar[bool] = False
@@ -119,7 +120,8 @@ class Label(Frozen, ABC):
     def undecided(self, rows: DataFrame, versions: Sources) -> DataFrame:  # noqa: ARG002
         """The rows whose outcome was open at their as-of; the others are left out.
 
-        `versions` has the label's sources with every version that is known when labels are computed.
+        `versions` has the label's sources with every version that is known when labels are computed, each superseded by
+        those alone: the versions that are valid then have no `superseded_at`.
         """
         return rows
 

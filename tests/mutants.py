@@ -261,6 +261,13 @@ MUTANTS = (
         "tests/labels",
     ),
     Mutant(
+        "a closure that was a mistake leaves its customer out",
+        "churn/labels/closure.py",
+        '(F.col("known_time") > as_of) & F.col("superseded_at").isNull()',
+        '(F.col("known_time") > as_of)',
+        "tests/labels",
+    ),
+    Mutant(
         "who was closed for another reason is called 1",
         "churn/labels/closure.py",
         ".where(~too_early & ~other_kind)",
@@ -284,8 +291,8 @@ MUTANTS = (
     Mutant(
         "labels use reports that are known later",
         "churn/dataset/examples.py",
-        'F.col("known_time") <= F.lit(known_until), known_by(F.lit(known_until))',
-        "F.lit(True), F.lit(True)",
+        'name: of.where(F.col("known_time") <= until).withColumn("superseded_at", superseded_at)',
+        "name: of",
         "tests/dataset/test_examples.py",
     ),
     Mutant(

@@ -101,12 +101,16 @@ class Examples(ABC):
     def labels(self, sources: Sources, rows: DataFrame, *, known_until: datetime | None = None) -> DataFrame:
         """Rows with `label`, by the source rows known at a time; None = the newest version of each."""
         label = self.spec.label
-        if known_until is None:
-            known, valid = F.lit(True), F.col("superseded_at").isNull()
-        else:
-            known, valid = F.col("known_time") <= F.lit(known_until), known_by(F.lit(known_until))
-        undecided = label.undecided(rows, {name: sources[name].where(known) for name in label.sources})
-        current = {name: sources[name].where(valid) for name in label.sources}
+        versions = {name: sources[name] for name in (*label.sources, *label.optional) if name in sources}
+        if known_until is not None:
+            until = F.lit(known_until)
+            superseded_at = F.when(F.col("superseded_at") <= until, F.col("superseded_at"))
+            versions = {
+                name: of.where(F.col("known_time") <= until).withColumn("superseded_at", superseded_at)
+                for name, of in versions.items()
+            }
+        undecided = label.undecided(rows, versions)
+        current = {name: of.where(F.col("superseded_at").isNull()) for name, of in versions.items()}
         labels = label.compute(undecided, current, self.spec.window)
         if self.spec.training.treated == "included":
             return labels

@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from churn.model_spec import Label, LabelWindow, Names, Sources
 from churn.sources.announcements import is_closing
+from churn.sources.closed_accounts import closed_accounts
 from churn.sources.versions import known_by
 from churn.vocabulary import CHURN
 
@@ -20,13 +21,15 @@ class Closure(Label):
 
     It is the first closure from as-of on; those before are of a customer who came back. Rows without a known label are
     left out: a closure that was announced by as-of (the customer has decided already); an account closed between as-of
-    and the window, or before as-of and known only later (nobody could have called in time); and one closed in the
-    window for another kind, such as non-payment (what the customer would have done is not known).
+    and the window, or before as-of and known only later (nobody could have called in time), unless it was opened again
+    before as-of; and one closed in the window for another kind, such as non-payment (what the customer would have done
+    is not known).
     """
 
     name = "closure"
     entity = "customer"
     sources = ("closures",)
+    optional = ("customers", "transactions")
     vocabulary = CHURN
     prevented_by_contacts = True
 
@@ -38,13 +41,18 @@ class Closure(Label):
 
     def undecided(self, rows: DataFrame, versions: Sources) -> DataFrame:
         """Without customers who had announced at as-of that they leave, or who had left and nobody knew it."""
-        as_of, event = F.col("as_of"), F.col("event_time")
+        as_of, event, key = F.col("as_of"), F.col("event_time"), ["customer_id", "as_of"]
         closings = versions["closures"].where(is_closing()).select("customer_id", *_TIMES)
-        is_announced = known_by(as_of) & (event >= as_of)
-        is_late = (event < as_of) & (F.col("known_time") > as_of)
-        key = ["customer_id", "as_of"]
-        decided = rows.select(*key).join(closings, on="customer_id", how="inner").where(is_announced | is_late)
-        return rows.join(decided.select(*key).distinct(), on=key, how="left_anti")
+        of_rows = rows.select(*key).join(closings, on="customer_id", how="inner")
+        announced = of_rows.where(known_by(as_of) & (event >= as_of)).select(*key)
+        is_late = (event < as_of) & (F.col("known_time") > as_of) & F.col("superseded_at").isNull()
+        in_hindsight = {
+            name: of.where(F.col("superseded_at").isNull()).withColumn("known_time", event)
+            for name, of in versions.items()
+        }
+        closed = closed_accounts(in_hindsight, rows.select("as_of").distinct())
+        late = of_rows.where(is_late).select(*key).join(closed, on=key, how="left_semi")
+        return rows.join(announced.union(late).distinct(), on=key, how="left_anti")
 
     def compute(self, rows: DataFrame, sources: Sources, window: LabelWindow) -> DataFrame:
         closing = F.struct(F.col("event_time").alias("at"), F.coalesce("kind", F.lit("voluntary")).alias("kind"))

@@ -202,8 +202,14 @@ def test_labels_are_those_known_at_a_time(spark: SparkSession) -> None:
         ("later", "voluntary", *days("2026-06-20", "2026-09-01"), None),  # not known in August
         ("retracted", "voluntary", *days("2026-06-20", "2026-06-21", "2026-08-15")),
         ("stayer", "voluntary", *days("2026-09-20", "2026-09-20"), None),
+        ("late mistake", "voluntary", *days("2026-05-05", "2026-07-10", "2026-08-12")),  # had left, until it was undone
+        ("came back", "voluntary", *days("2024-05-05", "2026-07-10"), None),
     ]
-    sources = {"closures": frame(spark, rows, f"customer_id string, kind string, {TIMES}")}
+    opened = [("came back", *days("2025-01-01", "2025-01-01"), None, *days("2025-01-01"))]
+    sources = {
+        "closures": frame(spark, rows, f"customer_id string, kind string, {TIMES}"),
+        "customers": frame(spark, opened, f"customer_id string, {TIMES}, opened_at timestamp"),
+    }
     spec = SPEC.model_copy(update={"label": Closure()})
     spine = frame(
         spark, [(row[0], datetime(2026, 6, 1), 7) for row in rows], "customer_id string, as_of timestamp, x int"
@@ -214,8 +220,8 @@ def test_labels_are_those_known_at_a_time(spark: SparkSession) -> None:
         assert sorted(labelled.columns) == ["as_of", "customer_id", "label", "x"]
         return {row["customer_id"]: row["label"] for row in labelled.collect()}
 
-    assert labels(datetime(2026, 8, 1)) == {"later": 0, "retracted": 1, "stayer": 0}
-    assert labels(None) == {"later": 1, "retracted": 0, "stayer": 0}
+    assert labels(datetime(2026, 8, 1)) == {"later": 0, "retracted": 1, "stayer": 0, "came back": 0}
+    assert labels(None) == {"later": 1, "retracted": 0, "stayer": 0, "late mistake": 0, "came back": 0}
 
 
 def test_transactions_of_blocked_cards_are_not_eligible(spark: SparkSession) -> None:

@@ -81,6 +81,37 @@ def test_who_has_decided_is_neither_1_nor_0(spark: SparkSession) -> None:
     assert {row["customer_id"] for row in undecided.collect()} == {"b", "d", "f"}
 
 
+def test_who_left_unknown_and_returned_has_not_decided(spark: SparkSession) -> None:
+    """By openings, as the cohort has it; of closures known late only those that are still valid count."""
+    names = ("mistake", "back", "back later", "gone", "changed")
+    spine = frame(spark, [(name, AS_OF) for name in names], "customer_id string, as_of timestamp")
+    times = "customer_id string, event_time timestamp, known_time timestamp, superseded_at timestamp"
+    closures = frame(
+        spark,
+        [
+            ("mistake", "2026-02-05", "2026-03-10", "2026-03-12", "voluntary"),
+            ("mistake", "2026-02-05", "2026-03-12", None, "retracted"),
+            ("back", "2024-03-01", "2026-03-10", None, "voluntary"),
+            ("back later", "2024-03-01", "2026-03-10", None, "voluntary"),
+            ("gone", "2024-03-01", "2026-03-10", None, "voluntary"),
+            ("changed", "2026-02-05", "2026-03-10", "2026-03-12", "involuntary"),
+            ("changed", "2026-02-05", "2026-03-12", None, "voluntary"),
+        ],
+        f"{times}, kind string",
+    )
+    openings = {
+        "back": ("2024-06-01", "2026-03-20", None),
+        "back later": ("2026-03-05", "2026-03-05", None),  # after as-of
+        "gone": ("2024-06-01", "2024-06-01", "2024-06-02"),  # it was none
+    }
+    rows = [(name, opened, *known, opened) for name, (opened, *known) in openings.items()]
+    sources = {"closures": closures, "customers": frame(spark, rows, f"{times}, opened_at timestamp")}
+    left = Closure().undecided(spine, sources)
+    assert {row["customer_id"] for row in left.collect()} == {"mistake", "back"}
+    alone = Closure().undecided(spine, {"closures": closures})
+    assert {row["customer_id"] for row in alone.collect()} == {"mistake"}
+
+
 def test_inactivity_is_no_active_transaction_in_the_window(spark: SparkSession) -> None:
     spine = frame(spark, [(c, AS_OF) for c in "abcdef"], "customer_id string, as_of timestamp")
     transactions = frame(
