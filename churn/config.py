@@ -12,6 +12,7 @@ from glob import glob
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
+from urllib.parse import unquote
 from zoneinfo import available_timezones
 
 from pydantic import (
@@ -83,16 +84,35 @@ def _filled(value: object, info: ValidationInfo) -> object:
 
 def _absolute(path: str, info: ValidationInfo) -> str:
     """A local path, also that of a SQLite URI, made absolute; any other URI as it is."""
-    if path.startswith(_SQLITE):
-        return f"{_SQLITE}{_absolute(path.removeprefix(_SQLITE), info)}"
+    if (file := sqlite_file(path)) is not None:
+        _, mark, options = path.partition("?")
+        return sqlite_uri(_absolute(file, info)) + mark + options
     if not path.strip():
         raise ValueError(f"is {path!r}, want a path or a URI")
     if _HAS_SCHEME.match(path):
         return path
     try:
-        return os.path.normpath(_given(info, "file").parent / Path(path).expanduser())
+        return str(os.path.normpath(_given(info, "file").parent / Path(path).expanduser()))
     except RuntimeError:
         raise ValueError(f"is {path!r}, and that user has no home folder; write the path without ~") from None
+
+
+def sqlite_uri(file: Path | str) -> str:
+    """The URI of a SQLite store in a file, whatever its name.
+
+    >>> sqlite_uri("/a b%20c/mlflow.db")
+    'sqlite:////a b%2520c/mlflow.db'
+    """
+    return _SQLITE + str(file).replace("%", "%25").replace("?", "%3F")
+
+
+def sqlite_file(uri: str) -> str | None:
+    """The file of the URI of a SQLite store, as SQLAlchemy reads it; None of any other URI.
+
+    >>> sqlite_file("sqlite:////a%20b/mlflow.db?timeout=60")
+    '/a b/mlflow.db'
+    """
+    return unquote(uri.removeprefix(_SQLITE).partition("?")[0]) if uri.startswith(_SQLITE) else None
 
 
 def _option(value: object) -> object:
@@ -668,7 +688,7 @@ class Config(Frozen):
     def tracking_uri(self) -> str:
         """The store's URI; by default a SQLite file beside the lake, or beside churn.toml if the lake is remote."""
         folder = self.path.parent if _HAS_SCHEME.match(self.root) else Path(self.root).parent
-        return self.tracking.uri or f"{_SQLITE}{folder / 'mlflow.db'}"
+        return self.tracking.uri or sqlite_uri(folder / "mlflow.db")
 
     @property
     def is_small(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from churn.dataset.examples import check_baseline
 from churn.dataset.feature_table import build_features
 from churn.job_runner import Job, job_main, progress
 from churn.options import AsOf, ConfigFile, ModelFile, SummaryFile
@@ -17,6 +18,8 @@ Only = Annotated[bool, typer.Option("--only", help="Only the as-of itself, for s
 
 def step(config: ConfigFile, model: ModelFile, as_of: AsOf, only: Only = False, summary: SummaryFile = None) -> None:
     with Job("build_features", config, model, summary) as job:
+        if not only:
+            check_baseline(job.spec, job.sources)
         in_use = ModelRegistry(job.config.tracking_uri, job.spec.name).summary_in_use()
         built = build_features(job.spark, job.lake, job.spec, job.sources, as_of, only=only, in_use=in_use)
         progress(

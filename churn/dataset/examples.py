@@ -17,7 +17,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from churn.dataset.cohort import spine
-from churn.errors import BadInputError
+from churn.errors import BadInputError, nearest
 from churn.features import Feature, customer_features, features, transaction_features
 from churn.model_spec import Entity, ModelSpec, Sources
 from churn.sources.contacts import is_treated
@@ -406,3 +406,14 @@ def usable_features(spec: ModelSpec, sources: Sources) -> tuple[tuple[Feature, .
 def feature_columns(spec: ModelSpec, chosen: Sequence[Feature]) -> list[str]:
     """The feature columns of a model, in order."""
     return [column for feature in chosen for column in feature.columns(spec.features.windows)]
+
+
+def check_baseline(spec: ModelSpec, sources: Sources) -> None:
+    """Raises BadInputError where the column that the model must beat cannot be made from the sources."""
+    columns = (*feature_columns(spec, usable_features(spec, sources)[0]), *examples(spec).beside)
+    if spec.baseline not in columns:
+        raise BadInputError(
+            f"model {spec.name}: baseline = {spec.baseline!r} is no column of the features that the model makes from "
+            f"{', '.join(sorted(sources))}; set another in [model.{spec.name}] in churn.toml"
+            f"{nearest(spec.baseline, columns)}"
+        )

@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from churn.dataset.calendar import backtest_calendar, split
-from churn.dataset.examples import examples, feature_columns, usable_features
+from churn.dataset.examples import check_baseline, examples, feature_columns, usable_features
 from churn.evaluation.by_date import evaluate_by_date, scored_rows
 from churn.model_spec import ModelSpec, Sources
 from churn.training.fit import fit
@@ -32,6 +32,7 @@ def backtest(
     Raises BadInputError where an as-of has too little behind it, LeakageError where the data end inside its labels.
     """
     calendars = [backtest_calendar(spec, sources, as_of) for as_of in as_ofs]
+    check_baseline(spec, sources)
     chosen, left_out = usable_features(spec, sources)
     if left_out:
         progress(f"left out for want of a source: {', '.join(feature.name for feature in left_out)}")

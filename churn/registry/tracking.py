@@ -35,7 +35,7 @@ from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame
 from sqlalchemy.exc import SQLAlchemyError
 
-from churn.config import Config
+from churn.config import Config, sqlite_file, sqlite_uri
 from churn.errors import BadInputError, ChurnError, DamageError
 from churn.registry.model_files import check_format, files_digest
 from churn.runtime.faults import explained
@@ -69,7 +69,6 @@ _PARAMS_PER_CALL = 100
 _ENDING_SECONDS = 5
 _TABLE = re.compile(r"table\.(?P<name>.+)\.version")
 _PASSWORD = re.compile(r"(?<=://)([^/@:\s]*):[^/\s]+@")
-_SQLITE = "sqlite:///"
 _OF_THE_MACHINE: Final = Path("/var/tmp")  # noqa: S108 - a private folder is made in it
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """The error codes of stores that have no such model, version or alias."""
@@ -454,7 +453,7 @@ def _create(store: Path) -> None:
         new = store.with_name(f".{store.name}.new")
         for left in ("", "-journal", "-wal", "-shm"):  # by a job that was killed
             new.with_name(new.name + left).unlink(missing_ok=True)
-        client = MlflowClient(f"{_SQLITE}{new}")
+        client = MlflowClient(sqlite_uri(new))
         client.search_experiments()
         client._tracking_client.store.engine.dispose()
         new.rename(store)
@@ -475,7 +474,8 @@ def registering(tracking_uri: str, model: str) -> Iterator[None]:
 
 
 def _sqlite_file(tracking_uri: str) -> Path | None:
-    return Path(tracking_uri.removeprefix(_SQLITE)).resolve() if tracking_uri.startswith(_SQLITE) else None
+    file = sqlite_file(tracking_uri)
+    return None if file is None else Path(file).resolve()
 
 
 @contextmanager
@@ -511,8 +511,9 @@ def _end_killed(client: MlflowClient, tracking_uri: str, experiment_id: str, key
     """End the runs of a key, whose lock this process has: they were killed. Of those of another machine, at a server,
     it is not known whether they are alive."""
     is_local = _sqlite_file(tracking_uri) is not None
-    for stale in client.search_runs([experiment_id], f"tags.{RUN_KEY} = '{key}' and attributes.status = 'RUNNING'"):
-        if not is_local and stale.data.tags.get(HOST) != socket.gethostname():
+    for stale in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
+        tags = stale.data.tags  # compared here: a filter cannot hold a key with every kind of quotes
+        if tags.get(RUN_KEY) != key or not (is_local or tags.get(HOST) == socket.gethostname()):
             continue
         client.set_tag(stale.info.run_id, "ended", "killed; ended by the next run of the same key")
         client.set_terminated(stale.info.run_id, RunStatus.to_string(RunStatus.FAILED))

@@ -13,6 +13,7 @@ from churn.dataset.examples import (
     CustomerExamples,
     Period,
     TransactionExamples,
+    check_baseline,
     check_sources,
     examples,
     usable_features,
@@ -171,6 +172,20 @@ def test_what_each_kind_needs_and_what_it_is_called() -> None:
     assert examples(SPEC).when(datetime(2026, 10, 1)) == " in the 30 days from 1 October 2026 to 30 October 2026"
     assert examples(FRAUD).when(datetime(2026, 10, 1)) == (
         ", computed when it is made from what was known just before it"
+    )
+
+
+def test_a_baseline_that_the_sources_do_not_give_is_refused(purchases: dict[str, DataFrame]) -> None:
+    """As of a company that has customers, calls and closures alone; a transaction's own amount may be a baseline."""
+    check_baseline(SPEC, purchases)
+    check_baseline(FRAUD.model_copy(update={"baseline": "amount"}), purchases)
+    without = {"calls": purchases["transactions"], "customers": purchases["transactions"]}
+    check_baseline(SPEC.model_copy(update={"baseline": "days_since_call"}), without)
+    with pytest.raises(BadInputError) as refused:
+        check_baseline(SPEC, without)
+    assert str(refused.value) == (
+        "model churn: baseline = 'days_since_purchase' is no column of the features that the model makes from calls, "
+        "customers; set another in [model.churn] in churn.toml; did you mean 'days_since_call'?"
     )
 
 

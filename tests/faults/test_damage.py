@@ -176,7 +176,7 @@ def test_repair_goes_back_to_the_version_before_an_empty_commit(lake: Lake, spar
 
 
 @pytest.mark.parametrize(
-    ("damaged", "version", "kept", "moved"),
+    ("damaged", "version", "rows", "aside"),
     [
         (("commit 1",), 6, 7, 0),  # no reader needs it: checkpoint 4 is later
         (("commit 1", "checkpoint 4"), 6, 7, 1),  # read from checkpoint 2
@@ -187,7 +187,7 @@ def test_repair_goes_back_to_the_version_before_an_empty_commit(lake: Lake, spar
     ],
 )
 def test_repair_starts_from_the_newest_whole_checkpoint(
-    spark: SparkSession, tmp_path: Path, damaged: Sequence[str], version: int, kept: int, moved: int
+    spark: SparkSession, tmp_path: Path, damaged: Sequence[str], version: int, rows: int, aside: int
 ) -> None:
     """A table with versions 0 to 6, a row each, and checkpoints at 2 and 4; no version more is lost than must be."""
     lake = Lake(spark, str(tmp_path))
@@ -208,13 +208,13 @@ def test_repair_starts_from_the_newest_whole_checkpoint(
             next(Path(lake.path("scores"), f"n={number}").glob("*.parquet")).unlink()
     spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()  # type: ignore[union-attr]
 
-    if moved:
+    if aside:
         done = repair(lake, "scores")
-        assert (done.version, len(done.files)) == (version, moved)
+        assert (done.version, len(done.files)) == (version, aside)
     else:
         with pytest.raises(BadInputError, match="are sound; nothing was changed"):
             repair(lake, "scores")
-    assert sorted(row["n"] for row in lake.read("scores").collect()) == list(range(kept))
+    assert sorted(row["n"] for row in lake.read("scores").collect()) == list(range(rows))
     assert lake.version("scores") == version
 
 

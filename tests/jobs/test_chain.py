@@ -184,3 +184,20 @@ def test_an_evaluation_that_is_repeated_later_gives_the_same(shop: Path) -> None
         by_run.setdefault(started, []).append(metric)
     before, after = by_run.values()
     assert after == before != []
+
+
+def test_a_company_without_transactions_is_refused_before_features_are_built(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not by the evaluation, after all has been built and trained."""
+    shop = write_shop(tmp_path, customers=1)
+    (shop / "customers.csv").write_text("customer_id,event_time,opened_at\nc1,2024-06-01,2024-06-01\n")
+    (shop / "calls.csv").write_text("call_id,customer_id,event_time\nk1,c1,2025-03-01\nk2,c1,2025-12-30\n")
+    (shop / "closures.csv").write_text("customer_id,event_time\nc1,2025-12-31\n")
+    sources = "\n".join(f'[sources.{name}]\npath = "{name}.csv"' for name in ("customers", "calls", "closures"))
+    (shop / "churn.toml").write_text(sources)
+    model = (shop / "model.py").read_text().replace('("spending",)', '("calls", "account")')
+    (shop / "model.py").write_text(model)
+    assert [step(job, shop, AS_OF) for job in ("ingest", "build_features")] == [0, 2]
+    assert "baseline = 'days_since_purchase' is no column of the features" in capsys.readouterr().err
+    assert not (shop / "lake" / "features_churn").exists()

@@ -26,6 +26,7 @@ from pyspark.ml.classification import LogisticRegression
 from pyspark.ml.feature import VectorAssembler
 from pyspark.sql import SparkSession
 
+from churn.config import load
 from churn.errors import BadInputError, ChurnError, DamageError
 from churn.registry import tracking
 from churn.registry.model_registry import ModelRegistry
@@ -51,8 +52,8 @@ def runs(store: str, experiment: str) -> list[tuple[str, str]]:
     ]
 
 
-def begin(store: str, experiment: str) -> None:
-    with tracking.run(store, experiment, "train", key=KEY):
+def begin(store: str, experiment: str, key: str = KEY) -> None:
+    with tracking.run(store, experiment, "train", key=key):
         pass
 
 
@@ -156,7 +157,6 @@ def test_an_earlier_handler_is_called_too(store: str) -> None:
 CHILD = """
     import sys, time
     from churn.registry import tracking
-from churn.registry.model_registry import ModelRegistry
     with tracking.run(sys.argv[1], sys.argv[2], "train", key=sys.argv[3]):
         try:
             print("started", flush=True)
@@ -190,6 +190,25 @@ def test_a_killed_job_and_its_rerun(store: str, sent: signal.Signals, code: int,
     with tracking.run(store, experiment, "rerun", key=KEY):
         pass
     assert runs(store, experiment) == [("FAILED", KEY), ("FINISHED", "train churn 2026-11-01"), ("FINISHED", KEY)]
+
+
+@pytest.mark.parametrize("name", ["a b%20c", "what?", "d[1]{x}:ü #q;'&+\""])
+def test_a_store_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
+    """What is logged can be read again, and the store and its locks are in that folder; so for a key of any name."""
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "churn.toml").touch()
+    uri = load(folder / "churn.toml").tracking_uri
+    key = f"uplift {name}"
+    with tracking.run(uri, "any name", "uplift", key=key) as run:
+        run.fit_summary({"a": 1})
+        version = run.register("churn")
+    client = MlflowClient(uri)
+    client.update_run(run.id, status="RUNNING")  # as if it had been killed
+    begin(uri, "any name", key)
+    assert client.get_run(run.id).info.status == "FAILED"
+    assert ModelRegistry(uri, "churn").summary(version) == {"a": 1}
+    assert {"mlflow.db", ".mlflow.db.locks", "mlruns"} <= {file.name for file in folder.iterdir()}
 
 
 def test_a_store_that_cannot_be_created(tmp_path: Path) -> None:
