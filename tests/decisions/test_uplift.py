@@ -71,9 +71,7 @@ def test_the_command_measures_a_log_and_tracks_the_run(spark: SparkSession, tmp_
     assert found["qini"]["mean"] > 0.03
     arms = found["arms"]
     assert arms["treated"]["rows"] + arms["held_out"]["rows"] == 1200
-    assert found["campaigns"]["all"]["earned"]["mean"] == pytest.approx(
-        10 * found["campaigns"]["all"]["added_outcomes"]["mean"]
-    )
+    assert found["total"]["earned"]["mean"] == pytest.approx(10 * found["total"]["added_outcomes"]["mean"])
     assert "Qini per treated" in done.stdout
     assert runs(tmp_path) == [("uplift log", "FINISHED")]
     assert (tmp_path / "mlruns").exists()
@@ -231,22 +229,35 @@ def test_contacts_that_are_missing_or_too_young_are_refused(
 
 
 def test_each_campaign_has_its_effect_and_what_it_earned(spark: SparkSession) -> None:
-    """Spring: 3 of 4 against 1 of 4, so 2 more outcomes for 8 paid; no arm is swapped."""
+    """Spring: 3 of 4 against 1 of 4, so 2 more outcomes for 8 paid; no arm is swapped, and a campaign of any name has
+    its own figures."""
     rows = frame(
         spark,
         [
             *[("spring", True, outcome, 2.0) for outcome in (1, 1, 1, 0)],
             *[("spring", False, outcome, 0.0) for outcome in (1, 0, 0, 0)],
-            *[("autumn", True, 0, 1.0)],
+            *[("all", True, 0, 1.0)],
         ],
         "campaign string, treated boolean, outcome int, cost double",
     )
-    found = campaign_effects(rows, value=10.0)
+    total, found = campaign_effects(rows, value=10.0)
     spring = found["spring"]
     assert (spring["treated"], spring["held_out"]) == ({"rows": 4, "outcomes": 3}, {"rows": 4, "outcomes": 1})
     assert (spring["effect"]["mean"], spring["added_outcomes"]["mean"], spring["cost"]) == (0.5, 2.0, 8.0)
     assert spring["earned"]["mean"] == 12.0
-    assert found["autumn"]["effect"] == {"mean": None, "interval": None}
-    assert found["all"]["treated"] == {"rows": 5, "outcomes": 3}
+    assert found["all"]["treated"] == {"rows": 1, "outcomes": 0}
+    assert found["all"]["effect"] == {"mean": None, "interval": None}
+    assert (total["treated"], total["cost"]) == ({"rows": 5, "outcomes": 3}, 9.0)
     with pytest.raises(BadInputError, match="of 5 rows treated, 3 have the outcome and 2 have not"):
-        check_arms(found)
+        check_arms(total)
+
+
+def test_a_cost_is_the_same_in_every_order(spark: SparkSession) -> None:
+    """As doubles, 0.1 + 0.2 + 0.3 and 0.3 + 0.2 + 0.1 differ in the last bit."""
+    rows = [("spring", True, 1, cost) for cost in (0.1, 0.2, 0.3)]
+    schema = "campaign string, treated boolean, outcome int, cost double"
+    costs = {
+        campaign_effects(spark.createDataFrame(given, schema).coalesce(1), None)[0]["cost"]
+        for given in (rows, rows[::-1])
+    }
+    assert costs == {0.6}
