@@ -639,8 +639,15 @@ MUTANTS = (
     Mutant(
         "an outcome is counted before its days have passed",
         "churn/decisions/uplift_rows.py",
-        "rows = contacts.where(complete)",
-        "rows = contacts",
+        'due = contacts.where(F.col("event_time") <= F.lit(until - timedelta(days=uplift.days)))',
+        "due = contacts",
+        "tests/decisions/test_uplift.py",
+    ),
+    Mutant(
+        "who had left before a contact counts as one who stayed",
+        "churn/decisions/uplift_rows.py",
+        'due.join(_left_before(due, sources, by), on=key, how="left_anti") if "closures" in sources else due',
+        "due",
         "tests/decisions/test_uplift.py",
     ),
     Mutant(

@@ -12,12 +12,12 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from churn.config import Config, load
+from churn.config import Config, Uplift, load
 from churn.decisions.uplift import WITH_NOT_CHOSEN, campaign_effects, check_arms, measure_uplift
 from churn.decisions.uplift_learners import TLearner
-from churn.decisions.uplift_rows import uplift_rows
+from churn.decisions.uplift_rows import _outcomes, uplift_rows
 from churn.errors import BadInputError, ConfigError
-from churn.sources.completeness import Accepted
+from churn.sources.completeness import ALWAYS, Accepted
 from churn.testing import frame
 from churn.training.algorithms import Logistic
 from tests.jobs.company import churn
@@ -203,6 +203,50 @@ def test_the_outcome_of_a_contact_is_what_happened_after_it(
     assert found.counts == {"rows_in": 4, "used": 2, "without_outcome": 2}
     # What was known at the midnight before the contact, and nothing after it.
     assert rows["treated"]["calls_made_30d"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "wanted"),
+    [
+        ("bought", [("after", 0), ("early", 0), ("within", 1)]),
+        ("stayed", [("after", 1), ("early", 1), ("within", 0)]),
+        ("accepted", [("after", 0), ("early", 1), ("within", 0)]),
+    ],
+)
+def test_the_days_of_an_outcome_begin_with_the_contact(
+    spark: SparkSession, outcome: str, wanted: list[tuple[str, int]]
+) -> None:
+    """Thirty days from 10 March 14:00 to 9 April 14:00, of customers whose account was open at that time."""
+    at, ends = "2026-03-10 14:00", "2026-04-09 14:00"
+    contacts = [
+        ("early", at, at, None, True),  # bought that morning
+        ("within", at, at, None, None),  # bought, and closed, 29.75 days later; no answer
+        ("after", at, at, None, False),  # bought, and closed, when the days had passed
+        ("left", at, at, None, None),  # closed on 1 March
+        ("late", at, at, None, None),  # closed on 5 March, as was known on the 20th
+        ("gone", at, at, None, None),  # closed that morning
+        ("young", "2026-05-02 14:00", "2026-05-02 14:00", None, True),  # the data end 29.4 days later
+    ]
+    times = [("early", "2026-03-10 09:00"), ("within", "2026-04-09 08:00"), ("after", ends), ("young", "2026-05-03")]
+    closed = [*times[1:3], ("left", "2026-03-01"), ("gone", "2026-03-10 09:00")]
+    known = [(name, when, when, None) for name, when in closed]
+    tables = {
+        "contacts": frame(spark, contacts, f"{TIMES}, accepted boolean"),
+        "transactions": frame(
+            spark,
+            [(name, when, when, None, "purchase", None) for name, when in times],
+            f"{TIMES}, kind string, status string",
+        ),
+        "closures": frame(
+            spark,
+            [(*row, "voluntary") for row in (*known, ("late", "2026-03-05", "2026-03-20", None))],
+            f"{TIMES}, kind string",
+        ),
+    }
+    sources = Accepted(tables, dict.fromkeys(tables, datetime(2026, 6, 1)))
+    made = tables["contacts"].withColumn("as_of", F.date_trunc("day", "event_time"))
+    found = _outcomes(made, Uplift(outcome=outcome, days=30), sources, ALWAYS)
+    assert sorted((row["customer_id"], row["outcome"]) for row in found.collect()) == wanted
 
 
 def test_who_was_not_chosen_has_features_and_an_outcome_of_the_same_day(
