@@ -750,6 +750,20 @@ MUTANTS = (
         "tests/decisions/test_plan.py",
     ),
     Mutant(
+        "a scored customer without a value is not counted",
+        "churn/decisions/plan.py",
+        '"value_low", "value_high"), on="customer_id", how="left")',
+        '"value_low", "value_high"), on="customer_id", how="inner")',
+        "tests/decisions/test_plan.py",
+    ),
+    Mutant(
+        "a plan reads values of other settings",
+        "churn/decisions/value.py",
+        "if seen != [wanted]:",
+        "if not seen:",
+        "tests/decisions/test_plan.py",
+    ),
+    Mutant(
         "a cell is a formula",
         "churn/decisions/plan.py",
         'if text.lstrip(" ").startswith(_FORMULA) else text',

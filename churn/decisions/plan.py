@@ -276,14 +276,14 @@ def _rows(
 
 
 def _customers(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime) -> DataFrame:
-    """The scored customers with their values and the columns of the customers source."""
+    """The scored customers with their values, null where they have none, and the columns of the customers source."""
     at = F.lit(as_of)
     scores, values = _of_as_of(lake, score_table(spec), "score", as_of), _of_as_of(lake, VALUES, "value", as_of)
     texts = F.lit(None).cast("string")  # a model whose trees are too deep has no reasons
     if "reasons" in scores.columns:
         texts = F.array_join(F.transform("reasons", lambda one: one["text"]), "; ")
     scored = scores.select("customer_id", "score", "model_version", texts.alias("reasons"))
-    found = scored.join(values.select("customer_id", "value", "value_low", "value_high"), on="customer_id", how="inner")
+    found = scored.join(values.select("customer_id", "value", "value_low", "value_high"), on="customer_id", how="left")
     if "customers" not in sources:
         return found
     current = sources["customers"].where(known_by(at) & (F.col("event_time") <= at))
@@ -309,9 +309,10 @@ def _left_out(
         made = is_treated()
         in_time = (F.col("event_time") >= since) & (F.col("event_time") < at) & known_by(at)
         recent.append(sources["contacts"].where(made & in_time).select("customer_id"))
-    why = F.lit(None).cast("string")
+    why = F.when(F.col("value").isNull(), "no value")
     if settings.do_not_contact:
-        why = F.when(_condition(customers, settings.do_not_contact, "[plan] do_not_contact"), "do not contact")
+        refused = _condition(customers, settings.do_not_contact, "[plan] do_not_contact")
+        why = F.coalesce(why, F.when(refused, "do not contact"))
     for number, ids in enumerate(one for one in recent if one is not None):
         flag = f"_recent_{number}"
         customers = customers.join(ids.distinct().withColumn(flag, F.lit(True)), on="customer_id", how="left")

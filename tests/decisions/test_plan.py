@@ -170,11 +170,11 @@ def test_the_page_shows_what_a_lead_decides_by() -> None:
 
 @pytest.fixture
 def lake(spark: SparkSession, tmp_path: Path) -> Lake:
-    """Six customers of the same score and value, scored and valued."""
+    """Six customers of the same score and value, scored and valued; g is scored alone."""
     lake = Lake(spark, str(tmp_path / "lake"))
     reasons = "array<struct<feature: string, effect: double, direction: string, value: string, text: string>>"
     scores = spark.createDataFrame(
-        [(name, AS_OF, 0.6, "3", None) for name in "abcdef"],
+        [(name, AS_OF, 0.6, "3", None) for name in "abcdefg"],
         f"customer_id string, as_of timestamp, score double, model_version string, reasons {reasons}",
     )
     values = spark.createDataFrame(
@@ -207,7 +207,8 @@ def sources(spark: SparkSession) -> dict[str, object]:
 
 
 def test_who_may_not_be_contacted_is_left_out(spark: SparkSession, lake: Lake) -> None:
-    """By a condition, by a contact in the last 30 days that is known, by an earlier plan; and offers suit some only."""
+    """By a condition, by a contact in the last 30 days that is known, by an earlier plan, for want of a value; and
+    offers suit some only. All who are scored are counted."""
     as_of, day = datetime(2026, 9, 20), date(2026, 9, 21)
     before = spark.createDataFrame(
         [("f", as_of, "treated", day), ("e", as_of, "held_out", day)],
@@ -218,7 +219,7 @@ def test_who_may_not_be_contacted_is_left_out(spark: SparkSession, lake: Lake) -
     settings_ = Plan(hold_out=0.0, do_not_contact="customer_id = 'd'")
     plan = plan_campaign(lake, SPEC, sources(spark), AS_OF, settings_, offers)
     assert plan.rows["customer_id"].tolist() == ["c", "e"]
-    assert (plan.eligible, plan.left_out) == (3, {"contacted recently": 2, "do not contact": 1})
+    assert (plan.eligible, plan.left_out) == (3, {"contacted recently": 2, "do not contact": 1, "no value": 1})
 
 
 def test_the_hold_out_is_by_hash(spark: SparkSession, lake: Lake) -> None:
