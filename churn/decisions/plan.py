@@ -124,10 +124,19 @@ def plan_campaign(
 ) -> CampaignPlan:
     """The plan of most expected profit for the customers scored and valued at `as_of`.
 
-    Raises ConfigError where there is no offer, or a condition is not SQL over the columns; BadInputError where scores
-    or values of the as-of are missing.
+    Raises ConfigError where there is no offer, a condition is not SQL over the columns, or the model predicts nothing
+    that contacts prevent; BadInputError where scores or values of the as-of are missing.
     """
     return chosen(eligible(lake, spec, sources, as_of, settings, offers, uplift), as_of, settings, offers)
+
+
+def check_model(spec: ModelSpec) -> None:
+    """Raises ConfigError where a model predicts nothing that contacts with customers prevent."""
+    if spec.label.entity != "customer" or not spec.label.prevented_by_contacts:
+        raise ConfigError(
+            f"model {spec.name} predicts which {spec.label.entity} {spec.label.outcome}, and contacts do not prevent "
+            "that; plan with a model of customers whose label they prevent, such as closure or inactivity"
+        )
 
 
 def eligible(
@@ -140,6 +149,7 @@ def eligible(
     uplift: Uplift,
 ) -> Eligible:
     """Who may be contacted, and with what effect. Raises as `plan_campaign` does."""
+    check_model(spec)
     if not offers:
         raise ConfigError(
             "there is nothing to offer: add [offers.NAME] with cost and acceptance to churn.toml, one for each offer"

@@ -21,7 +21,9 @@ from churn.config import Offer, Plan
 from churn.decisions.plan import CampaignPlan, Eligible, as_csv, chosen, plan_campaign, profits
 from churn.errors import BadInputError, ConfigError
 from churn.labels.closure import Closure
-from churn.model_spec import ModelSpec
+from churn.labels.fraud import Fraud
+from churn.labels.sales import Upgrade
+from churn.model_spec import Label, ModelSpec
 from churn.reporting.campaign_report import render
 from churn.storage import Lake
 from churn.training.algorithms import Logistic
@@ -252,6 +254,51 @@ def test_an_as_of_without_scores_is_named(lake: Lake) -> None:
 
 
 def test_the_job_writes_the_table_the_file_and_the_page(
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (Fraud(), "model m predicts which transaction is a fraud, and contacts do not prevent that"),
+        (Upgrade(), "model m predicts which customer changes to a larger plan, and contacts do not prevent that"),
+    ],
+)
+def test_a_model_of_what_contacts_do_not_prevent_is_refused(lake: Lake, label: Label, message: str) -> None:
+    spec = ModelSpec(name="m", label=label, candidates={"logistic": Logistic()})
+    with pytest.raises(ConfigError, match=message):
+        plan_campaign(lake, spec, {}, AS_OF, Plan(), OFFERS)
+
+
+def test_values_of_other_settings_are_named(lake: Lake) -> None:
+    check_values(lake, AS_OF, Value())
+    with pytest.raises(BadInputError, match=r'were computed by .*"horizon":365.*, want \[value\] .*"horizon":7'):
+        check_values(lake, AS_OF, Value(horizon=7))
+    with pytest.raises(BadInputError, match="values of as-of 2026-11-01 are missing"):
+        check_values(lake, datetime(2026, 11, 1), Value())
+
+
+def test_a_plan_that_was_acted_on_keeps_its_arms(spark: SparkSession, lake: Lake) -> None:
+    """It was, once one of its customers is contacted within 30 days of the as-of."""
+    rows = [("a", AS_OF, "treated", AS_OF.date()), ("b", AS_OF, "held_out", AS_OF.date())]
+    schema = "customer_id string, as_of timestamp, arm string, day date"
+    lake.replace(spark.createDataFrame(rows, schema), "plan_churn", {"as_of": AS_OF})
+
+    def check(*contacts: tuple[str, int, str]) -> None:
+        times = [(name, AS_OF + timedelta(days=days), arm) for name, days, arm in contacts]
+        known = [(name, at, at, None, arm) for name, at, arm in times]
+        columns = "customer_id string, event_time timestamp, known_time timestamp, superseded_at timestamp, arm string"
+        check_not_made(lake, SPEC, {"contacts": spark.createDataFrame(known, columns)}, AS_OF, Plan())
+
+    unrelated = [
+        ("a", -1, "treated"),  # before the plan
+        ("a", 30, "treated"),  # of a later plan
+        ("a", 3, "held_out"),
+        ("b", 3, "treated"),  # the plan holds b out
+        ("c", 3, "treated"),  # not in the plan
+    ]
+    check(*unrelated)
+    with pytest.raises(BadInputError, match="plan_churn of as-of 2026-10-01 has been acted on: 1 of its customers"):
+        check(*unrelated, ("a", 29, "treated"))
+
+
     spark: SparkSession, lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`jobs/plan_campaign.py` on what the jobs before it have written; run again, it replaces its own plan."""
