@@ -339,6 +339,25 @@ def _planned_before(lake: Lake, spec: ModelSpec, as_of: datetime, settings: Plan
     return lake.read(plan_table(spec)).where(is_recent).select("customer_id")
 
 
+def check_not_made(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, settings: Plan) -> None:
+    """Raises BadInputError where contacts of the as-of's stored plan have been made: with other arms its outcome would
+    be measured by contacts that nobody made.
+
+    Whom it contacts, no other plan does in `not_within` days, so a contact in that time is one of this plan.
+    """
+    if "contacts" not in sources or not lake.exists(plan_table(spec)):
+        return
+    end = as_of + timedelta(days=max(settings.days, settings.not_within))
+    is_since = (F.col("event_time") >= F.lit(as_of)) & (F.col("event_time") < F.lit(end))
+    made = sources["contacts"].where(is_treated() & F.col("superseded_at").isNull() & is_since)
+    planned = lake.read(plan_table(spec)).where((F.col("as_of") == F.lit(as_of)) & (F.col("arm") == TREATED))
+    if count := planned.join(made, on="customer_id", how="left_semi").count():
+        raise BadInputError(
+            f"{plan_table(spec)} of as-of {as_of:%Y-%m-%d} has been acted on: {count:,} of its customers were "
+            f"contacted before {end:%Y-%m-%d}, and a new plan would replace their arms; plan a later as-of"
+        )
+
+
 def _suits(rows: DataFrame, name: str, offer: Offer) -> Column:
     return _condition(rows, offer.suits, f"[offers.{name}] suits") if offer.suits else F.lit(True)
 

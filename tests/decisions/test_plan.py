@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from churn.config import Offer, Plan
-from churn.decisions.plan import CampaignPlan, Eligible, as_csv, chosen, plan_campaign, profits
+from churn.config import Offer, Plan, Value
+from churn.decisions.plan import CampaignPlan, Eligible, as_csv, check_not_made, chosen, plan_campaign, profits
+from churn.decisions.value import check_values
 from churn.errors import BadInputError, ConfigError
 from churn.labels.closure import Closure
 from churn.labels.fraud import Fraud
@@ -180,8 +181,8 @@ def lake(spark: SparkSession, tmp_path: Path) -> Lake:
         f"customer_id string, as_of timestamp, score double, model_version string, reasons {reasons}",
     )
     values = spark.createDataFrame(
-        [(name, AS_OF, 200.0, 100.0, 300.0) for name in "abcdef"],
-        "customer_id string, as_of timestamp, value double, value_low double, value_high double",
+        [(name, AS_OF, 200.0, 100.0, 300.0, Value().model_dump_json()) for name in "abcdef"],
+        "customer_id string, as_of timestamp, value double, value_low double, value_high double, settings string",
     )
     lake.replace(scores, "scores_churn", {"as_of": AS_OF})
     lake.replace(values, "values", {"as_of": AS_OF})
@@ -253,7 +254,6 @@ def test_an_as_of_without_scores_is_named(lake: Lake) -> None:
         plan_campaign(lake, SPEC, {}, datetime(2026, 11, 1), Plan(), OFFERS)
 
 
-def test_the_job_writes_the_table_the_file_and_the_page(
 @pytest.mark.parametrize(
     ("label", "message"),
     [
@@ -299,9 +299,11 @@ def test_a_plan_that_was_acted_on_keeps_its_arms(spark: SparkSession, lake: Lake
         check(*unrelated, ("a", 29, "treated"))
 
 
+def test_the_job_writes_the_table_the_file_and_the_page(
     spark: SparkSession, lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`jobs/plan_campaign.py` on what the jobs before it have written; run again, it replaces its own plan."""
+    """`jobs/plan_campaign.py` on what the jobs before it have written; run again, it replaces its own plan. Values of
+    other settings are refused, or computed again."""
     customers = sources(spark)["customers"].withColumn("opened_at", F.col("event_time"))
     closures = customers.limit(0).selectExpr(
         "customer_id", "'1' AS closure_id", "event_time", "known_time", "superseded_at", "'voluntary' AS kind"
@@ -315,6 +317,10 @@ def test_a_plan_that_was_acted_on_keeps_its_arms(spark: SparkSession, lake: Lake
     for _ in range(2):
         assert main([*arguments, "--as-of", "2026-10-01", "--out", str(tmp_path / "contacts.csv")]) == 0
     assert "effects by the offers' acceptance: there are no accepted contacts" in capsys.readouterr().out
+    (tmp_path / "churn.toml").write_text(f'[storage]\nroot = "lake"\n{offers}{plan}[value]\nhorizon = 7\n')
+    again = [*arguments, "--as-of", "2026-10-01", "--out", str(tmp_path / "contacts.csv")]
+    assert main([*again, "--no-values"]) == 2
+    assert "values of as-of 2026-10-01 were computed by" in capsys.readouterr().err
     rows = lake.read("plan_churn").orderBy("rank").collect()
     assert {row["effect_by"] for row in rows} == {"acceptance"}
     assert [(row["customer_id"], row["arm"], row["offer"], row["rank"]) for row in rows] == [
