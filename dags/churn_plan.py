@@ -5,7 +5,8 @@
 
 `values-2026-10-01.json` and `plan-churn-2026-10-01.csv`, for the as-of, are written into the folder of the parameter
 `out`, by default that of churn.toml. The plan needs at least one `[offers.NAME]` there; without any the run fails, so
-leave this DAG paused. A second run replaces the rows and the files of the first.
+leave this DAG paused. A second run replaces the rows and the files of the first, until contacts with the plan's
+customers are in the data: then it fails, and their arms stay.
 """
 
 from pathlib import Path

@@ -6,16 +6,16 @@ import sys
 from typing import Annotated
 
 import typer
-from pyspark.sql import functions as F
 
-from churn.decisions.plan import SCHEMA, as_csv, plan_campaign, plan_table
-from churn.decisions.value import VALUES, valuation
+from churn.decisions.plan import SCHEMA, as_csv, check_model, check_not_made, plan_campaign, plan_table
+from churn.decisions.value import VALUES, check_values, valuation
+from churn.errors import BadInputError
 from churn.job_runner import Job, job_main, progress
 from churn.options import AsOf, ConfigFile, ModelFile, OutFile, SummaryFile
 from churn.reporting.campaign_report import render
 from churn.runtime.files import require_place, write_whole
 
-Valued = Annotated[bool, typer.Option("--values/--no-values", help="Compute the values that are missing.")]
+Valued = Annotated[bool, typer.Option("--values/--no-values", help="Compute values where they are missing.")]
 
 
 def step(
@@ -24,12 +24,17 @@ def step(
     with Job("plan_campaign", config, model, summary) as job:
         require_place(out)
         spec, lake = job.spec, job.lake
-        has_values = lake.exists(VALUES) and not lake.read(VALUES).where(F.col("as_of") == F.lit(as_of)).isEmpty()
-        if values and not has_values:
-            found = valuation(job.spark, job.sources, as_of, job.config.value)
-            found.write(lake, as_of)
-            progress(f"values by {found.method} over {job.config.value.horizon} days, in {lake.path(VALUES)}")
         company = job.config
+        check_model(spec)
+        check_not_made(lake, spec, job.sources, as_of, company.plan)
+        try:
+            check_values(lake, as_of, company.value)
+        except BadInputError:
+            if not values:
+                raise
+            found = valuation(job.spark, job.sources, as_of, company.value)
+            found.write(lake, as_of)
+            progress(f"values by {found.method} over {company.value.horizon} days, in {lake.path(VALUES)}")
         plan = plan_campaign(lake, spec, job.sources, as_of, company.plan, company.offers, company.uplift)
         rows = job.spark.createDataFrame(plan.records, SCHEMA)
         lake.replace(rows, plan_table(spec), {"as_of": as_of}, widen=True)

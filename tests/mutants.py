@@ -660,8 +660,15 @@ MUTANTS = (
     Mutant(
         "an outcome is counted before its days have passed",
         "churn/decisions/uplift_rows.py",
-        "rows = contacts.where(complete)",
-        "rows = contacts",
+        'due = contacts.where(F.col("event_time") <= F.lit(until - timedelta(days=uplift.days)))',
+        "due = contacts",
+        "tests/decisions/test_uplift.py",
+    ),
+    Mutant(
+        "who had left before a contact counts as one who stayed",
+        "churn/decisions/uplift_rows.py",
+        'due.join(_left_before(due, sources, by), on=key, how="left_anti") if "closures" in sources else due',
+        "due",
         "tests/decisions/test_uplift.py",
     ),
     Mutant(
@@ -761,6 +768,20 @@ MUTANTS = (
         "churn/decisions/plan.py",
         'np.where(part["held"].to_numpy(bool), HELD_OUT, TREATED)',
         'np.where(part["held"].to_numpy(bool), TREATED, TREATED)',
+        "tests/decisions/test_plan.py",
+    ),
+    Mutant(
+        "a scored customer without a value is not counted",
+        "churn/decisions/plan.py",
+        '"value_low", "value_high"), on="customer_id", how="left")',
+        '"value_low", "value_high"), on="customer_id", how="inner")',
+        "tests/decisions/test_plan.py",
+    ),
+    Mutant(
+        "a plan reads values of other settings",
+        "churn/decisions/value.py",
+        "if seen != [wanted]:",
+        "if not seen:",
         "tests/decisions/test_plan.py",
     ),
     Mutant(

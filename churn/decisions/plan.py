@@ -124,10 +124,19 @@ def plan_campaign(
 ) -> CampaignPlan:
     """The plan of most expected profit for the customers scored and valued at `as_of`.
 
-    Raises ConfigError where there is no offer, or a condition is not SQL over the columns; BadInputError where scores
-    or values of the as-of are missing.
+    Raises ConfigError where there is no offer, a condition is not SQL over the columns, or the model predicts nothing
+    that contacts prevent; BadInputError where scores or values of the as-of are missing.
     """
     return chosen(eligible(lake, spec, sources, as_of, settings, offers, uplift), as_of, settings, offers)
+
+
+def check_model(spec: ModelSpec) -> None:
+    """Raises ConfigError where a model predicts nothing that contacts with customers prevent."""
+    if spec.label.entity != "customer" or not spec.label.prevented_by_contacts:
+        raise ConfigError(
+            f"model {spec.name} predicts which {spec.label.entity} {spec.label.outcome}, and contacts do not prevent "
+            "that; plan with a model of customers whose label they prevent, such as closure or inactivity"
+        )
 
 
 def eligible(
@@ -140,6 +149,7 @@ def eligible(
     uplift: Uplift,
 ) -> Eligible:
     """Who may be contacted, and with what effect. Raises as `plan_campaign` does."""
+    check_model(spec)
     if not offers:
         raise ConfigError(
             "there is nothing to offer: add [offers.NAME] with cost and acceptance to churn.toml, one for each offer"
@@ -276,14 +286,14 @@ def _rows(
 
 
 def _customers(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime) -> DataFrame:
-    """The scored customers with their values and the columns of the customers source."""
+    """The scored customers with their values, null where they have none, and the columns of the customers source."""
     at = F.lit(as_of)
     scores, values = _of_as_of(lake, score_table(spec), "score", as_of), _of_as_of(lake, VALUES, "value", as_of)
     texts = F.lit(None).cast("string")  # a model whose trees are too deep has no reasons
     if "reasons" in scores.columns:
         texts = F.array_join(F.transform("reasons", lambda one: one["text"]), "; ")
     scored = scores.select("customer_id", "score", "model_version", texts.alias("reasons"))
-    found = scored.join(values.select("customer_id", "value", "value_low", "value_high"), on="customer_id", how="inner")
+    found = scored.join(values.select("customer_id", "value", "value_low", "value_high"), on="customer_id", how="left")
     if "customers" not in sources:
         return found
     current = sources["customers"].where(known_by(at) & (F.col("event_time") <= at))
@@ -309,9 +319,10 @@ def _left_out(
         made = is_treated()
         in_time = (F.col("event_time") >= since) & (F.col("event_time") < at) & known_by(at)
         recent.append(sources["contacts"].where(made & in_time).select("customer_id"))
-    why = F.lit(None).cast("string")
+    why = F.when(F.col("value").isNull(), "no value")
     if settings.do_not_contact:
-        why = F.when(_condition(customers, settings.do_not_contact, "[plan] do_not_contact"), "do not contact")
+        refused = _condition(customers, settings.do_not_contact, "[plan] do_not_contact")
+        why = F.coalesce(why, F.when(refused, "do not contact"))
     for number, ids in enumerate(one for one in recent if one is not None):
         flag = f"_recent_{number}"
         customers = customers.join(ids.distinct().withColumn(flag, F.lit(True)), on="customer_id", how="left")
@@ -326,6 +337,25 @@ def _planned_before(lake: Lake, spec: ModelSpec, as_of: datetime, settings: Plan
     since = (as_of - timedelta(days=settings.not_within)).date()
     is_recent = (F.col("as_of") < F.lit(as_of)) & (F.col("day") >= F.lit(since)) & (F.col("arm") == TREATED)
     return lake.read(plan_table(spec)).where(is_recent).select("customer_id")
+
+
+def check_not_made(lake: Lake, spec: ModelSpec, sources: Sources, as_of: datetime, settings: Plan) -> None:
+    """Raises BadInputError where contacts of the as-of's stored plan have been made: with other arms its outcome would
+    be measured by contacts that nobody made.
+
+    Whom it contacts, no other plan does in `not_within` days, so a contact in that time is one of this plan.
+    """
+    if "contacts" not in sources or not lake.exists(plan_table(spec)):
+        return
+    end = as_of + timedelta(days=max(settings.days, settings.not_within))
+    is_since = (F.col("event_time") >= F.lit(as_of)) & (F.col("event_time") < F.lit(end))
+    made = sources["contacts"].where(is_treated() & F.col("superseded_at").isNull() & is_since)
+    planned = lake.read(plan_table(spec)).where((F.col("as_of") == F.lit(as_of)) & (F.col("arm") == TREATED))
+    if count := planned.join(made, on="customer_id", how="left_semi").count():
+        raise BadInputError(
+            f"{plan_table(spec)} of as-of {as_of:%Y-%m-%d} has been acted on: {count:,} of its customers were "
+            f"contacted before {end:%Y-%m-%d}, and a new plan would replace their arms; plan a later as-of"
+        )
 
 
 def _suits(rows: DataFrame, name: str, offer: Offer) -> Column:

@@ -74,6 +74,9 @@ _DAY: Final = 24 * 3600 * 10**6
 """As Rows have the as-of: in microseconds."""
 
 
+_COST: Final = "decimal(28,8)"
+"""Costs are added as decimals, so that their order makes no difference."""
+
 Task = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
 
@@ -113,8 +116,8 @@ def measure_uplift(found: UpliftRows, settings: Uplift, *, learners: Mapping[str
     if learners is None:
         learners = LEARNERS if found.not_chosen is None else WITH_NOT_CHOSEN
     with PackedRows(found) as packed:
-        campaigns = campaign_effects(found.rows, settings.value)
-        check_arms(campaigns)
+        total, campaigns = campaign_effects(found.rows, settings.value)
+        check_arms(total)
         tasks = [_HalfTask(number, settings, packed.columns, learners) for number in range(settings.halves)]
         halves: list[Half] = packed.each([task.run for task in tasks])
         chosen = Counter(half.chosen for half in halves)
@@ -124,7 +127,7 @@ def measure_uplift(found: UpliftRows, settings: Uplift, *, learners: Mapping[str
     results = {
         "outcome": found.outcome,
         "rows": dict(found.counts),
-        "arms": {name: campaigns["all"][name] for name in ("treated", "held_out")},
+        "arms": {name: total[name] for name in ("treated", "held_out")},
         "features": {"numbers": len(found.numbers), "texts": len(found.texts)},
         "halves": settings.halves,
         "effect": over_halves([half.effect for half in halves], **rows),
@@ -143,6 +146,7 @@ def measure_uplift(found: UpliftRows, settings: Uplift, *, learners: Mapping[str
             }
             for name in learners
         },
+        "total": total,
         "campaigns": campaigns,
     }
     return Measured(results, name, prepared, effect)
@@ -151,17 +155,18 @@ def measure_uplift(found: UpliftRows, settings: Uplift, *, learners: Mapping[str
 # ---------------------------------------------------------------- what each campaign did
 
 
-def campaign_effects(rows: DataFrame, value: float | None) -> dict[str, Any]:
-    """By campaign, and for `all`: rows and outcomes of each arm, the effect on the outcome's rate with its interval,
+def campaign_effects(rows: DataFrame, value: float | None) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Of all rows, and by campaign: rows and outcomes of each arm, the effect on the outcome's rate with its interval,
     the outcomes it added, what it cost, and what it `earned` where an outcome is worth a `value`."""
+    cost = F.sum(F.col("cost").try_cast(_COST)).alias("cost")
     found = (
         rows.groupBy(F.coalesce("campaign", F.lit("")).alias("campaign"), "treated")
-        .agg(F.count("*").alias("rows"), F.sum("outcome").alias("outcomes"), F.sum("cost").alias("cost"))
+        .agg(F.count("*").alias("rows"), F.sum("outcome").alias("outcomes"), cost)
         .collect()
     )
-    names = sorted({row["campaign"] for row in found})
-    of_each = {name: [row for row in found if row["campaign"] == name] for name in names if name}
-    return {name: _campaign(counted, value) for name, counted in {**of_each, "all": found}.items()}
+    names = sorted({row["campaign"] for row in found if row["campaign"]})
+    of_each = {name: _campaign([row for row in found if row["campaign"] == name], value) for name in names}
+    return _campaign(found, value), of_each
 
 
 def _campaign(counted: Sequence[Any], value: float | None) -> dict[str, Any]:
@@ -190,10 +195,10 @@ def _scaled(effect: Mapping[str, Any], factor: float, *, minus: float = 0.0) -> 
     return {"mean": effect["mean"] * factor - minus, "interval": [low * factor - minus, high * factor - minus]}
 
 
-def check_arms(campaigns: Mapping[str, Any]) -> None:
+def check_arms(total: Mapping[str, Any]) -> None:
     """Raises BadInputError where an arm lacks rows with, or without, the outcome."""
     for name in ("treated", "held_out"):
-        arm = campaigns["all"][name]
+        arm = total[name]
         ones, zeros = arm["outcomes"], arm["rows"] - arm["outcomes"]
         if min(ones, zeros) < LEAST:
             raise BadInputError(
@@ -422,9 +427,10 @@ def sentences(found: Mapping[str, Any]) -> Iterator[str]:
         f"outcome {found['outcome']}: {arms['treated']['outcomes']:,} of {arms['treated']['rows']:,} treated, "
         f"{arms['held_out']['outcomes']:,} of {arms['held_out']['rows']:,} held out"
     )
-    for name, campaign in found["campaigns"].items():
+    named = [(f"campaign {name}", campaign) for name, campaign in found["campaigns"].items()]
+    for name, campaign in [*named, ("total", found["total"])]:
         earned = f", earned {_figure(campaign['earned'], '{:,.0f}')}" if campaign["earned"] else ""
-        yield f"campaign {name}: effect {_figure(campaign['effect'], '{:.2%}')}{earned}"
+        yield f"{name}: effect {_figure(campaign['effect'], '{:.2%}')}{earned}"
     for share, figures in found["uplift_at"].items():
         yield f"uplift in the top {float(share):.0%}: {_figure(figures, '{:.2%}')}"
     yield f"Qini per treated: {_figure(found['qini'], '{:.5f}')}"

@@ -13,13 +13,14 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, DataType, DateType, NumericType, StringType, TimestampNTZType, TimestampType
 
 from churn.config import NULLS, Config, Source, Uplift
-from churn.dataset.cohort import as_of_frame, open_accounts
+from churn.dataset.cohort import as_of_frame, closed_accounts, open_accounts
 from churn.errors import BadInputError, ConfigError, nearest
 from churn.features import customer_features, features
 from churn.labels.closure import Closure
-from churn.labels.inactivity import Inactivity
 from churn.model_spec import LabelWindow, Sources
 from churn.sampling import drawn
+from churn.sources.activity import is_activity
+from churn.sources.announcements import is_closing
 from churn.sources.completeness import ALWAYS, complete_until
 from churn.sources.contacts import is_treated
 from churn.sources.expressions import check_expression, check_frame
@@ -219,7 +220,7 @@ def _null_word(column: str) -> str:
 
 
 def contact_rows(uplift: Uplift, sources: Sources, *, by: datetime = ALWAYS) -> UpliftRows:
-    """Contacts by the midnight before them, with what was known then, and the outcomes that were known `by` a time.
+    """Contacts with what was known at the midnight before them, and the outcomes since, as they were known `by` a time.
 
     Raises BadInputError where there are none, or the accepted tables lack what the outcome or all features need.
     """
@@ -231,14 +232,13 @@ def contact_rows(uplift: Uplift, sources: Sources, *, by: datetime = ALWAYS) -> 
     contacts = sources["contacts"].where(known_by(F.lit(by)) & (F.col("event_time") < F.lit(by)))
     contacts = contacts.withColumn("as_of", F.date_trunc("day", "event_time"))
     every = contacts.count()
-    outcomes = _outcomes(contacts, uplift, sources, by)
-    decided = outcomes.where("outcome IS NOT NULL")
+    decided = _outcomes(contacts, uplift, sources, by)
     used = decided.count()
     as_ofs = sorted(row["as_of"] for row in decided.select("as_of").distinct().collect())
     if not as_ofs:
         raise BadInputError(
             f"none of {every} contacts has an outcome yet: 'outcome = {uplift.outcome}' is known {uplift.days} days "
-            "after a contact; set fewer days in [uplift], or wait"
+            "after a contact, of a customer who had not left before it; set fewer days in [uplift], or wait"
         )
     known, columns = contact_features(uplift, sources, decided.select("customer_id", "as_of").distinct(), as_ofs)
     joined = decided.join(known, on=["customer_id", "as_of"], how="inner")
@@ -259,7 +259,7 @@ def contact_rows(uplift: Uplift, sources: Sources, *, by: datetime = ALWAYS) -> 
     counts = {"rows_in": every, "used": used, "without_outcome": every - used}
     not_chosen, spine = None, _not_chosen(uplift, sources, contacts, as_ofs)
     if spine is not None:
-        labelled = _outcomes(spine, uplift, sources, by).where("outcome IS NOT NULL")
+        labelled = _outcomes(spine, uplift, sources, by)
         of_others, _ = contact_features(uplift, sources, labelled.select("customer_id", "as_of"), as_ofs)
         not_chosen = labelled.join(of_others, on=["customer_id", "as_of"], how="inner").select(
             F.xxhash64("customer_id", "as_of").alias(KEY),
@@ -273,7 +273,7 @@ def contact_rows(uplift: Uplift, sources: Sources, *, by: datetime = ALWAYS) -> 
 
 def _not_chosen(uplift: Uplift, sources: Sources, contacts: DataFrame, as_ofs: Sequence[datetime]) -> DataFrame | None:
     """A sample of the customers with an open account on the days of contacts, without those who were chosen for a
-    campaign so shortly before or after that it may change the outcome: (customer_id, as_of).
+    campaign so shortly before or after that it may change the outcome: (customer_id, as_of, event_time), both the day.
 
     None where there are none, or nothing tells who the customers are, or the outcome needs an offer.
     """
@@ -287,7 +287,8 @@ def _not_chosen(uplift: Uplift, sources: Sources, contacts: DataFrame, as_ofs: S
     if not count:
         return None
     share = NOT_CHOSEN / count
-    return unchosen.where(drawn(["customer_id", "as_of"], f"not chosen {uplift.seed}") < share)
+    sample = unchosen.where(drawn(["customer_id", "as_of"], f"not chosen {uplift.seed}") < share)
+    return sample.withColumn("event_time", F.col("as_of"))
 
 
 def contact_features(
@@ -313,40 +314,57 @@ def contact_features(
 def _sentence(uplift: Uplift) -> str:
     """
     >>> [_sentence(Uplift(outcome=name)) for name in ("stayed", "bought", "accepted")]
-    ['stayed for 60 days', 'bought within 60 days', 'accepted the offer']
+    ['stayed for 60 days', 'bought within 60 days', 'accepted the offer within 60 days']
     """
-    when = {"stayed": f"for {uplift.days} days", "accepted": "the offer"}
-    return f"{uplift.outcome} {when.get(uplift.outcome, f'within {uplift.days} days')}"
+    what = {"stayed": "stayed for", "accepted": "accepted the offer within"}
+    return f"{what.get(uplift.outcome, f'{uplift.outcome} within')} {uplift.days} days"
 
 
 def _outcomes(contacts: DataFrame, uplift: Uplift, sources: Sources, by: datetime) -> DataFrame:
-    """The contacts with `outcome`, 1 or 0; null = not known by then, such as of a window that the end of data cuts."""
-    if uplift.outcome == "accepted":
-        return contacts.withColumn("outcome", F.coalesce(F.col("accepted"), F.lit(False)).cast("int"))
-    needed = {"stayed": "closures", "bought": "transactions", "called": "calls"}[uplift.outcome]
+    """The contacts (customer_id, event_time, as_of) whose `outcome` is known by then: 1 or 0, by what happened in the
+    `days` from each contact's own time.
+
+    Left out are those whose `days` have not passed in the data, and those of customers who had left before the contact.
+    An offer without an answer after `days` was not accepted.
+    """
+    needed = {"stayed": "closures", "bought": "transactions", "called": "calls", "accepted": "contacts"}[uplift.outcome]
     if needed not in sources:
         raise BadInputError(
             f"[uplift] outcome = {uplift.outcome!r} needs {needed}; map [sources.{needed}] in churn.toml"
         )
-    window = LabelWindow(lead=0, horizon=uplift.days)
+    key = ["customer_id", "event_time"]
     until = complete_until(sources, [needed], by=by)[needed]
-    complete = F.col("as_of") <= F.lit(until - timedelta(days=uplift.days))
-    known = {needed: sources[needed].where(known_by(F.lit(by)))}
-    rows = contacts.where(complete)
-    labels = _labels(rows.select("customer_id", "as_of").distinct(), uplift.outcome, known, window)
-    return contacts.join(labels, on=["customer_id", "as_of"], how="left")
+    due = contacts.where(F.col("event_time") <= F.lit(until - timedelta(days=uplift.days)))
+    reached = due.join(_left_before(due, sources, by), on=key, how="left_anti") if "closures" in sources else due
+    if uplift.outcome == "accepted":
+        return reached.withColumn("outcome", F.coalesce("accepted", F.lit(False)).cast("int"))
+    starts = reached.select("customer_id", F.col("event_time").alias("as_of")).distinct()
+    found = _happened(starts, uplift, sources[needed].where(known_by(F.lit(by))))
+    return reached.join(found.select("customer_id", F.col("as_of").alias("event_time"), "outcome"), on=key, how="inner")
 
 
-def _labels(rows: DataFrame, outcome: str, current: Sources, window: LabelWindow) -> DataFrame:
-    if outcome == "stayed":
-        labelled = Closure().compute(rows, current, window)
-    elif outcome == "bought":
-        labelled = Inactivity().compute(rows, current, window)
-    else:
-        inbound = current["calls"].where("coalesce(direction, 'inbound') = 'inbound'")
-        calls = inbound.select("customer_id", F.col("event_time").alias("_at"))
-        found = rows.join(calls, on="customer_id", how="inner").where(window.contains(F.col("_at")))
-        called = found.select("customer_id", "as_of").distinct().withColumn("_called", F.lit(1))
-        labelled = rows.join(called, on=["customer_id", "as_of"], how="left")
-        labelled = labelled.withColumn("label", 1 - F.coalesce("_called", F.lit(0)))
-    return labelled.select("customer_id", "as_of", (1 - F.col("label")).alias("outcome"))
+def _left_before(contacts: DataFrame, sources: Sources, by: datetime) -> DataFrame:
+    """The contacts, (customer_id, event_time), of customers whose account was closed before: as was known at the
+    midnight before the contact, or became known later."""
+    key = ["customer_id", "event_time"]
+    closed = closed_accounts(sources, contacts.select("as_of").distinct())
+    left = contacts.join(closed, on=["customer_id", "as_of"], how="inner").select(*key)
+    closings = sources["closures"].where(is_closing() & known_by(F.lit(by)))
+    closings = closings.select("customer_id", F.col("event_time").alias("_closed_at"), "known_time")
+    is_seen_later = (F.col("_closed_at") >= F.col("as_of")) | (F.col("known_time") > F.col("as_of"))
+    later = contacts.select(*key, "as_of").join(closings, on="customer_id", how="inner")
+    return left.union(later.where((F.col("_closed_at") < F.col("event_time")) & is_seen_later).select(*key)).distinct()
+
+
+def _happened(starts: DataFrame, uplift: Uplift, rows: DataFrame) -> DataFrame:
+    """(customer_id, as_of, outcome) of the `days` from each start, by the rows of the source that shows it."""
+    window = LabelWindow(lead=0, horizon=uplift.days)
+    if uplift.outcome == "stayed":
+        return Closure().compute(starts, {"closures": rows}, window).withColumn("outcome", 1 - F.col("label"))
+    is_inbound = F.coalesce("direction", F.lit("inbound")) == "inbound"
+    counts = is_activity(("purchase",)) if uplift.outcome == "bought" else is_inbound
+    events = rows.where(counts).select("customer_id", F.col("event_time").alias("_at"))
+    found = starts.join(events, on="customer_id", how="inner").where(window.contains(F.col("_at")))
+    ones = found.select("customer_id", "as_of", F.lit(1).alias("outcome")).distinct()
+    joined = starts.join(ones, on=["customer_id", "as_of"], how="left")
+    return joined.withColumn("outcome", F.coalesce("outcome", F.lit(0)))

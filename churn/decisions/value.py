@@ -50,15 +50,30 @@ _Model = PurchaseModel | ContractModel
 @dataclass(frozen=True)
 class Valuation:
     """The values of the customers at an as-of, (customer_id, as_of, value, value_low, value_high, purchases), and the
-    model that they are from."""
+    model and the settings that they are from."""
 
     rows: DataFrame
     method: str
     model: _Model
+    settings: Value
 
     def write(self, lake: Lake, as_of: datetime) -> None:
-        """Replace the values of the as-of in VALUES, where a plan reads them, by these with their `method`."""
-        lake.replace(self.rows.withColumn("method", F.lit(self.method)), VALUES, {"as_of": as_of})
+        """Replace the values of the as-of in VALUES, where a plan reads them, by these with their `method` and their
+        `settings`, as JSON."""
+        beside = {"method": F.lit(self.method), "settings": F.lit(self.settings.model_dump_json())}
+        lake.replace(self.rows.withColumns(beside), VALUES, {"as_of": as_of}, widen=True)
+
+
+def check_values(lake: Lake, as_of: datetime, settings: Value) -> None:
+    """Raises BadInputError where VALUES has no rows of the as-of, or they were computed by other settings."""
+    wanted = settings.model_dump_json()
+    rows = lake.read(VALUES).where(F.col("as_of") == F.lit(as_of)) if lake.exists(VALUES) else None
+    seen = [] if rows is None else [row["settings"] for row in rows.select("settings").distinct().collect()]
+    if seen != [wanted]:
+        found = f"were computed by {seen[0]}" if seen else "are missing"
+        raise BadInputError(
+            f"values of as-of {as_of:%Y-%m-%d} {found}, want [value] {wanted}: run jobs/value.py for it first"
+        )
 
 
 def valuation(spark: SparkSession, sources: Sources, as_of: datetime, settings: Value) -> Valuation:
@@ -70,7 +85,7 @@ def valuation(spark: SparkSession, sources: Sources, as_of: datetime, settings: 
     method = method_of(sources, settings)
     model, rows = _fitted(spark, sources, as_of, settings, settings.horizon, method)
     columns = ("customer_id", "as_of", "value", "value_low", "value_high", "purchases")
-    return Valuation(_predicted(rows, model, as_of, settings.margin).select(*columns), method, model)
+    return Valuation(_predicted(rows, model, as_of, settings.margin).select(*columns), method, model, settings)
 
 
 def method_of(sources: Sources, settings: Value) -> str:

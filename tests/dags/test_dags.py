@@ -120,6 +120,17 @@ def test_every_task_has_an_owner_retries_with_back_off_a_time_limit_a_pool_and_a
         assert task.pool in (pools if isinstance(task, steps.Step) else ["default_pool"]), where
 
 
+def test_every_task_that_scores_may_take_the_challenger(bag: DagBag) -> None:
+    flags = {
+        f"{dag.dag_id}.{task.task_id}": ("challenger" in dag.params, task.flags)
+        for dag, task in every(bag)
+        if isinstance(task, steps.Step) and str(task.application).endswith("/score.py")
+    }
+    names = ["backfill.churn.score", "backfill.fraud.score", "backfill.sales.score"]
+    names += ["churn_score.score", "fraud_score.score", "sales_score.score"]
+    assert flags == dict.fromkeys(names, (True, ["challenger"]))
+
+
 def test_what_starts_a_run(bag: DagBag) -> None:
     listens = {
         dag_id: sorted(key.name for key, _ in serialized(dag).timetable.asset_condition.iter_assets())

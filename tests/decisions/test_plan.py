@@ -17,11 +17,14 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from churn.config import Offer, Plan
-from churn.decisions.plan import CampaignPlan, Eligible, as_csv, chosen, plan_campaign, profits
+from churn.config import Offer, Plan, Value
+from churn.decisions.plan import CampaignPlan, Eligible, as_csv, check_not_made, chosen, plan_campaign, profits
+from churn.decisions.value import check_values
 from churn.errors import BadInputError, ConfigError
 from churn.labels.closure import Closure
-from churn.model_spec import ModelSpec
+from churn.labels.fraud import Fraud
+from churn.labels.sales import Upgrade
+from churn.model_spec import Label, ModelSpec
 from churn.reporting.campaign_report import render
 from churn.storage import Lake
 from churn.training.algorithms import Logistic
@@ -170,16 +173,16 @@ def test_the_page_shows_what_a_lead_decides_by() -> None:
 
 @pytest.fixture
 def lake(spark: SparkSession, tmp_path: Path) -> Lake:
-    """Six customers of the same score and value, scored and valued."""
+    """Six customers of the same score and value, scored and valued; g is scored alone."""
     lake = Lake(spark, str(tmp_path / "lake"))
     reasons = "array<struct<feature: string, effect: double, direction: string, value: string, text: string>>"
     scores = spark.createDataFrame(
-        [(name, AS_OF, 0.6, "3", None) for name in "abcdef"],
+        [(name, AS_OF, 0.6, "3", None) for name in "abcdefg"],
         f"customer_id string, as_of timestamp, score double, model_version string, reasons {reasons}",
     )
     values = spark.createDataFrame(
-        [(name, AS_OF, 200.0, 100.0, 300.0) for name in "abcdef"],
-        "customer_id string, as_of timestamp, value double, value_low double, value_high double",
+        [(name, AS_OF, 200.0, 100.0, 300.0, Value().model_dump_json()) for name in "abcdef"],
+        "customer_id string, as_of timestamp, value double, value_low double, value_high double, settings string",
     )
     lake.replace(scores, "scores_churn", {"as_of": AS_OF})
     lake.replace(values, "values", {"as_of": AS_OF})
@@ -207,7 +210,8 @@ def sources(spark: SparkSession) -> dict[str, object]:
 
 
 def test_who_may_not_be_contacted_is_left_out(spark: SparkSession, lake: Lake) -> None:
-    """By a condition, by a contact in the last 30 days that is known, by an earlier plan; and offers suit some only."""
+    """By a condition, by a contact in the last 30 days that is known, by an earlier plan, for want of a value; and
+    offers suit some only. All who are scored are counted."""
     as_of, day = datetime(2026, 9, 20), date(2026, 9, 21)
     before = spark.createDataFrame(
         [("f", as_of, "treated", day), ("e", as_of, "held_out", day)],
@@ -218,7 +222,7 @@ def test_who_may_not_be_contacted_is_left_out(spark: SparkSession, lake: Lake) -
     settings_ = Plan(hold_out=0.0, do_not_contact="customer_id = 'd'")
     plan = plan_campaign(lake, SPEC, sources(spark), AS_OF, settings_, offers)
     assert plan.rows["customer_id"].tolist() == ["c", "e"]
-    assert (plan.eligible, plan.left_out) == (3, {"contacted recently": 2, "do not contact": 1})
+    assert (plan.eligible, plan.left_out) == (3, {"contacted recently": 2, "do not contact": 1, "no value": 1})
 
 
 def test_the_hold_out_is_by_hash(spark: SparkSession, lake: Lake) -> None:
@@ -250,10 +254,56 @@ def test_an_as_of_without_scores_is_named(lake: Lake) -> None:
         plan_campaign(lake, SPEC, {}, datetime(2026, 11, 1), Plan(), OFFERS)
 
 
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (Fraud(), "model m predicts which transaction is a fraud, and contacts do not prevent that"),
+        (Upgrade(), "model m predicts which customer changes to a larger plan, and contacts do not prevent that"),
+    ],
+)
+def test_a_model_of_what_contacts_do_not_prevent_is_refused(lake: Lake, label: Label, message: str) -> None:
+    spec = ModelSpec(name="m", label=label, candidates={"logistic": Logistic()})
+    with pytest.raises(ConfigError, match=message):
+        plan_campaign(lake, spec, {}, AS_OF, Plan(), OFFERS)
+
+
+def test_values_of_other_settings_are_named(lake: Lake) -> None:
+    check_values(lake, AS_OF, Value())
+    with pytest.raises(BadInputError, match=r'were computed by .*"horizon":365.*, want \[value\] .*"horizon":7'):
+        check_values(lake, AS_OF, Value(horizon=7))
+    with pytest.raises(BadInputError, match="values of as-of 2026-11-01 are missing"):
+        check_values(lake, datetime(2026, 11, 1), Value())
+
+
+def test_a_plan_that_was_acted_on_keeps_its_arms(spark: SparkSession, lake: Lake) -> None:
+    """It was, once one of its customers is contacted within 30 days of the as-of."""
+    rows = [("a", AS_OF, "treated", AS_OF.date()), ("b", AS_OF, "held_out", AS_OF.date())]
+    schema = "customer_id string, as_of timestamp, arm string, day date"
+    lake.replace(spark.createDataFrame(rows, schema), "plan_churn", {"as_of": AS_OF})
+
+    def check(*contacts: tuple[str, int, str]) -> None:
+        times = [(name, AS_OF + timedelta(days=days), arm) for name, days, arm in contacts]
+        known = [(name, at, at, None, arm) for name, at, arm in times]
+        columns = "customer_id string, event_time timestamp, known_time timestamp, superseded_at timestamp, arm string"
+        check_not_made(lake, SPEC, {"contacts": spark.createDataFrame(known, columns)}, AS_OF, Plan())
+
+    unrelated = [
+        ("a", -1, "treated"),  # before the plan
+        ("a", 30, "treated"),  # of a later plan
+        ("a", 3, "held_out"),
+        ("b", 3, "treated"),  # the plan holds b out
+        ("c", 3, "treated"),  # not in the plan
+    ]
+    check(*unrelated)
+    with pytest.raises(BadInputError, match="plan_churn of as-of 2026-10-01 has been acted on: 1 of its customers"):
+        check(*unrelated, ("a", 29, "treated"))
+
+
 def test_the_job_writes_the_table_the_file_and_the_page(
     spark: SparkSession, lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`jobs/plan_campaign.py` on what the jobs before it have written; run again, it replaces its own plan."""
+    """`jobs/plan_campaign.py` on what the jobs before it have written; run again, it replaces its own plan. Values of
+    other settings are refused, or computed again."""
     customers = sources(spark)["customers"].withColumn("opened_at", F.col("event_time"))
     closures = customers.limit(0).selectExpr(
         "customer_id", "'1' AS closure_id", "event_time", "known_time", "superseded_at", "'voluntary' AS kind"
@@ -267,6 +317,10 @@ def test_the_job_writes_the_table_the_file_and_the_page(
     for _ in range(2):
         assert main([*arguments, "--as-of", "2026-10-01", "--out", str(tmp_path / "contacts.csv")]) == 0
     assert "effects by the offers' acceptance: there are no accepted contacts" in capsys.readouterr().out
+    (tmp_path / "churn.toml").write_text(f'[storage]\nroot = "lake"\n{offers}{plan}[value]\nhorizon = 7\n')
+    again = [*arguments, "--as-of", "2026-10-01", "--out", str(tmp_path / "contacts.csv")]
+    assert main([*again, "--no-values"]) == 2
+    assert "values of as-of 2026-10-01 were computed by" in capsys.readouterr().err
     rows = lake.read("plan_churn").orderBy("rank").collect()
     assert {row["effect_by"] for row in rows} == {"acceptance"}
     assert [(row["customer_id"], row["arm"], row["offer"], row["rank"]) for row in rows] == [

@@ -17,6 +17,7 @@ from churn.storage import Lake
 from churn.training.algorithms import Logistic
 
 AS_OF = datetime(2026, 6, 1)
+ARMS = ("treated", "treated", "held_out", "held_out", "treated")
 SPEC = ModelSpec(
     name="churn",
     label=Closure(),
@@ -67,12 +68,11 @@ def test_an_arm_of_one_tells_nothing() -> None:
 
 
 def test_only_matured_plans_are_measured(spark: SparkSession, tmp_path: Path) -> None:
-    """Closures in the label window count, as they are known by then; a plan is measured 37 days later, no sooner."""
+    """Closures in the label window count, as they are known by then; a plan is measured 37 days later, no sooner. Who
+    had left before the plan, as was known after it, is in no arm."""
     lake = Lake(spark, str(tmp_path))
     assert plan_outcomes(lake, SPEC, {}, AS_OF) == []
-    rows = [
-        (name, AS_OF, arm, 100.0, 2.0) for name, arm in zip("abcd", ["treated"] * 2 + ["held_out"] * 2, strict=True)
-    ]
+    rows = [(name, AS_OF, arm, 100.0, 2.0) for name, arm in zip("abcde", ARMS, strict=True)]
     schema = "customer_id string, as_of timestamp, arm string, value double, cost double"
     lake.replace(spark.createDataFrame(rows, schema), "plan_churn", {"as_of": AS_OF})
     after = [AS_OF + timedelta(days=days) for days in (10, 10, 60)]
@@ -81,6 +81,7 @@ def test_only_matured_plans_are_measured(spark: SparkSession, tmp_path: Path) ->
             ("c", "1", after[0], after[0], None, None),
             ("d", "1", after[1], after[2], None, None),  # known too late
             ("a", "1", after[2], after[2], None, None),  # after the window
+            ("e", "1", AS_OF - timedelta(days=1), after[0], None, None),
         ],
         "customer_id string, closure_id string, event_time timestamp, known_time timestamp, superseded_at timestamp,"
         " kind string",

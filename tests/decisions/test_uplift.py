@@ -12,12 +12,12 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from churn.config import Config, load
+from churn.config import Config, Uplift, load
 from churn.decisions.uplift import WITH_NOT_CHOSEN, campaign_effects, check_arms, measure_uplift
 from churn.decisions.uplift_learners import TLearner
-from churn.decisions.uplift_rows import uplift_rows
+from churn.decisions.uplift_rows import _outcomes, uplift_rows
 from churn.errors import BadInputError, ConfigError
-from churn.sources.completeness import Accepted
+from churn.sources.completeness import ALWAYS, Accepted
 from churn.testing import frame
 from churn.training.algorithms import Logistic
 from tests.jobs.company import churn
@@ -71,9 +71,7 @@ def test_the_command_measures_a_log_and_tracks_the_run(spark: SparkSession, tmp_
     assert found["qini"]["mean"] > 0.03
     arms = found["arms"]
     assert arms["treated"]["rows"] + arms["held_out"]["rows"] == 1200
-    assert found["campaigns"]["all"]["earned"]["mean"] == pytest.approx(
-        10 * found["campaigns"]["all"]["added_outcomes"]["mean"]
-    )
+    assert found["total"]["earned"]["mean"] == pytest.approx(10 * found["total"]["added_outcomes"]["mean"])
     assert "Qini per treated" in done.stdout
     assert runs(tmp_path) == [("uplift log", "FINISHED")]
     assert (tmp_path / "mlruns").exists()
@@ -207,6 +205,50 @@ def test_the_outcome_of_a_contact_is_what_happened_after_it(
     assert rows["treated"]["calls_made_30d"] == 1.0
 
 
+@pytest.mark.parametrize(
+    ("outcome", "wanted"),
+    [
+        ("bought", [("after", 0), ("early", 0), ("within", 1)]),
+        ("stayed", [("after", 1), ("early", 1), ("within", 0)]),
+        ("accepted", [("after", 0), ("early", 1), ("within", 0)]),
+    ],
+)
+def test_the_days_of_an_outcome_begin_with_the_contact(
+    spark: SparkSession, outcome: str, wanted: list[tuple[str, int]]
+) -> None:
+    """Thirty days from 10 March 14:00 to 9 April 14:00, of customers whose account was open at that time."""
+    at, ends = "2026-03-10 14:00", "2026-04-09 14:00"
+    contacts = [
+        ("early", at, at, None, True),  # bought that morning
+        ("within", at, at, None, None),  # bought, and closed, 29.75 days later; no answer
+        ("after", at, at, None, False),  # bought, and closed, when the days had passed
+        ("left", at, at, None, None),  # closed on 1 March
+        ("late", at, at, None, None),  # closed on 5 March, as was known on the 20th
+        ("gone", at, at, None, None),  # closed that morning
+        ("young", "2026-05-02 14:00", "2026-05-02 14:00", None, True),  # the data end 29.4 days later
+    ]
+    times = [("early", "2026-03-10 09:00"), ("within", "2026-04-09 08:00"), ("after", ends), ("young", "2026-05-03")]
+    closed = [*times[1:3], ("left", "2026-03-01"), ("gone", "2026-03-10 09:00")]
+    known = [(name, when, when, None) for name, when in closed]
+    tables = {
+        "contacts": frame(spark, contacts, f"{TIMES}, accepted boolean"),
+        "transactions": frame(
+            spark,
+            [(name, when, when, None, "purchase", None) for name, when in times],
+            f"{TIMES}, kind string, status string",
+        ),
+        "closures": frame(
+            spark,
+            [(*row, "voluntary") for row in (*known, ("late", "2026-03-05", "2026-03-20", None))],
+            f"{TIMES}, kind string",
+        ),
+    }
+    sources = Accepted(tables, dict.fromkeys(tables, datetime(2026, 6, 1)))
+    made = tables["contacts"].withColumn("as_of", F.date_trunc("day", "event_time"))
+    found = _outcomes(made, Uplift(outcome=outcome, days=30), sources, ALWAYS)
+    assert sorted((row["customer_id"], row["outcome"]) for row in found.collect()) == wanted
+
+
 def test_who_was_not_chosen_has_features_and_an_outcome_of_the_same_day(
     spark: SparkSession, tmp_path: Path, sources: Accepted
 ) -> None:
@@ -231,22 +273,35 @@ def test_contacts_that_are_missing_or_too_young_are_refused(
 
 
 def test_each_campaign_has_its_effect_and_what_it_earned(spark: SparkSession) -> None:
-    """Spring: 3 of 4 against 1 of 4, so 2 more outcomes for 8 paid; no arm is swapped."""
+    """Spring: 3 of 4 against 1 of 4, so 2 more outcomes for 8 paid; no arm is swapped, and a campaign of any name has
+    its own figures."""
     rows = frame(
         spark,
         [
             *[("spring", True, outcome, 2.0) for outcome in (1, 1, 1, 0)],
             *[("spring", False, outcome, 0.0) for outcome in (1, 0, 0, 0)],
-            *[("autumn", True, 0, 1.0)],
+            *[("all", True, 0, 1.0)],
         ],
         "campaign string, treated boolean, outcome int, cost double",
     )
-    found = campaign_effects(rows, value=10.0)
+    total, found = campaign_effects(rows, value=10.0)
     spring = found["spring"]
     assert (spring["treated"], spring["held_out"]) == ({"rows": 4, "outcomes": 3}, {"rows": 4, "outcomes": 1})
     assert (spring["effect"]["mean"], spring["added_outcomes"]["mean"], spring["cost"]) == (0.5, 2.0, 8.0)
     assert spring["earned"]["mean"] == 12.0
-    assert found["autumn"]["effect"] == {"mean": None, "interval": None}
-    assert found["all"]["treated"] == {"rows": 5, "outcomes": 3}
+    assert found["all"]["treated"] == {"rows": 1, "outcomes": 0}
+    assert found["all"]["effect"] == {"mean": None, "interval": None}
+    assert (total["treated"], total["cost"]) == ({"rows": 5, "outcomes": 3}, 9.0)
     with pytest.raises(BadInputError, match="of 5 rows treated, 3 have the outcome and 2 have not"):
-        check_arms(found)
+        check_arms(total)
+
+
+def test_a_cost_is_the_same_in_every_order(spark: SparkSession) -> None:
+    """As doubles, 0.1 + 0.2 + 0.3 and 0.3 + 0.2 + 0.1 differ in the last bit."""
+    rows = [("spring", True, 1, cost) for cost in (0.1, 0.2, 0.3)]
+    schema = "campaign string, treated boolean, outcome int, cost double"
+    costs = {
+        campaign_effects(spark.createDataFrame(given, schema).coalesce(1), None)[0]["cost"]
+        for given in (rows, rows[::-1])
+    }
+    assert costs == {0.6}
