@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, DataType, DateType, NumericType, StringType, TimestampNTZType, TimestampType
 
 from churn.config import NULLS, Config, Source, Uplift
-from churn.dataset.cohort import as_of_frame, closed_accounts, open_accounts
+from churn.dataset.cohort import as_of_frame, open_accounts
 from churn.errors import BadInputError, ConfigError, nearest
 from churn.features import customer_features, features
 from churn.labels.closure import Closure
@@ -23,6 +23,7 @@ from churn.sources.activity import is_activity
 from churn.sources.announcements import is_closing
 from churn.sources.completeness import ALWAYS, complete_until
 from churn.sources.contacts import is_treated
+from churn.sources.closed_accounts import closed_accounts
 from churn.sources.expressions import check_expression, check_frame
 from churn.sources.functions import expanded, tokens
 from churn.sources.query_inputs import read_input
