@@ -21,9 +21,9 @@ from churn.model_spec import LabelWindow, Sources
 from churn.sampling import drawn
 from churn.sources.activity import is_activity
 from churn.sources.announcements import is_closing
+from churn.sources.closed_accounts import closed_accounts
 from churn.sources.completeness import ALWAYS, complete_until
 from churn.sources.contacts import is_treated
-from churn.sources.closed_accounts import closed_accounts
 from churn.sources.expressions import check_expression, check_frame
 from churn.sources.functions import expanded, tokens
 from churn.sources.query_inputs import read_input
