@@ -39,6 +39,7 @@ from churn.sources.daily_files import HISTORY, of_batch
 from churn.sources.expressions import check_expression, check_frame
 from churn.sources.functions import expanded, read_by
 from churn.sources.readers import read
+from churn.sources.readers.declared_types import hint
 from churn.sources.readers.files import BLANKS, FILE, UNPARSED
 from churn.sources.readers.parquet_files import unreadable_columns
 from churn.sources.spark_errors import SPARK_ERRORS, first_line, unlogged
@@ -401,9 +402,8 @@ def _reason(error: Exception, names: list[str]) -> str:
         name = details.get("objectName", "").strip("`")
         if twice := [one for one in names if re.fullmatch(rf"{re.escape(name)} \(\d+\)", one, re.IGNORECASE)]:
             return f"names {name!r}, which the header has {len(twice)} times; write `{twice[0]}` or `{twice[1]}`"
-        return f"names {name!r}, which the source does not have; near it: " + (
-            ", ".join(near[:3]) or ", ".join(_of_input(names))
-        )
+        shown = ", ".join(near[:3]) or ", ".join(_of_input(names))
+        return f"names {name!r}, which the source does not have; near it: {shown}{hint(name)}"
     if condition == "PARSE_SYNTAX_ERROR":
         return f"is not Spark SQL: syntax error at {details.get('error', 'its end')}"
     first = str(error).strip().splitlines()[0]
