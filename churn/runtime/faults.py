@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 from typing import Final
+from urllib.parse import unquote
 
 from churn import errors
 from churn.errors import BadInputError, ChurnError, DamageError, form
@@ -15,6 +16,10 @@ _IN_WORKER = re.compile(
 _ON_A_VALUE = re.compile(r"\[[A-Z_.]+\] (?:(?!\[[A-Z_.]+\] ).)*?SQLSTATE: 22\w{3}", re.DOTALL)
 """A message of Spark's whose SQLSTATE says that data are wrong (22: data exception); it quotes them."""
 _PLACE = re.compile(r"(?<![\w.$])(?:[a-z][a-z0-9+.-]*:)?/[^\s'\"`,;()<>\[\]]+")
+_DAMAGED_FILE: Final = (
+    r"FAILED_READ_FILE|DELTA_FILE_NOT_FOUND|FileNotFoundException|is not a Parquet file|Could not read footer"
+    r"|CorruptedDeltaException|ParquetDecodingException|DELTA_FILE_TO_OVERWRITE_NOT_FOUND"
+)
 _PLACED: Final = {
     r"No space left on device|Disk quota exceeded": ("the disk is full", "make room, then run again"),
     r"Read-only file system|Permission denied|AccessControlException|AccessDeniedException|Mkdirs failed"
@@ -28,8 +33,7 @@ _PLACED: Final = {
         "the log of a table is damaged",
         "bring the file back from a backup, or go back to the last sound version with `churn repair TABLE`",
     ),
-    r"FAILED_READ_FILE|DELTA_FILE_NOT_FOUND|FileNotFoundException|is not a Parquet file|Could not read footer"
-    r"|CorruptedDeltaException|ParquetDecodingException|DELTA_FILE_TO_OVERWRITE_NOT_FOUND": (
+    _DAMAGED_FILE: (
         "a file of a table is missing or damaged",
         "bring it back from a backup, or go back to the version before it was written with `churn repair TABLE`",
     ),
@@ -63,6 +67,20 @@ def explained(error: BaseException) -> ChurnError | None:
         kind = getattr(errors, found["name"], ChurnError)
         return kind(found["message"].strip()) if issubclass(kind, ChurnError) else None
     return _of_place(text) or _of_value(text)
+
+
+def damage_below(error: BaseException, path: str) -> str | None:
+    """The file below a path or a pattern that cannot be read, by an error of Spark's, and why; None where the error is
+    another."""
+    text = _text(error)
+    if not (match := re.search(_DAMAGED_FILE, text)):
+        return None
+    file, path = (re.sub("^file:/+", "/", place) for place in (unquote(_place(text, match.start())), path))
+    fixed = re.split(r"[*?\[{]", path)[0]
+    if not (file.startswith(fixed) if fixed != path else f"{file}/".startswith(f"{path.rstrip('/')}/")):
+        return None
+    reasons = re.findall(r"^Caused by: (?:[\w.$]+: )?(.+)", text, re.MULTILINE)
+    return f"{file}: {reasons[-1].strip() if reasons else 'it is missing or damaged'}"
 
 
 def _of_place(text: str) -> ChurnError | None:

@@ -13,7 +13,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from churn.config import Config, Source
-from churn.errors import ConfigError, nearest
+from churn.errors import BadInputError, ChurnError, ConfigError, nearest
+from churn.runtime.faults import damage_below
 from churn.runtime.locks import locks
 from churn.runtime.session import with_settings
 from churn.sources.classification import DUPLICATES, Batch, Cache, classify_batch, duplicates
@@ -32,11 +33,9 @@ def validate(
     spark: SparkSession, config: Config, *, as_of: datetime | None = None, sources: Collection[str] | None = None
 ) -> list[Report]:
     """What a first ingest of each source would do; nothing is written."""
-    with _cached(spark) as cache:
-        batches = [
-            classify_batch(spark, source, None, batch="", as_of=as_of, cache=cache)
-            for source in _chosen(config, sources)
-        ]
+    chosen = _chosen(config, sources)
+    with _naming_inputs(chosen), _cached(spark) as cache:
+        batches = [classify_batch(spark, source, None, batch="", as_of=as_of, cache=cache) for source in chosen]
         notes = list(doubts(batches))
         return [
             replace(made, notes=(*made.notes, *(note for name, note in notes if name == made.row.source)))
@@ -68,7 +67,8 @@ def ingest(
         raise ConfigError("a batch needs a name; the day it was delivered is a good one")
     chosen = _chosen(config, sources)
     # What becomes of a row depends on those that are there, so batches of a source are written one after the other.
-    with locks(lake.root, [f"ingest {source.name}" for source in chosen]), _cached(spark) as cache:
+    names = [f"ingest {source.name}" for source in chosen]
+    with locks(lake.root, names), _naming_inputs(chosen), _cached(spark) as cache:
         batches = [classify_batch(spark, source, lake, batch=batch, as_of=as_of, cache=cache) for source in chosen]
         # A hold first: rows that are still to come may change which share is broken.
         for check in (hold, refuse):
@@ -86,6 +86,21 @@ def _chosen(config: Config, names: Collection[str] | None) -> list[Source]:
         if name not in known:
             raise ConfigError(f"{config.path.name}: no source {name!r}{nearest(name, known)}")
     return [source for name, source in known.items() if names is None or name in names]
+
+
+@contextmanager
+def _naming_inputs(sources: Sequence[Source]) -> Iterator[None]:
+    """Raises BadInputError for a file of an input that turns out to be damaged when its rows are read."""
+    try:
+        yield
+    except Exception as error:
+        cause = error.__cause__ if isinstance(error, ChurnError) else error
+        for one in (raw for source in sources for raw in (source, *source.inputs.values()) if raw.path):
+            if cause is not None and (damage := damage_below(cause, one.place())):
+                raise BadInputError(
+                    f"{one.section()} cannot be read as {one.format}: {damage}; fetch the file again, or write it anew"
+                ) from error
+        raise
 
 
 @contextmanager

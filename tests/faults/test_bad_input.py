@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
@@ -44,6 +46,15 @@ def data(name: str, content: bytes) -> Callable[[Path], None]:
         place.write_bytes(content)
 
     return write
+
+
+def damaged_page(folder: Path) -> None:
+    names = HEADER.strip().split(",")
+    file = folder / "tx.parquet"
+    pq.write_table(pa.table({name: [f"{name}{n}" for n in range(5_000)] for name in names}), file)
+    content = bytearray(file.read_bytes())
+    content[200:9_000] = b"\xff" * 8_800
+    file.write_bytes(content)
 
 
 def changed(old: str, new: str) -> str:
@@ -203,6 +214,21 @@ REFUSED: Mapping[str, tuple[Callable[[Path], None], str, int, str]] = {
         changed('path = "tx.csv"', 'path = "tx.csv"\nformat = "parquet"'),
         2,
         "churn.toml: [sources.transactions] cannot be read as parquet",
+    ),
+    "a parquet file with a damaged page": (
+        damaged_page,
+        changed('path = "tx.csv"', 'path = "tx*.parquet"\nformat = "parquet"'),
+        2,
+        "/tx.parquet: ",
+    ),
+    "a parquet file with a damaged page in an input": (
+        damaged_page,
+        changed(
+            'path = "tx.csv"',
+            'query = "select * from raw"\n[inputs.raw]\npath = "tx.parquet"\nformat = "parquet"',
+        ),
+        2,
+        "churn.toml: [inputs.raw] cannot be read as parquet: ",
     ),
     "json that is none": (
         data("tx.csv", b"id,customer\n1,ann\n"),
