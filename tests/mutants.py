@@ -547,8 +547,8 @@ MUTANTS = (
     Mutant(
         "two batches are classified at once",
         "churn/sources/ingest.py",
-        'with locks(lake.root, [f"ingest {source.name}" for source in chosen]), _cached(spark) as cache:',
-        "with locks(lake.root, []), _cached(spark) as cache:",
+        "with locks(lake.root, names), _naming_inputs(chosen), _cached(spark) as cache:",
+        "with locks(lake.root, []), _naming_inputs(chosen), _cached(spark) as cache:",
         "tests/faults/test_at_once.py",
     ),
     Mutant(
