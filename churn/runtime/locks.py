@@ -1,6 +1,6 @@
 """Locks between processes of a machine: two jobs that would write the same thing do it one after the other.
 
-A lock is a file in the hidden folder `.NAME.locks` beside what it protects, locked by the kernel (flock): it is free as
+A lock is a file in the hidden folder `.NAME.locks` beside what it protects, or in `.locks` inside, locked by the kernel (flock): it is free as
 soon as its process has ended, in whatever way, and a file that is left behind locks nothing. Object stores have no such
 locks; see docs/install.md.
 """
@@ -78,7 +78,7 @@ def _opened(place: str | Path, name: str) -> int | None:
     path = local_path(str(place))
     if path is None:
         return None
-    file = path.parent / f".{path.name}.locks" / quote(name, safe=" ")
+    file = _folder(path) / quote(name, safe=" ")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         # For all whom the umask admits: who shares a place shares its locks.
@@ -90,6 +90,14 @@ def _opened(place: str | Path, name: str) -> int | None:
             f"{file}, a lock, cannot be written: {error.strerror}; make room, or give all who write {path} permission "
             f"to write in {file.parent} too (one group, umask 002), then run again"
         ) from error
+
+
+def _folder(path: Path) -> Path:
+    """Where the locks of a place lie: beside it; in it where it is a folder in one that this user cannot write to. Who
+    comes later takes the one that is there."""
+    beside, inside = path.parent / f".{path.name}.locks", path / ".locks"
+    is_beside = beside.exists() or not path.is_dir() or (os.access(path.parent, os.W_OK) and not inside.exists())
+    return beside if is_beside else inside
 
 
 def _is_writable(path: Path) -> bool:

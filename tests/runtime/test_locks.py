@@ -129,6 +129,16 @@ def test_two_users_of_a_place_have_one_lock(shared: Path, mask: str, message: st
         first.communicate("\n", timeout=60)
 
 
+def test_the_locks_of_a_place_lie_in_it_where_nothing_can_be_made_beside_it(shared: Path) -> None:
+    shared.parent.chmod(0o755)
+    with as_user(shared, 54321, "002") as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        assert as_user(shared, 54322, "002").communicate("\n", timeout=60) == ("", "waits\n")
+        first.communicate("\n", timeout=60)
+    assert [one.name for one in shared.iterdir()] == [".locks"]
+
+
 def test_who_can_only_read_a_place_needs_no_lock(shared: Path) -> None:
     """As with a lake on a read-only disk: nothing is written there."""
     for one in (shared.parent, shared):
