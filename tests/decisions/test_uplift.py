@@ -243,7 +243,7 @@ def test_the_days_of_an_outcome_begin_with_the_contact(
             f"{TIMES}, kind string",
         ),
     }
-    sources = Accepted(tables, dict.fromkeys(tables, datetime(2026, 6, 1)))
+    sources = Accepted(tables, dict.fromkeys(tables, ((None, datetime(2026, 6, 1)),)))
     made = tables["contacts"].withColumn("as_of", F.date_trunc("day", "event_time"))
     found = _outcomes(made, Uplift(outcome=outcome, days=30), sources, ALWAYS)
     assert sorted((row["customer_id"], row["outcome"]) for row in found.collect()) == wanted
