@@ -35,8 +35,12 @@ def spark() -> Iterator[SparkSession]:
     """One session for all tests of a process; a test must not stop it."""
     conf = {
         "spark.master": "local[2]",
-        "spark.driver.memory": "3g",
+        "spark.driver.memory": "4g",
         "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=4",  # both compilers: it lives long
+        # Nobody reads the plans and stages of earlier tests, and a thousand of each are much of the heap.
+        "spark.sql.ui.retainedExecutions": "10",
+        "spark.ui.retainedJobs": "50",
+        "spark.ui.retainedStages": "50",
         # By default small data have one partition, which would hide a missing shuffle.
         "spark.sql.shuffle.partitions": "2",
         # For frames of ten rows code generation costs more than it saves; tests/jobs/test_chain.py tests with it.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
@@ -81,13 +81,20 @@ def find_files(spark: SparkSession, source: RawInput) -> list[tuple[str, int]] |
     that begin with "_" or "." are left out, as Spark does. Found by Hadoop's file systems, which alone know the
     settings of an s3a or hdfs address. Raises BadInputError for a name that Java cannot decode.
     """
+    return _found(spark, source)[0]
+
+
+def _found(spark: SparkSession, source: RawInput) -> tuple[list[tuple[str, int]] | None, Mapping[str, BadInputError]]:
+    """The files, and of the folders that were listed those that are tables of another format, with why to refuse one of
+    their files."""
     path = hadoop_path(spark, source.path or "")
     folders = _Folders(spark, source, path.getFileSystem(hadoop_conf(spark)))
     matches = [match for text in _alternatives(path.toString()) for match in folders.matches(text)]
     local_path = path.toUri().getPath()
     if not matches and folders.is_local and os.path.lexists(local_path):
         raise folders.undecodable(local_path)
-    return sorted(file for status, is_named in matches for file in folders.files(status, is_named)) if matches else None
+    files = [file for status, is_named in matches for file in folders.files(status, is_named)]
+    return sorted(files) if matches else None, folders.tables
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,8 @@ class _Folders:
     spark: SparkSession
     source: RawInput
     system: Any
+    tables: dict[str, BadInputError] = field(default_factory=dict)
+    """Why files are refused, by the folder that is a table of another format."""
 
     @property
     def is_local(self) -> bool:
@@ -107,7 +116,7 @@ class _Folders:
         root, parts = address_parts(path)
         fixed = next((number for number, part in enumerate(parts) if SPECIAL.search(part)), len(parts))
         for number in range(1, fixed):
-            self._refuse_table(f"{root}/{'/'.join(parts[:number])}")
+            self._note_table(f"{root}/{'/'.join(parts[:number])}")
         start = self._status(f"{root}/{'/'.join(parts[:fixed])}")
         found = [(start, True)] if start is not None else []
         for part in parts[fixed:]:
@@ -142,8 +151,8 @@ class _Folders:
             f" {self._encoding}, in which Java reads the names of files; rename it, or start with LC_ALL=C.UTF-8"
         )
 
-    def _refuse_table(self, folder: str, names: Sequence[str] | None = None) -> None:
-        """Raise BadInputError for a folder that is a table of another format, by the names in it where they are known.
+    def _note_table(self, folder: str, names: Sequence[str] | None = None) -> None:
+        """Add a folder to `tables` if it is one, by the names in it where they are known.
 
         Its log alone says which rows of its files were not replaced or deleted.
         """
@@ -151,7 +160,7 @@ class _Folders:
             inside = f"{folder}/{part}"
             is_there = self._status(inside) is not None if names is None else part in names
             if is_there and (log is None or any(log.fullmatch(name) for name, _ in self._list(self._status(inside)))):
-                raise BadInputError(
+                self.tables[folder] = BadInputError(
                     f"{self.source.section()} path {self.source.path}: {folder} holds {part}, so it is a table of"
                     f" {kind}, whose files also have rows that were replaced or deleted; {then}"
                 )
@@ -176,7 +185,7 @@ class _Folders:
     def _list(self, folder: Any) -> list[tuple[str, Any]]:
         """What a folder holds, by name. None is a name that Java cannot decode: it passes over it without a word."""
         listed = [(status.getPath().getName(), status) for status in self.system.listStatus(folder.getPath())]
-        self._refuse_table(folder.getPath().toString(), [name for name, _ in listed])
+        self._note_table(folder.getPath().toString(), [name for name, _ in listed])
         names = os.listdir(folder.getPath().toUri().getPath()) if self.is_local else []  # noqa: PTH208 - bytes kept
         return [*listed, *((name, None) for name in names if not self._is_decodable(name))]
 
@@ -247,9 +256,13 @@ def is_hidden(name: str) -> bool:
 
 def existing_files(spark: SparkSession, source: RawInput) -> list[tuple[str, int]]:
     """The files of the source, or its `last_files`. Raises BadInputError, or HoldError, where there are none."""
-    files = find_files(spark, source)
+    files, tables = _found(spark, source)
     if files is None:
         raise absent(source, "does not exist")
+    if refused := [
+        error for folder, error in tables.items() if any(name.startswith(f"{folder}/") for name, _ in files)
+    ]:
+        raise refused[0]
     if not files:
         raise absent(source, "holds no files")
     if any(is_hidden(name.rsplit("/", 1)[-1]) for name, _ in files):
