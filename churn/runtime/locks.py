@@ -1,8 +1,8 @@
 """Locks between processes of a machine: two jobs that would write the same thing do it one after the other.
 
-A lock is a file in the hidden folder `.NAME.locks` beside what it protects, or in `.locks` inside, locked by the kernel (flock): it is free as
-soon as its process has ended, in whatever way, and a file that is left behind locks nothing. Object stores have no such
-locks; see docs/install.md.
+A lock is a file in the hidden folder `.NAME.locks` beside what it protects, or in `.locks` inside, locked by the kernel
+(flock): it is free as soon as its process has ended, in whatever way, and a file that is left behind locks nothing.
+Object stores have no such locks; see docs/install.md.
 """
 
 from __future__ import annotations
