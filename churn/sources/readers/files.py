@@ -116,7 +116,9 @@ class _Folders:
         root, parts = address_parts(path)
         fixed = next((number for number, part in enumerate(parts) if SPECIAL.search(part)), len(parts))
         for number in range(1, fixed):
-            self._note_table(f"{root}/{'/'.join(parts[:number])}")
+            above = self._status(f"{root}/{'/'.join(parts[:number])}")
+            if above is not None:
+                self._note_table(above.getPath().toString())
         start = self._status(f"{root}/{'/'.join(parts[:fixed])}")
         found = [(start, True)] if start is not None else []
         for part in parts[fixed:]:
