@@ -372,7 +372,7 @@ class RawInput:
     file: Annotated[SkipJsonSchema[Path], BeforeValidator(_not_a_setting)] = Path()
     format: Annotated[Format, BeforeValidator(_filled)] = "csv"
     path: Annotated[_Local | None, Field(validate_default=True), AfterValidator(_place)] = None
-    options: Annotated[_Options, AfterValidator(_spelled), AfterValidator(_jdbc), Field(validate_default=True)] = field(
+    options: Annotated[_ReaderOptions, AfterValidator(_jdbc), Field(validate_default=True)] = field(
         default_factory=dict
     )
     header_line: Annotated[Annotated[int, Field(strict=True, ge=1)] | None, _only_of("csv")] = None

@@ -99,7 +99,16 @@ class Examples(ABC):
         """The rows whose score is used, and so evaluated, at a backtest origin; None = each at its own as-of."""
 
     def labels(self, sources: Sources, rows: DataFrame, *, known_until: datetime | None = None) -> DataFrame:
-        """Rows with `label`, by the source rows known at a time; None = the newest version of each."""
+        """Rows with `label`, by the source rows known at a time; None = the newest version of each. Without treated
+        customers, unless the training includes them."""
+        labels = self.labels_of_all(sources, rows, known_until=known_until)
+        if self.spec.training.treated == "included":
+            return labels
+        flagged = self.with_treated(sources, labels, known_until=known_until)
+        return labels if flagged is None else flagged.where(~F.col("treated")).drop("treated")
+
+    def labels_of_all(self, sources: Sources, rows: DataFrame, *, known_until: datetime | None = None) -> DataFrame:
+        """As `labels`, with treated customers in any case."""
         label = self.spec.label
         versions = {name: sources[name] for name in (*label.sources, *label.optional) if name in sources}
         if known_until is not None:
@@ -111,11 +120,7 @@ class Examples(ABC):
             }
         undecided = label.undecided(rows, versions)
         current = {name: of.where(F.col("superseded_at").isNull()) for name, of in versions.items()}
-        labels = label.compute(undecided, current, self.spec.window)
-        if self.spec.training.treated == "included":
-            return labels
-        flagged = self.with_treated(sources, labels, known_until=known_until)
-        return labels if flagged is None else flagged.where(~F.col("treated")).drop("treated")
+        return label.compute(undecided, current, self.spec.window)
 
     def with_treated(
         self, sources: Sources, rows: DataFrame, *, known_until: datetime | None = None

@@ -12,13 +12,12 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from churn.dataset.examples import examples
 from churn.decisions.plan import plan_table
 from churn.model_spec import ModelSpec, Sources
 from churn.sources.catalog.contacts import HELD_OUT, TREATED
-from churn.sources.versions import known_by
 from churn.storage import Lake
 
 MOST_PLANS: Final = 24
@@ -79,17 +78,9 @@ def plan_outcomes(lake: Lake, spec: ModelSpec, sources: Sources, known_until: da
     if not matured:
         return []
     chosen = plans.where(F.col("as_of").isin(*matured)).select("customer_id", "as_of", "arm", "value", "cost")
-    labels = _labels(spec, sources, chosen.select("customer_id", "as_of"), known_until)
+    # Treated customers are what is measured.
+    labels = examples(spec).labels_of_all(sources, chosen.select("customer_id", "as_of"), known_until=known_until)
     rows = chosen.join(labels.select("customer_id", "as_of", "label"), on=["customer_id", "as_of"], how="inner")
     found = rows.toPandas().sort_values(["as_of", "customer_id"], ignore_index=True)
     outcomes = [plan_outcome(as_of, found[found["as_of"] == as_of]) for as_of in matured]
     return [one for one in outcomes if one is not None]
-
-
-def _labels(spec: ModelSpec, sources: Sources, rows: DataFrame, known_until: datetime) -> DataFrame:
-    """The rows with `label`, without those whose outcome was decided at as-of, such as of customers who had left and
-    nobody knew it; treated customers are what is measured, and stay."""
-    until = F.lit(known_until)
-    versions = {name: sources[name].where(F.col("known_time") <= until) for name in spec.label.sources}
-    current = {name: sources[name].where(known_by(until)) for name in spec.label.sources}
-    return spec.label.compute(spec.label.undecided(rows, versions), current, spec.window)

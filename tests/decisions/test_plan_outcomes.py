@@ -92,3 +92,27 @@ def test_only_matured_plans_are_measured(spark: SparkSession, tmp_path: Path) ->
     assert (found.as_of, found.treated, found.held_out) == (AS_OF, 2, 2)
     assert (found.left_treated, found.left_held_out) == (0.0, 0.5)
     assert found.retained[0] == pytest.approx(1)
+
+
+def test_who_had_come_back_before_the_plan_is_measured(spark: SparkSession, tmp_path: Path) -> None:
+    """An old closure that became known after the plan decides nothing, as the account was opened again before it; one
+    that was corrected after the outcomes are measured still counts then."""
+    lake = Lake(spark, str(tmp_path))
+    names = ["back", "left", "held 1", "held 2"]
+    rows = [(name, AS_OF, arm, 100.0, 2.0) for name, arm in zip(names, sorted(ARMS[:4], reverse=True), strict=True)]
+    schema = "customer_id string, as_of timestamp, arm string, value double, cost double"
+    lake.replace(spark.createDataFrame(rows, schema), "plan_churn", {"as_of": AS_OF})
+    before, after, later = (AS_OF + timedelta(days=days) for days in (-700, 10, 60))
+    closures = spark.createDataFrame(
+        [("back", "1", before, after, None, None), ("left", "1", after, after, later, None)],
+        "customer_id string, closure_id string, event_time timestamp, known_time timestamp, superseded_at timestamp,"
+        " kind string",
+    )
+    opened = [("back", before + timedelta(days=9), before + timedelta(days=9), None, before + timedelta(days=9))]
+    customers = spark.createDataFrame(
+        opened,
+        "customer_id string, event_time timestamp, known_time timestamp, superseded_at timestamp, opened_at timestamp",
+    )
+    sources = {"closures": closures, "customers": customers}
+    (found,) = plan_outcomes(lake, SPEC, sources, AS_OF + timedelta(days=37))
+    assert (found.treated, found.held_out, found.left_treated, found.left_held_out) == (2, 2, 0.5, 0.0)
