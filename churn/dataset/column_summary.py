@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 
 Array = npt.NDArray[Any]
@@ -164,3 +165,16 @@ def merged(pickled: Sequence[tuple[datetime, bytes]]) -> dict[datetime, Summary]
     for as_of, summary in pickled:
         parts.setdefault(as_of, []).append(pickle.loads(summary))  # noqa: S301 - what this job's own tasks made
     return {as_of: Summary.merged(of) for as_of, of in parts.items()}
+
+
+GREATEST: Final = "greatest array<tinyint>"
+
+
+def greatest(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Of each batch, whose columns are bytes, the greatest value of every column, as GREATEST; 0 where it has none.
+
+    An aggregate of hundreds of columns by Spark is too large a method to be compiled.
+    """
+    for batch in batches:
+        of_columns = [[pc.max(column).as_py() or 0 for column in batch.columns]]
+        yield pa.RecordBatch.from_pydict({"greatest": pa.array(of_columns, pa.list_(pa.int8()))})

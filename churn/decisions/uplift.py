@@ -30,10 +30,9 @@ from churn.decisions.uplift_learners import (
     Flags,
     Floats,
     Learner,
-    MeanLearner,
     NotChosen,
     ResponseLearner,
-    TLearner,
+    TXLearner,
     XLearner,
 )
 from churn.decisions.uplift_rows import CUSTOMER, KEY, UpliftRows
@@ -46,8 +45,8 @@ _ADDITIVE: Final = Boosting(max_trees=60, learning_rate=0.05, max_depth=1, min_r
 _LOGISTIC: Final = Logistic(reg_param_total=100.0)
 LEARNERS: Final[Mapping[str, Learner]] = MappingProxyType(
     {
-        "additive": MeanLearner((TLearner(_ADDITIVE), XLearner(_ADDITIVE, 40))),
-        "logistic": MeanLearner((TLearner(_LOGISTIC), XLearner(_LOGISTIC))),
+        "additive": TXLearner(_ADDITIVE, 40),
+        "logistic": TXLearner(_LOGISTIC),
         "interactions": XLearner(_ADDITIVE.model_copy(update={"max_depth": 4, "max_trees": 100}), 60),
     }
 )
@@ -229,6 +228,7 @@ class PackedRows:
 
     def __enter__(self) -> PackedRows:
         self._packed = self._packed.select("block").persist()
+        self._packed.count()  # here, so that all partitions are packed at once, and not by each task
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -267,7 +267,7 @@ class _HalfTask:
         draw = _draws_of(rows, (self.settings.seed, self.number))
         train, test = rows.where(draw < 0.5), rows.where((draw >= 0.5) & _is_contact(rows))
         rng = np.random.default_rng((self.settings.seed, self.number, 1))
-        chosen, tried = self._chosen(_sample(train, self.settings.trial_rows, rng), rng)
+        chosen, tried = self._chosen(train, rng)
         fitted = _sample(train, self.settings.train_rows, rng)
         prepared = prepare(fitted, self.columns)
         effect = _fit(self.learners[chosen], fitted, prepared, self.settings.seed)
@@ -285,17 +285,30 @@ class _HalfTask:
 
     def _chosen(self, train: Rows, rng: np.random.Generator) -> tuple[str, dict[str, float]]:
         """The learner to use, and the Qini of each over folds of the training rows."""
-        fold = np.floor(_draws_of(train, tuple(rng.integers(1 << 31, size=2))) * FOLDS)
         found: dict[str, list[float]] = {name: [] for name in self.learners}
-        for number in range(FOLDS):
-            inner = train.where(fold != number)
-            later = train.where((fold == number) & _is_contact(train))
-            prepared = prepare(inner, self.columns)
-            matrix = later.matrix(prepared)
-            for name, learner in self.learners.items():
-                effect = _fit(learner, inner, prepared, self.settings.seed)
-                found[name].append(Ranking.of(effect.of(matrix), _treated(later), later.label).qini())
+        for fitted, folds in self._trials(train, rng):
+            prepared = prepare(fitted, self.columns)
+            effects = {name: _fit(of, fitted, prepared, self.settings.seed) for name, of in self.learners.items()}
+            for fold in folds:
+                matrix, treated = fold.matrix(prepared), _treated(fold)
+                for name, effect in effects.items():
+                    found[name].append(Ranking.of(effect.of(matrix), treated, fold.label).qini())
         return choose(found), {name: float(np.mean(values)) for name, values in found.items()}
+
+    def _trials(self, train: Rows, rng: np.random.Generator) -> Iterator[tuple[Rows, list[Rows]]]:
+        """Rows to fit learners on, and folds of contacts to measure them by: for each fold all other rows. Where there
+        are so many that half of them are as many again, one fit is enough, and the folds are of the other half."""
+        most, is_contact = self.settings.trial_rows, _is_contact(train)
+        if len(train.label) / 2 >= most * (1 - 1 / FOLDS):
+            part = min(0.5, most / len(train.label))
+            place = _draws_of(train, _seed_of(rng)) / part
+            folds = [np.floor((place - 1) * FOLDS) == number for number in range(FOLDS)]
+            yield train.where(place < 1), [train.where(fold & is_contact) for fold in folds]
+            return
+        train = _sample(train, most, rng)
+        fold, is_contact = np.floor(_draws_of(train, _seed_of(rng)) * FOLDS), _is_contact(train)
+        for number in range(FOLDS):
+            yield train.where(fold != number), [train.where((fold == number) & is_contact)]
 
 
 @dataclass(frozen=True)
@@ -373,6 +386,10 @@ def _customers(rows: Rows) -> npt.NDArray[np.int64]:
     """The number of each row's customer; where rows name none, each is a customer of its own."""
     named = rows.columns([DRAW])[DRAW].to_numpy()
     return np.unique(named, return_inverse=True)[1] if named.any() else np.arange(len(named))
+
+
+def _seed_of(rng: np.random.Generator) -> tuple[int, ...]:
+    return tuple(rng.integers(1 << 31, size=2))
 
 
 def _draws_of(rows: Rows, seed: tuple[int, ...]) -> Floats:

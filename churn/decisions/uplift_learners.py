@@ -122,21 +122,6 @@ class Learner(ABC):
         """The learner fitted on contacts."""
 
 
-@dataclass(frozen=True)
-class MeanLearner(Learner):
-    """The mean of the effects of several learners."""
-
-    of: tuple[Learner, ...]
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return {"learner": "mean", "of": [one.settings for one in self.of]}
-
-    def fit(self, contacts: Contacts, seed: int) -> Effect:
-        effects = [one.fit(contacts, seed) for one in self.of]
-        return Effect(tuple((weight / len(effects), part) for effect in effects for weight, part in effect.parts))
-
-
 class _OfClassifiers(Learner):
     """A learner with a classifier for each arm."""
 
@@ -146,13 +131,16 @@ class _OfClassifiers(Learner):
     def settings(self) -> dict[str, Any]:
         return {"learner": type(self).__name__, **self.algorithm.settings}
 
-    def _outcomes(self, contacts: Contacts, seed: int) -> tuple[Part, Part]:
-        """The outcome of a row if it is treated, and if it is held out."""
+    def fit(self, contacts: Contacts, seed: int) -> Effect:
         if_treated, if_held_out = (
             Part("outcome", _classifier(self.algorithm, contacts.matrix[arm], contacts.outcome[arm], seed))
             for arm in (contacts.treated, ~contacts.treated)
         )
-        return if_treated, if_held_out
+        return self.effect(contacts, if_treated, if_held_out, seed)
+
+    @abstractmethod
+    def effect(self, contacts: Contacts, if_treated: Part, if_held_out: Part, seed: int) -> Effect:
+        """The effect, by the outcome of a row if it is treated and if it is held out."""
 
 
 def _classifier(algorithm: Logistic | Boosting, matrix: Matrix, outcome: Floats, seed: int) -> Linear | Trees:
@@ -172,8 +160,7 @@ class TLearner(_OfClassifiers):
 
     algorithm: Logistic | Boosting
 
-    def fit(self, contacts: Contacts, seed: int) -> Effect:
-        if_treated, if_held_out = self._outcomes(contacts, seed)
+    def effect(self, contacts: Contacts, if_treated: Part, if_held_out: Part, seed: int) -> Effect:  # noqa: ARG002
         return Effect(((1.0, if_treated), (-1.0, if_held_out)))
 
 
@@ -192,8 +179,7 @@ class XLearner(_OfClassifiers):
         trees = {"effect_trees": self.effect_trees} if isinstance(self.algorithm, Boosting) else {}
         return super().settings | trees
 
-    def fit(self, contacts: Contacts, seed: int) -> Effect:
-        if_treated, if_held_out = self._outcomes(contacts, seed)
+    def effect(self, contacts: Contacts, if_treated: Part, if_held_out: Part, seed: int) -> Effect:
         matrix, treated, outcome = contacts.matrix, contacts.treated, contacts.outcome
         of_treated = outcome[treated] - if_held_out.values(matrix[treated])
         of_held_out = if_treated.values(matrix[~treated]) - outcome[~treated]
@@ -210,6 +196,18 @@ class XLearner(_OfClassifiers):
             # Near a rate the log-odds of a row move its probability by the rate's variance, and so does the L2 term.
             return Part("effect", ridge(matrix, effect, self.algorithm.reg_param_total / variance))
         return Part("effect", _boosted(matrix, effect, _for_rows(self.algorithm, len(matrix)), self.effect_trees, seed))
+
+
+@dataclass(frozen=True)
+class TXLearner(XLearner):
+    """The mean of a T-learner and an X-learner that have the same two classifiers."""
+
+    def effect(self, contacts: Contacts, if_treated: Part, if_held_out: Part, seed: int) -> Effect:
+        of_both = (
+            *TLearner(self.algorithm).effect(contacts, if_treated, if_held_out, seed).parts,
+            *super().effect(contacts, if_treated, if_held_out, seed).parts,
+        )
+        return Effect(tuple((weight / 2, part) for weight, part in of_both))
 
 
 @dataclass(frozen=True)

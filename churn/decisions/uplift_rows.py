@@ -14,6 +14,7 @@ from pyspark.sql.types import BooleanType, DataType, DateType, NumericType, Stri
 
 from churn.config import NULLS, Config, Source, Uplift
 from churn.dataset.cohort import as_of_frame, open_accounts
+from churn.dataset.column_summary import GREATEST, greatest
 from churn.errors import BadInputError, ConfigError, nearest
 from churn.features import customer_features, features
 from churn.labels.closure import Closure
@@ -196,25 +197,23 @@ def _numbers(table: DataFrame, kinds: Mapping[str, DataType]) -> dict[str, str]:
         elif isinstance(kind, DateType | TimestampType | TimestampNTZType):
             numbers[name] = f"unix_seconds(timestamp({column})) / 86400D"
         else:
-            numbers[name] = f"try_cast(nullif({column}, {_null_word(column)}) AS double)"
+            numbers[name] = f"try_cast({column} AS double)"
+    numbers = {name: f"nullif({value}, double('NaN'))" for name, value in numbers.items()}
     texts = [name for name, kind in kinds.items() if isinstance(kind, StringType)]
     if texts:
-        is_known = {name: f"NOT coalesce({_is_null(quoted(name))}, true)" for name in texts}
-        counted = ", ".join(f"count_if({is_known[name]})" for name in texts)
-        unread = ", ".join(f"count_if({is_known[name]} AND {numbers[name]} IS NULL)" for name in texts)
-        ((known, not_numbers),) = table.selectExpr(f"array({counted})", f"array({unread})").collect()
-        for name, count, failed in zip(texts, known, not_numbers, strict=True):
-            if failed or not count:
+        no_values = ", ".join(literal(word) for word in NULLS)
+        cells = table.selectExpr(
+            *(
+                f"CASE WHEN {numbers[name]} IS NOT NULL THEN 1Y"
+                f" WHEN coalesce(lower({quoted(name)}) IN ({no_values}), true) THEN 0Y ELSE 2Y END AS {quoted(name)}"
+                for name in texts
+            )
+        )
+        found = cells.mapInArrow(greatest, GREATEST).collect()
+        for name, *codes in zip(texts, *(row["greatest"] for row in found), strict=True):
+            if max(codes, default=0) != 1:
                 del numbers[name]
-    return {name: f"nullif({value}, double('NaN'))" for name, value in numbers.items()}
-
-
-def _is_null(column: str) -> str:
-    return f"lower({column}) IN ({', '.join(literal(word) for word in NULLS)})"
-
-
-def _null_word(column: str) -> str:
-    return f"if({_is_null(column)}, {column}, null)"
+    return numbers
 
 
 # ---------------------------------------------------------------- the company's own contacts

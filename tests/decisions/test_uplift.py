@@ -8,18 +8,21 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from churn.config import Config, Uplift, load
-from churn.decisions.uplift import WITH_NOT_CHOSEN, campaign_effects, check_arms, measure_uplift
+from churn.decisions.uplift import WITH_NOT_CHOSEN, _HalfTask, campaign_effects, check_arms, measure_uplift
 from churn.decisions.uplift_learners import TLearner
 from churn.decisions.uplift_rows import _outcomes, uplift_rows
 from churn.errors import BadInputError, ConfigError
 from churn.sources.completeness import ALWAYS, Accepted
 from churn.testing import frame
 from churn.training.algorithms import Logistic
+from churn.training.preparation import Rows, pack
 from tests.jobs.company import churn
 from tests.mlflow_store import runs
 
@@ -87,6 +90,31 @@ def test_the_same_rows_give_the_same_figures_however_they_are_partitioned(spark:
         for divided in (rows.rows.coalesce(1), rows.rows.repartition(3))
     )
     assert one == other
+
+
+@pytest.mark.parametrize(("trial_rows", "trials"), [(1_000, 4), (400, 1), (200, 1)])
+def test_learners_are_compared_on_rows_that_they_were_not_fitted_on(trial_rows: int, trials: int) -> None:
+    """In folds, or by one fit where there are rows enough; a customer's rows are on one side."""
+    count = 600
+    columns = {
+        "as_of": pa.array([datetime(1970, 1, 1 + row % 2) for row in range(count)], "timestamp[us]"),
+        "label": pa.array([row % 3 == 0 for row in range(count)]).cast("int32"),
+        "_order": pa.array(range(count), "int64"),
+        "_draw": pa.array([1 + row // 2 for row in range(count)], "int64"),
+    }
+    packed = pack(pa.table(columns).to_batches(), numbers=[], texts=[])
+    rows = Rows.unpacked(packed, lambda block: np.ones(len(block), bool))
+    task = _HalfTask(0, Uplift(trial_rows=trial_rows), (), {})
+    found = list(task._trials(rows, np.random.default_rng(1)))
+    assert len(found) == trials
+    fitted_on = {1_000: count * 3 // 4, 400: count // 2, 200: 200}[trial_rows]
+    measured_on = {1_000: count, 400: count // 2, 200: 200}[trial_rows]
+    assert sum(len(fold.label) for _, folds in found for fold in folds) == pytest.approx(measured_on, abs=4)
+    for fitted, folds in found:
+        assert len(fitted.label) == pytest.approx(fitted_on, abs=4)
+        learnt = set(fitted.columns(["_draw"])["_draw"].to_pylist())
+        assert not any(learnt & set(fold.columns(["_draw"])["_draw"].to_pylist()) for fold in folds)
+        assert all(fold.label.any() for fold in folds)
 
 
 def test_customers_who_were_not_chosen_are_in_no_arm(spark: SparkSession, tmp_path: Path) -> None:
