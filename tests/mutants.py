@@ -263,8 +263,8 @@ MUTANTS = (
     Mutant(
         "a closure that was a mistake leaves its customer out",
         "churn/labels/closure.py",
-        '(F.col("known_time") > as_of) & F.col("superseded_at").isNull()',
-        '(F.col("known_time") > as_of)',
+        'name: of.where(F.col("superseded_at").isNull()).withColumn("known_time", event)',
+        'name: of.withColumn("known_time", event)',
         "tests/labels",
     ),
     Mutant(

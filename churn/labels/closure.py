@@ -45,7 +45,7 @@ class Closure(Label):
         closings = versions["closures"].where(is_closing()).select("customer_id", *_TIMES)
         of_rows = rows.select(*key).join(closings, on="customer_id", how="inner")
         announced = of_rows.where(known_by(as_of) & (event >= as_of)).select(*key)
-        is_late = (event < as_of) & (F.col("known_time") > as_of) & F.col("superseded_at").isNull()
+        is_late = (event < as_of) & (F.col("known_time") > as_of)
         in_hindsight = {
             name: of.where(F.col("superseded_at").isNull()).withColumn("known_time", event)
             for name, of in versions.items()

@@ -128,12 +128,12 @@ def test_a_day_that_has_not_been_delivered_is_held(
     """It is not a day without rows, as long as transactions of it may come."""
     lake = Lake(spark, str(company / "lake"))
     before = lake.read("empty_as_ofs").collect()
-    assert step("build_features", company, "2026-04-13", "--only") == 3
+    assert step("build_features", company, "2026-04-11", "--only") == 3
     assert capsys.readouterr().err.endswith(
-        "hold: as-of 2026-04-13 has no transactions, and transactions are complete only until 2026-04-10 00:00, want "
-        "2026-04-14 00:00; ingest the batch after it, then run this again\n"
+        "hold: as-of 2026-04-11 has no transactions, and transactions are complete only until 2026-04-10 00:00, want "
+        "2026-04-12 00:00; ingest the batch after it, then run this again\n"
     )
-    assert step("score", company, "2026-04-13") == 2
+    assert step("score", company, "2026-04-11") == 2
     assert lake.read("empty_as_ofs").collect() == before
 
 
