@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Final
 
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
@@ -26,7 +27,7 @@ from churn.sources.daily_files import HISTORY, fewest_rows, first_instant, of_ba
 from churn.sources.functions import expanded
 from churn.sources.ledger import LEDGER, LedgerRow
 from churn.sources.mapping import RAW, RULES, Mapped, map_source
-from churn.sources.spark_errors import first_line, unlogged
+from churn.sources.spark_errors import failed_on_value, first_line, unlogged
 from churn.sources.staging import PARTIAL, account
 from churn.sources.versions import CONFLICT, HANDED, resolve
 from churn.sources.zones import utc
@@ -339,6 +340,14 @@ def _explained(source: Source) -> Iterator[None]:
         raise BadInputError(
             f"{_place(source, error)} failed on a row: {without_values(str(error))}; where an expression may meet a bad"
             " cell, write try_cast(...), try_to_timestamp(...) or try_divide(...)"
+        ) from error
+    except Py4JJavaError as error:
+        reason = failed_on_value(error)
+        if reason is None:
+            raise
+        raise BadInputError(
+            f"{source.section()} failed on a row: {without_values(reason)}; where an expression may meet a number that"
+            " is too large, test it first, such as if(x between 0 and 4102444800, timestamp_seconds(x), null)"
         ) from error
 
 

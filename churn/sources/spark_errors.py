@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -12,6 +13,7 @@ from pyspark.logger import PySparkLogger
 
 SPARK_ERRORS: Final = (PySparkException, Py4JJavaError)
 """What a query that Spark cannot analyse or run raises."""
+_IN_TASK: Final = re.compile(r"Lost task [^\n]*?\): (java\.(?:lang|time|util)\.(?:\w+\.)*(\w+Exception)(?:: [^\n]*)?)")
 
 
 @contextmanager
@@ -28,8 +30,16 @@ def unlogged() -> Iterator[None]:
             logger.disabled = was_disabled
 
 
+def failed_on_value(error: BaseException) -> str | None:
+    """What Java raised on a value, such as a time outside its range, which Spark passes on; None = another error."""
+    found = _IN_TASK.search(str(error))
+    return found[1] if found else None
+
+
 def first_line(error: BaseException) -> str:
     """The message of an error without the stack traces that Spark puts behind it."""
     java = getattr(error, "java_exception", None)
-    text = str(java.getMessage() or java) if java is not None else str(error)
+    text = str(error if java is None else java.getMessage() or "")
+    if java is not None and " " not in text.strip():
+        text = str(java.toString())  # with its class, as of a name of a host or a file alone
     return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)

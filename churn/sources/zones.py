@@ -82,6 +82,8 @@ def with_times(frame: DataFrame, source: Source, values: Mapping[str, tuple[str,
 
 def _read(value: str, kind: DataType, zone: str) -> str:
     """SQL: a local time taken for UTC, or the instant where text has an offset; null where there is none."""
+    if isinstance(kind, DateType):  # that of a number too large may be no timestamp
+        return f"if({value} BETWEEN DATE '0001-01-01' AND DATE '9999-12-31', cast({value} AS timestamp), null)"
     if not isinstance(kind, StringType):
         return f"cast({value} AS timestamp)"
     return f"if({is_date(value)}, try_cast({_with_offset(value, zone)} AS timestamp), null)"

@@ -322,6 +322,15 @@ REFUSED: Mapping[str, tuple[Callable[[Path], None], str, int, str]] = {
         2,
         "1 lines open a quote that ends on another line; set multiLine = true under",
     ),
+    "a number that is no time": (
+        text(HEADER + SOUND.replace("1,", "99999999999999999,", 1)),
+        changed('zone = "Europe/Berlin"', "").replace('"made_at"', '"timestamp_seconds(try_cast(id as bigint))"'),
+        2,
+        (
+            "[sources.transactions] failed on a row: java.lang.ArithmeticException: long overflow; where an expression"
+            " may meet a number that is too large, test it first, such as if(x between 0 and"
+        ),
+    ),
     "a header's line that the file does not have": (
         text(HEADER + SOUND),
         changed('zone = "Europe/Berlin"', 'zone = "Europe/Berlin"\nheader_line = 9'),
@@ -596,6 +605,17 @@ def test_ids_of_different_rows_that_are_null_or_twice(spark: SparkSession, tmp_p
     row = report.row
     assert (row.rows_in, row.accepted, row.duplicate, row.quarantined) == (5, 1, 1, 3)
     assert row.rules == {"conflicting_id": 2, "transaction_id_missing": 1}
+
+
+def test_a_date_that_no_timestamp_can_be_costs_its_row(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "tx.csv").write_text(HEADER + SOUND + SOUND.replace("1,", "2147483647,", 1))
+    sql = "\"date_add(date '2026-01-01', cast(id as int))\""
+    (tmp_path / "churn.toml").write_text(changed('"made_at"', sql))
+    source = load(tmp_path / "churn.toml").sources["transactions"]
+
+    rows = map_source(spark, source).rows.select("transaction_id", RULES).collect()
+
+    assert {row["transaction_id"]: row[RULES] for row in rows} == {"1": [], "2147483647": ["event_time_unreadable"]}
 
 
 def test_a_header_without_rows_is_a_batch_without_rows(spark: SparkSession, tmp_path: Path) -> None:
