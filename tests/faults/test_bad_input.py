@@ -322,6 +322,39 @@ REFUSED: Mapping[str, tuple[Callable[[Path], None], str, int, str]] = {
         2,
         "1 lines open a quote that ends on another line; set multiLine = true under",
     ),
+    "JSON for a text": (
+        data("tx.csv", b' {"id": 1, "customer": "ann"}\n'),
+        SOURCE,
+        2,
+        'tx.csv begins as JSON, want separated text; set format = "json" if its rows are objects',
+    ),
+    "a separator that is a backslash": (
+        text(HEADER + SOUND),
+        changed('zone = "Europe/Berlin"', "zone = 'Europe/Berlin'\noptions = { sep = '\\' }"),
+        2,
+        "[sources.transactions.options] sep is '\\\\', want a character that is no backslash, or several;",
+    ),
+    "a file that is still being written": (
+        lambda folder: data("in/a.csv", (HEADER + SOUND).encode())(folder) or data("in/b.csv.tmp", b"id")(folder),
+        changed("tx.csv", "in"),
+        2,
+        (
+            "/in/b.csv.tmp has the name of a file that is still being written; try again when it is whole, or leave"
+            ' such files out by a pattern, such as path = "folder/*.csv", or read them by one that ends in .tmp'
+        ),
+    ),
+    "a file without a header among others": (
+        lambda folder: data("in/a.csv", (HEADER + SOUND).encode())(folder) or data("in/b.csv", SOUND.encode())(folder),
+        changed("tx.csv", "in"),
+        2,
+        "/in/b.csv has no header, or is another kind of file: its first line has none of the names that other files",
+    ),
+    "a file system that is not there": (
+        no_file,
+        changed("tx.csv", "s3a://bucket/tx.csv"),
+        2,
+        'S3AFileSystem not found; set "spark.jars" = "/path/to/jars of that file system" under [spark], such as',
+    ),
     "a number that is no time": (
         text(HEADER + SOUND.replace("1,", "99999999999999999,", 1)),
         changed('zone = "Europe/Berlin"', "").replace('"made_at"', '"timestamp_seconds(try_cast(id as bigint))"'),

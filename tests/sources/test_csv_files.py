@@ -91,6 +91,9 @@ TWO = [("id", "who", "note"), ("1", "ann", "a"), ("2", "bob", "b")]
         ("id\x1fwho\x1fnote\x1e1\x1fann\x1fa\x1e2\x1fbob\x1fb\x1e", {"sep": "\x1f", "lineSep": "\x1e"}),
         ("id,who,note;1,ann,a;2,bob,b", {"lineSep": ";"}),
         ("id,who,note\r1,ann,a\r2,bob,b\r", {}),
+        ("id\twho\tnote\n1\tann\ta\n2\tbob\tb\n", {"sep": "\\t"}),
+        ("id\x01who\x01note\n1\x01ann\x01a\n2\x01bob\x01b\n", {"sep": "\\u0001"}),
+        ("id\x01who\x01note\n1\x01ann\x01a\n2\x01bob\x01b\n", {"sep": "\\001"}),
     ],
 )
 def test_separators(spark: SparkSession, tmp_path: Path, text: str, options: dict[str, str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pyspark.sql import DataFrame, SparkSession
 
 from churn.config import RawInput
@@ -16,6 +18,9 @@ from churn.sources.spark_errors import first_line
 _ADD_DRIVER = (
     'set "spark.jars" = "/path/to/driver.jar" under [spark], and driver = "its.class.Name" among the options; or mend'
     " url"
+)
+_ADD_FILE_SYSTEM = (
+    'set "spark.jars" = "/path/to/jars of that file system" under [spark], such as hadoop-aws for s3a; or mend path'
 )
 _FILES = {"csv": read_csv, "json": read_json, "parquet": read_parquet}
 
@@ -34,6 +39,8 @@ def read(spark: SparkSession, source: RawInput) -> DataFrame:
         reason = first_line(error)
         if "No suitable driver" in reason:
             reason += f"; {_ADD_DRIVER}"
+        if re.search(r"ClassNotFoundException: Class org\.apache\.hadoop\.fs|No FileSystem for scheme", reason):
+            reason += f"; {_ADD_FILE_SYSTEM}"
         raise BadInputError(f"{source.section()} cannot be read as {source.format}: {reason}") from error
 
 

@@ -44,6 +44,8 @@ _SAMPLE: Final = 50
 _SEPARATOR, _END, _FEED, _RETURN = "\ue000", "\ue001", "\ue002", "\ue003"
 """Characters for private use, in place of a separator and line breaks that Python's reader does not take."""
 _PAGE: Final = re.compile(r"\s*<(!doctype|\?xml|html|head|body|table)\b", re.IGNORECASE)
+_JSON: Final = re.compile(r'\s*(\[\s*)?\{\s*"(?:[^"\\]|\\.)*"\s*:')
+_ESCAPED: Final = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|(0[0-7]{2})|t)")
 _LINES, _EXTRA = "value", "_extra"
 _CELLS, _NUMBER = "\x01cells", "\x01number"
 """Columns of a row that may be a line that is left out: its cells, joined, and which of those that are equal it is."""
@@ -77,8 +79,22 @@ def read_csv(spark: SparkSession, source: RawInput) -> DataFrame:
     for file in files:
         layout = _layout(spark, source, file, options)
         groups.setdefault((layout.names, layout.encoding), []).append((file, layout))
+    _check_headers(source, groups)
     frames = [_read_group(spark, source, options, group) for group in groups.values()]
     return reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), frames)
+
+
+def _check_headers(source: RawInput, groups: Mapping[tuple[tuple[str, ...], str], list[tuple[File, _Layout]]]) -> None:
+    """Raises BadInputError for a file whose first line is a row, which would be lost as its header: it has numbers, and
+    no name of the other files' headers."""
+    times = Counter(name for names in {names for names, _ in groups} for name in {one.lower() for one in names})
+    for (names, _), files in groups.items():
+        is_alone = all(times[name.lower()] == 1 for name in names)
+        if len(times) > len(names) and is_alone and any(map(_is_mostly_digits, names)):
+            raise BadInputError(
+                f"{source.section()} {plain_name(files[0][0].name)} has no header, or is another kind of file: its"
+                " first line has none of the names that other files have; give it a header, or leave it out of the path"
+            )
 
 
 def dialect(spark: SparkSession, source: RawInput) -> dict[str, str]:
@@ -89,6 +105,12 @@ def dialect(spark: SparkSession, source: RawInput) -> dict[str, str]:
     quote = source.options.get("quote", '"')
     separator = source.options.get("delimiter", ",")
     options = {"header": "true", "sep": separator, "quote": quote, "escape": quote, **source.options}
+    options["sep"] = _ESCAPED.sub(_character, options["sep"])
+    if not options["sep"] or "\\" in options["sep"]:
+        raise BadInputError(
+            f"{source.section('options')} sep is {options['sep']!r}, want a character that is no backslash, or several;"
+            r" that of a code is written such as sep = '\t' or '\u0001'"
+        )
     if named := options.pop("charset", options.get("encoding")):
         charset = java_charset(spark, named)
         if charset is None:
@@ -96,6 +118,12 @@ def dialect(spark: SparkSession, source: RawInput) -> dict[str, str]:
         spark.conf.set("spark.sql.legacy.javaCharsets", "true")
         options["encoding"] = charset
     return options
+
+
+def _character(escape: re.Match[str]) -> str:
+    """The character that an escape stands for, which TOML leaves as it is between single quotes: `'\\t'`."""
+    code = next((int(digits, base) for digits, base in zip(escape.groups(), (16, 16, 8), strict=True) if digits), 9)
+    return chr(code)
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
@@ -255,10 +283,12 @@ def _layout(spark: SparkSession, source: RawInput, file: File, options: Mapping[
         raise BadInputError(
             f"{place} is a page of HTML or XML, such as a server's error, want text; get it again, or export it as csv"
         )
+    has_header = _is_true(options["header"])
+    if has_header and _JSON.match(text):
+        raise BadInputError(f'{place} begins as JSON, want separated text; set format = "json" if its rows are objects')
     records = list(_records(text, options, is_whole=file.is_whole))
     if not records:
         raise absent(source, "is empty: no rows and no header")
-    has_header = _is_true(options["header"])
     header = _header_index(place, source, records, options) if has_header or source.header_line else -1
     if header < 0:
         names: tuple[str, ...] = tuple(f"_c{number}" for number in range(max(_width(row) for _, row in records)))

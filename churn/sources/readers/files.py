@@ -48,6 +48,7 @@ _MAGIC: Final = {
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an old workbook of Excel",
 }
 
+_UNFINISHED: Final = re.compile(r".*(\.(?:tmp|temp|part|partial|filepart|crdownload|inprogress))", re.IGNORECASE)
 _EMPTY_SIZES: Final = {".bz2": 14, ".lz4": 4, ".snappy": 4}
 """Bytes of a file that holds nothing, of the codecs that find nothing in what is not theirs."""
 _EXPORT: Final = "export its rows as parquet"
@@ -272,6 +273,13 @@ def existing_files(spark: SparkSession, source: RawInput) -> list[tuple[str, int
             f"{source.section()} path {source.path} has a name that Spark leaves out, as it does any that begins with"
             ' "_" or "."; rename the file'
         )
+    for name, _ in files:
+        if (found := _UNFINISHED.fullmatch(name)) and not (source.path or "").endswith(found[1]):
+            raise BadInputError(
+                f"{source.section()} path {source.path}: {plain_name(name)} has the name of a file that is still being"
+                f" written; try again when it is whole, or leave such files out by a pattern, such as path ="
+                f' "folder/*.csv", or read them by one that ends in {found[1]}'
+            )
     if source.last_files is not None:
         files = [file for file in files if file[1]][-source.last_files :] or files
     return files
