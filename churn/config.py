@@ -32,7 +32,10 @@ from churn.errors import ConfigError
 from churn.validation import Frozen, Table, close_to, validated
 
 Format = Literal["csv", "json", "parquet", "delta", "jdbc", "query"]
-NULLS: Final = ("null", "\\N", "n/a", "na", "#n/a", "nan", "-", "--", "none", "nil", "unknown")
+NULLS: Final = (
+    "null", "\\N", "n/a", "na", "#n/a", "nan", "-", "--", "none", "nil", "unknown",
+    "#ref!", "#value!", "#name?", "#null!", "#num!", "#div/0!",
+)  # fmt: skip
 """Words that stand for no value where an id or a number is wanted, in any case, unless a source has its own."""
 
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(:-(?P<default>[^}]*))?\}")

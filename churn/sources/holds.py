@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pyspark.sql import Window
 from pyspark.sql import functions as F
 
+from churn.config import Source
 from churn.errors import BadInputError, ChurnError, HoldError, form
 from churn.sources.catalog.calls import CALLS
 from churn.sources.classification import Batch
 from churn.sources.ledger import LedgerRow
-from churn.sources.mapping import RAW, RULES
+from churn.sources.mapping import MALFORMED, RAW, RULES
 from churn.sources.privacy import is_personal, shown
 from churn.sources.reasons import ungrouped_reasons
 
@@ -72,12 +73,25 @@ def refuse(batch: Batch) -> None:
         return
     examples = _examples(batch)
     worst = [rule for rule in row.rules if rule not in source.own_rules][:_TOP_RULES]
-    named = "; ".join(f"{rule} {row.rules[rule]} times, such as {examples[rule][0]}" for rule in worst)
+    named = "; ".join(
+        f"{rule} {row.rules[rule]} times{_made_by(rule, source)}, such as {examples[rule][0]}" for rule in worst
+    )
+    if source.format == "csv" and row.rules.get(MALFORMED) == row.rows_in:
+        named += (
+            "; where each line has a cell more than the header, such as the name of a row, set header = false among"
+            " the options and map _c0, _c1, ..."
+        )
     raise BadInputError(
         f"{row.source}: {broken} of {row.rows_in} rows break the contract, more than max_quarantined ="
         f" {source.max_quarantined:g}: {named}; nothing was written; fix {source.section('columns')} or its options,"
         f" name rows to leave out in [sources.{row.source}.reject], or raise max_quarantined"
     )
+
+
+def _made_by(rule: str, source: Source) -> str:
+    """The expression that gives null, where a value is missing by it and not by its cell."""
+    column = source.columns.get(rule.removesuffix("_missing")) if rule.endswith("_missing") else None
+    return f" (null by {column.sql!r})" if column is not None and "(" in column.sql else ""
 
 
 def _notes(batch: Batch) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -66,7 +67,7 @@ _TRIMMED = (
 _UNDECODED = "\ufffd"
 _LATEST = timedelta(days=366)
 _ANNOUNCED_BEFORE = "INTERVAL 1461 DAYS"
-_DELIMITERS = (";", "\t", "|", ",")
+_DELIMITERS = (";", "\t", "|", ",", "\x01", "^", "~")
 _SHOWN = 300
 _SCIENTIFIC = r"^[+-]?\d([.,]\d+[eE][+-]?\d{1,3}|[eE]\+\d{2,3})$"
 _DOUBTS = ("undecodable", "in_scientific_notation", "is_json")
@@ -402,12 +403,25 @@ def _reason(error: Exception, names: list[str]) -> str:
         name = details.get("objectName", "").strip("`")
         if twice := [one for one in names if re.fullmatch(rf"{re.escape(name)} \(\d+\)", one, re.IGNORECASE)]:
             return f"names {name!r}, which the header has {len(twice)} times; write `{twice[0]}` or `{twice[1]}`"
-        shown = ", ".join(near[:3]) or ", ".join(_of_input(names))
-        return f"names {name!r}, which the source does not have; near it: {shown}{hint(name)}"
+        shown = ", ".join(near[:3]) or ", ".join(_of_input(names)) or "nothing, as no row of it can be read"
+        declared = hint(name) if len(_of_input(names)) > 1 else ""  # one column alone is read by a wrong separator
+        return f"names {name!r}, which the source does not have; near it: {shown}{declared}"
     if condition == "PARSE_SYNTAX_ERROR":
-        return f"is not Spark SQL: syntax error at {details.get('error', 'its end')}"
+        wrong = details.get("error", "its end")
+        in_backticks = "; a name with signs or blanks stands in backticks, also behind a point: `a b`.`$c`"
+        return f"is not Spark SQL: syntax error at {wrong}{in_backticks}"
     first = str(error).strip().splitlines()[0]
-    return f"is not a Spark SQL expression over the source: {first.split(' SQLSTATE')[0]}"
+    return f"is not a Spark SQL expression over the source: {first.split(' SQLSTATE')[0]}{_cast_hint(details)}"
+
+
+def _cast_hint(details: Mapping[str, str]) -> str:
+    """The cast to write where a function wants a number of text, as which cells of csv and json are read."""
+    is_text = details.get("inputType") == '"STRING"'
+    wanted = re.search("INTEGRAL|INT|NUMERIC|DOUBLE|DECIMAL", details.get("requiredType", ""))
+    if not is_text or not wanted:
+        return ""
+    kind = "bigint" if wanted[0].startswith("INT") else "decimal(38, 6)"
+    return f" write try_cast({details.get('inputSql', '').strip(chr(34))} as {kind})"
 
 
 def _of_input(names: list[str]) -> list[str]:
@@ -418,14 +432,13 @@ def _of_input(names: list[str]) -> list[str]:
 def _delimiter_hint(source: Source, names: list[str]) -> str:
     """A guess where a whole header was read as one column."""
     names = _of_input(names)
-    if source.format != "csv" or len(names) > 1:
+    if source.format != "csv" or len(names) != 1:
         return ""
     configured = source.options.get("sep", source.options.get("delimiter", ","))
     guess = max(_DELIMITERS, key=names[0].count)
-    if guess == configured or guess not in names[0]:
-        return ""
-    shown = guess.replace("\t", "\\t")
-    return f'; the file was read as one column, {names[0]!r}: set sep = "{shown}" under [sources.{source.name}.options]'
+    is_guessed = guess != configured and guess in names[0]
+    shown = f"sep = {json.dumps(guess)}" if is_guessed else "sep to what stands between its cells"
+    return f"; the file was read as one column, {names[0]!r}: set {shown} under [sources.{source.name}.options]"
 
 
 # --- types ------------------------------------------------------------------------------------------------------------
@@ -520,7 +533,7 @@ def _text_reading(field: Field, source: Source, value: str, kind: DataType) -> R
     if not isinstance(kind, StringType):
         _check_text(field, source, kind)
         return Reading(f"cast({value} AS string)", {})
-    failures = {f"{field.name}_undecodable": f"contains({value}, '{_UNDECODED}')"}
+    failures = {f"{field.name}_undecodable": f"(contains({value}, '{_UNDECODED}') OR contains({value}, '\\0'))"}
     text = f"upper({value})" if field.upper else value
     if not field.is_id:
         return Reading(f"if({value} = '', null, {text})", failures)
@@ -541,7 +554,8 @@ def _check_text(field: Field, source: Source, kind: DataType) -> None:
     if isinstance(kind, BinaryType):
         advice = f"write cast({column} as string) if its bytes are text, else hex({column})"
     elif isinstance(kind, ArrayType | MapType | StructType | VariantType):
-        advice = f"name one value of it, such as {column}.id or {column}[0], or write to_json({column})"
+        value = f"{column}.{quoted(kind.names[0])}" if isinstance(kind, StructType) and kind.names else f"{column}[0]"
+        advice = f"name one value of it, such as {value}, or write to_json({column})"
     elif field.is_id and number:
         advice = f"write cast(cast({column} as decimal(38, 0)) as string)"
     elif field.is_id and not isinstance(kind, IntegralType | DecimalType):

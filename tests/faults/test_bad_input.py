@@ -334,6 +334,15 @@ REFUSED: Mapping[str, tuple[Callable[[Path], None], str, int, str]] = {
         2,
         "[sources.transactions.options] sep is '\\\\', want a character that is no backslash, or several;",
     ),
+    "an unknown separator of rows without a header": (
+        text(SOUND.replace(",", "#")),
+        changed('zone = "Europe/Berlin"', "options = { header = false }").replace('"made_at"', '"_c2"'),
+        2,
+        (
+            "the file was read as one column, '_c0': set sep to what stands between its cells under"
+            " [sources.transactions.options]"
+        ),
+    ),
     "a file that is still being written": (
         lambda folder: data("in/a.csv", (HEADER + SOUND).encode())(folder) or data("in/b.csv.tmp", b"id")(folder),
         changed("tx.csv", "in"),
@@ -355,6 +364,27 @@ REFUSED: Mapping[str, tuple[Callable[[Path], None], str, int, str]] = {
         2,
         'S3AFileSystem not found; set "spark.jars" = "/path/to/jars of that file system" under [spark], such as',
     ),
+    "names of rows without one in the header": (
+        text(HEADER + "".join(f"{n},{n}{SOUND}".replace("\n", ",x\n") for n in range(3))),
+        SOURCE,
+        2,
+        (
+            "; where each line has a cell more than the header, such as the name of a row, set header = false among the"
+            " options and map _c0, _c1, ...; nothing was written"
+        ),
+    ),
+    "a number of text": (
+        text(HEADER + SOUND),
+        changed('"made_at"', '"timestamp_millis(id)"'),
+        2,
+        'requires the "INTEGRAL" type, however "id" has the type "STRING". write try_cast(id as bigint)',
+    ),
+    "a name with a sign": (
+        text(HEADER + SOUND),
+        changed('"made_at"', '"id.$date"'),
+        2,
+        "syntax error at '$'; a name with signs or blanks stands in backticks, also behind a point: `a b`.`$c`",
+    ),
     "a number that is no time": (
         text(HEADER + SOUND.replace("1,", "99999999999999999,", 1)),
         changed('zone = "Europe/Berlin"', "").replace('"made_at"', '"timestamp_seconds(try_cast(id as bigint))"'),
@@ -363,6 +393,12 @@ REFUSED: Mapping[str, tuple[Callable[[Path], None], str, int, str]] = {
             "[sources.transactions] failed on a row: java.lang.ArithmeticException: long overflow; where an expression"
             " may meet a number that is too large, test it first, such as if(x between 0 and"
         ),
+    ),
+    "an expression that reads nothing": (
+        text(HEADER + SOUND),
+        changed('zone = "Europe/Berlin"', "").replace('"made_at"', "\"try_to_timestamp(made_at, 'dd/MM/yyyy')\""),
+        2,
+        "event_time_missing 1 times (null by \"try_to_timestamp(made_at, 'dd/MM/yyyy')\"), such as ",
     ),
     "a header's line that the file does not have": (
         text(HEADER + SOUND),
@@ -577,6 +613,11 @@ QUARANTINED: Mapping[str, tuple[str, list[str]]] = {
     "an array for an id": ('{},"[1, 2]",2026-01-01,2026-01-01,purchase,9.50,', ["customer_id_is_json"]),
     "a word for no customer": ("{},NULL,2026-01-01,2026-01-01,purchase,9.50,", ["customer_id_missing"]),
     "a sign for no customer": ("{},\\N,2026-01-01,2026-01-01,purchase,9.50,", ["customer_id_missing"]),
+    "an error of a spreadsheet for a customer": (
+        "{},#REF!,2026-01-01,2026-01-01,purchase,9.50,",
+        ["customer_id_missing"],
+    ),
+    "a byte of zero": ("{},a\0nn,2026-01-01,2026-01-01,purchase,9.50,", ["customer_id_undecodable"]),
     "a dash for a customer": ("{},-,2026-01-01,2026-01-01,purchase,9.50,", ["customer_id_missing"]),
     "not available, in any case": ("{},n/A,2026-01-01,2026-01-01,purchase,9.50,", ["customer_id_missing"]),
     "a word for no amount": ("{},ann,2026-01-01,2026-01-01,purchase,N/A,", ["amount_missing"]),
