@@ -83,6 +83,16 @@ def test_a_folder_of_metadata_is_no_table(spark: SparkSession, tmp_path: Path) -
 # --- empty files ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("path", ["in", "in/*.csv", "in/b.csv"])
+def test_a_link_to_nothing_is_no_file_to_leave_out(spark: SparkSession, tmp_path: Path, path: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_bytes(CSV)
+    (tmp_path / "in" / "b.csv").symlink_to(tmp_path / "gone.csv")
+    (tmp_path / "in" / ".hidden").symlink_to(tmp_path / "gone.csv")
+    message = "b.csv is a link to a file that is not there; bring it back, or remove it"
+    assert message in refusal(spark, tmp_path / path)
+
+
 @pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
 def test_files_without_bytes_are_left_out(spark: SparkSession, tmp_path: Path, kind: str) -> None:
     if kind == "parquet":

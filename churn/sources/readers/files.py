@@ -93,7 +93,7 @@ def _found(spark: SparkSession, source: RawInput) -> tuple[list[tuple[str, int]]
     matches = [match for text in _alternatives(path.toString()) for match in folders.matches(text)]
     local_path = path.toUri().getPath()
     if not matches and folders.is_local and os.path.lexists(local_path):
-        raise folders.undecodable(local_path)
+        raise folders.passed_over(local_path)
     files = [file for status, is_named in matches for file in folders.files(status, is_named)]
     return sorted(files) if matches else None, folders.tables
 
@@ -146,12 +146,16 @@ class _Folders:
             if child is not None:
                 yield from self.files(child, is_named=False, above=above | {real})
             elif not is_hidden(name):
-                raise self.undecodable(name)
+                raise self.passed_over(name)
 
-    def undecodable(self, name: str) -> BadInputError:
+    def passed_over(self, name: str) -> BadInputError:
+        """Why a file that is there cannot be read: Java passes over it without a word."""
+        place = f"{self.source.section()} path {self.source.path}"
+        if self._is_decodable(name):
+            return BadInputError(f"{place}: {name} is a link to a file that is not there; bring it back, or remove it")
         return BadInputError(
-            f"{self.source.section()} path {self.source.path}: the name {os.fsencode(name)!r} is no text in"
-            f" {self._encoding}, in which Java reads the names of files; rename it, or start with LC_ALL=C.UTF-8"
+            f"{place}: the name {os.fsencode(name)!r} is no text in {self._encoding}, in which Java reads the names of"
+            " files; rename it, or start with LC_ALL=C.UTF-8"
         )
 
     def _note_table(self, folder: str, names: Sequence[str] | None = None) -> None:
@@ -181,16 +185,21 @@ class _Folders:
         for pattern in _patterns(part):
             if matched := {name: status for name, status in listed if pattern.fullmatch(name)}:
                 if undecoded := [name for name, status in matched.items() if status is None]:
-                    raise self.undecodable(undecoded[0])
+                    raise self.passed_over(undecoded[0])
                 return [(status, False) for status in matched.values()]
         return []
 
     def _list(self, folder: Any) -> list[tuple[str, Any]]:
-        """What a folder holds, by name. None is a name that Java cannot decode: it passes over it without a word."""
+        """What a folder holds, by name. None is one that Java passes over: a name that it cannot decode, or a link to a
+        file that is not there."""
         listed = [(status.getPath().getName(), status) for status in self.system.listStatus(folder.getPath())]
         self._note_table(folder.getPath().toString(), [name for name, _ in listed])
-        names = os.listdir(folder.getPath().toUri().getPath()) if self.is_local else []  # noqa: PTH208 - bytes kept
-        return [*listed, *((name, None) for name in names if not self._is_decodable(name))]
+        if not self.is_local:
+            return listed
+        here, found = folder.getPath().toUri().getPath(), {name for name, _ in listed}
+        names = [name for name in os.listdir(here) if name not in found]  # noqa: PTH208 - bytes kept
+        lost = [name for name in names if not self._is_decodable(name) or _is_broken_link(f"{here}/{name}")]
+        return [*listed, *((name, None) for name in lost)]
 
     def _is_decodable(self, name: str) -> bool:
         with suppress(UnicodeDecodeError):
@@ -201,6 +210,10 @@ class _Folders:
     @cached_property
     def _encoding(self) -> str:
         return java_class(self.spark, "java.lang.System").getProperty("sun.jnu.encoding") or "UTF-8"
+
+
+def _is_broken_link(path: str) -> bool:
+    return os.path.lexists(path) and not os.path.exists(path)  # noqa: PTH110 - bytes kept
 
 
 def address_parts(path: str) -> tuple[str, list[str]]:
