@@ -236,6 +236,12 @@ REFUSED: Mapping[str, tuple[Callable[[Path], None], str, int, str]] = {
         2,
         "JSON",
     ),
+    "json of which no row can be read": (
+        data("tx.json", b'{"id": 1, "id": 2}\n'),
+        changed('path = "tx.csv"', 'path = "tx.json"\nformat = "json"') + "kind = \"'purchase'\"\n",
+        2,
+        "names 'made_at', which the source does not have; near it: nothing, as no row of it can be read",
+    ),
     "a database that does not answer": (
         no_file,
         changed(
