@@ -23,6 +23,7 @@ from scipy import stats
 
 from churn.config import Uplift
 from churn.dataset.column_summary import Summary, map_in_arrow
+from churn.decisions.uplift_balance import balance, balance_sentences
 from churn.decisions.uplift_curve import CONFIDENCE, CURVE, Ranking, difference, over_halves
 from churn.decisions.uplift_learners import (
     Contacts,
@@ -121,13 +122,14 @@ def measure_uplift(found: UpliftRows, settings: Uplift, *, learners: Mapping[str
         halves: list[Half] = packed.each([task.run for task in tasks])
         chosen = Counter(half.chosen for half in halves)
         name = max(learners, key=lambda name: chosen[name])
-        ((prepared, effect),) = packed.each([_FitTask(settings, packed.columns, learners[name]).run])
+        ((prepared, effect, balanced),) = packed.each([_FitTask(settings, packed.columns, learners[name]).run])
     rows = {"test_rows": halves[0].test_rows, "train_rows": halves[0].train_rows}
     results = {
         "outcome": found.outcome,
         "rows": dict(found.counts),
         "arms": {name: total[name] for name in ("treated", "held_out")},
         "features": {"numbers": len(found.numbers), "texts": len(found.texts)},
+        "balance": balanced,
         "halves": settings.halves,
         "effect": over_halves([half.effect for half in halves], **rows),
         "uplift_at": {
@@ -313,20 +315,22 @@ class _HalfTask:
 
 @dataclass(frozen=True)
 class _FitTask:
-    """The learner fitted on all rows, to be used."""
+    """The learner fitted on all rows, to be used, and how alike their arms are."""
 
     settings: Uplift
     columns: tuple[str, ...]
     learner: Learner
 
     def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """From blocks to (Preparation, Effect), pickled."""
+        """From blocks to (Preparation, Effect, balance), pickled."""
         yield _pickled(self._fitted, batches)
 
-    def _fitted(self, rows: Rows) -> tuple[Preparation, Effect]:
+    def _fitted(self, rows: Rows) -> tuple[Preparation, Effect, dict[str, Any]]:
         fitted = _sample(rows, self.settings.train_rows, np.random.default_rng(self.settings.seed))
         prepared = prepare(fitted, self.columns)
-        return prepared, _fit(self.learner, fitted, prepared, self.settings.seed)
+        effect = _fit(self.learner, fitted, prepared, self.settings.seed)
+        contacts = fitted.where(_is_contact(fitted))
+        return prepared, effect, balance(contacts.matrix(prepared), _treated(contacts), prepared.features)
 
 
 def _pickled(of: Callable[[Rows], Any], batches: Iterable[pa.RecordBatch]) -> pa.RecordBatch:
@@ -456,6 +460,7 @@ def sentences(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"{name}: effect {_figure(campaign['effect'], '{:.2%}')}{earned}"
     for share, figures in found["uplift_at"].items():
         yield f"uplift in the top {float(share):.0%}: {_figure(figures, '{:.2%}')}"
+    yield from balance_sentences(found["balance"])
     yield f"Qini per treated: {_figure(found['qini'], '{:.5f}')}"
 
 
