@@ -46,6 +46,11 @@ def step(
             figures = {name: measured[name] for name in ("total_ratio", "correlation", "gini", "gini_past_spend")}
             shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items() if value is not None)
             progress(f"{measured['customers']:,} customers over {measured['evaluated_days']} days: {shown}")
+        else:
+            progress(
+                f"nothing is compared: the data are complete until {measured['data_until']}, no day after "
+                f"{as_of:%Y-%m-%d}; an earlier as-of shows how good values are"
+            )
         progress(f"figures: {out}")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -22,6 +22,7 @@ from pyspark.sql import DataFrame
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
+BatchTask = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 _SCHEMA: Final = "as_of timestamp, summary binary"
 
 
@@ -165,6 +166,16 @@ def merged(pickled: Sequence[tuple[datetime, bytes]]) -> dict[datetime, Summary]
     for as_of, summary in pickled:
         parts.setdefault(as_of, []).append(pickle.loads(summary))  # noqa: S301 - what this job's own tasks made
     return {as_of: Summary.merged(of) for as_of, of in parts.items()}
+
+
+def map_in_arrow(rows: DataFrame, task: BatchTask, schema: str) -> DataFrame:
+    """`rows.mapInArrow`, for columns of any name: it takes what is before a dot for the name of a struct."""
+    numbered = rows.toDF(*(f"_{number}" for number in range(len(rows.columns))))
+    return numbered.mapInArrow(partial(_of_names, names=rows.columns, task=task), schema)
+
+
+def _of_names(batches: Iterable[pa.RecordBatch], *, names: Sequence[str], task: BatchTask) -> Iterator[pa.RecordBatch]:
+    return task(pa.RecordBatch.from_arrays(batch.columns, names=list(names)) for batch in batches)
 
 
 GREATEST: Final = "greatest array<tinyint>"

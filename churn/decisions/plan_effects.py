@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 from churn.config import Uplift
 from churn.decisions.uplift import measure_uplift
 from churn.decisions.uplift_model import UPLIFT, uplift_pipeline
-from churn.decisions.uplift_rows import KEY, UpliftRows, contact_features, contact_rows
+from churn.decisions.uplift_rows import KEY, OUTCOME, TREATED, UpliftRows, contact_features, contact_rows
 from churn.errors import BadInputError
 from churn.model_spec import ModelSpec, Sources
 from churn.storage import Lake, quoted
@@ -88,7 +88,9 @@ def _learnt(
         F.col(quoted(name)).cast("double" if name in found.numbers else "string").alias(name)
         for name in measured.preparation.columns
     ]
-    logged = model.transform(found.rows).select(KEY, UPLIFT, "treated", "outcome", "offer")
+    logged = model.transform(found.rows).select(
+        KEY, UPLIFT, F.col(TREATED).alias("treated"), F.col(OUTCOME).alias("outcome"), "offer"
+    )
     factors = offer_factors(logged.toPandas().sort_values(KEY), offers)
     effects = model.transform(known.select("customer_id", *as_learnt)).select(
         "customer_id",

@@ -22,7 +22,8 @@ from pyspark.sql import functions as F
 from scipy import stats
 
 from churn.config import Uplift
-from churn.dataset.column_summary import Summary
+from churn.dataset.column_summary import Summary, map_in_arrow
+from churn.decisions.uplift_balance import balance, balance_sentences
 from churn.decisions.uplift_curve import CONFIDENCE, CURVE, Ranking, difference, over_halves
 from churn.decisions.uplift_learners import (
     Contacts,
@@ -35,7 +36,7 @@ from churn.decisions.uplift_learners import (
     TXLearner,
     XLearner,
 )
-from churn.decisions.uplift_rows import CUSTOMER, KEY, UpliftRows
+from churn.decisions.uplift_rows import CAMPAIGN, COST, CUSTOMER, KEY, OUTCOME, TREATED, UpliftRows
 from churn.errors import BadInputError
 from churn.storage import quoted
 from churn.training.algorithms import Boosting, Logistic
@@ -121,13 +122,14 @@ def measure_uplift(found: UpliftRows, settings: Uplift, *, learners: Mapping[str
         halves: list[Half] = packed.each([task.run for task in tasks])
         chosen = Counter(half.chosen for half in halves)
         name = max(learners, key=lambda name: chosen[name])
-        ((prepared, effect),) = packed.each([_FitTask(settings, packed.columns, learners[name]).run])
+        ((prepared, effect, balanced),) = packed.each([_FitTask(settings, packed.columns, learners[name]).run])
     rows = {"test_rows": halves[0].test_rows, "train_rows": halves[0].train_rows}
     results = {
         "outcome": found.outcome,
         "rows": dict(found.counts),
         "arms": {name: total[name] for name in ("treated", "held_out")},
         "features": {"numbers": len(found.numbers), "texts": len(found.texts)},
+        "balance": balanced,
         "halves": settings.halves,
         "effect": over_halves([half.effect for half in halves], **rows),
         "uplift_at": {
@@ -157,10 +159,10 @@ def measure_uplift(found: UpliftRows, settings: Uplift, *, learners: Mapping[str
 def campaign_effects(rows: DataFrame, value: float | None) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Of all rows, and by campaign: rows and outcomes of each arm, the effect on the outcome's rate with its interval,
     the outcomes it added, what it cost, and what it `earned` where an outcome is worth a `value`."""
-    cost = F.sum(F.col("cost").try_cast(_COST)).alias("cost")
+    cost = F.sum(F.col(COST).try_cast(_COST)).alias("cost")
     found = (
-        rows.groupBy(F.coalesce("campaign", F.lit("")).alias("campaign"), "treated")
-        .agg(F.count("*").alias("rows"), F.sum("outcome").alias("outcomes"), cost)
+        rows.groupBy(F.coalesce(CAMPAIGN, F.lit("")).alias("campaign"), F.col(TREATED).alias("treated"))
+        .agg(F.count("*").alias("rows"), F.sum(OUTCOME).alias("outcomes"), cost)
         .collect()
     )
     names = sorted({row["campaign"] for row in found if row["campaign"]})
@@ -216,15 +218,15 @@ class PackedRows:
         self.columns = (*found.numbers, *found.texts)
         held_out, treated, not_chosen = (F.lit(day).cast("timestamp").alias("as_of") for day in _ARMS)
         columns = [
-            F.col("outcome").alias("label"),
+            F.col(OUTCOME).alias("label"),
             F.col(KEY).alias(ORDER),
             F.col(CUSTOMER).alias(DRAW),
             *(F.col(quoted(name)) for name in self.columns),
         ]
-        rows = found.rows.select(F.when(F.col("treated"), treated).otherwise(held_out).alias("as_of"), *columns)
+        rows = found.rows.select(F.when(F.col(TREATED), treated).otherwise(held_out).alias("as_of"), *columns)
         if found.not_chosen is not None:
             rows = rows.unionAll(found.not_chosen.select(not_chosen, *columns))
-        self._packed = rows.mapInArrow(partial(pack, numbers=found.numbers, texts=found.texts), PACKED)
+        self._packed = map_in_arrow(rows, partial(pack, numbers=found.numbers, texts=found.texts), PACKED)
 
     def __enter__(self) -> PackedRows:
         self._packed = self._packed.select("block").persist()
@@ -313,20 +315,22 @@ class _HalfTask:
 
 @dataclass(frozen=True)
 class _FitTask:
-    """The learner fitted on all rows, to be used."""
+    """The learner fitted on all rows, to be used, and how alike their arms are."""
 
     settings: Uplift
     columns: tuple[str, ...]
     learner: Learner
 
     def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """From blocks to (Preparation, Effect), pickled."""
+        """From blocks to (Preparation, Effect, balance), pickled."""
         yield _pickled(self._fitted, batches)
 
-    def _fitted(self, rows: Rows) -> tuple[Preparation, Effect]:
+    def _fitted(self, rows: Rows) -> tuple[Preparation, Effect, dict[str, Any]]:
         fitted = _sample(rows, self.settings.train_rows, np.random.default_rng(self.settings.seed))
         prepared = prepare(fitted, self.columns)
-        return prepared, _fit(self.learner, fitted, prepared, self.settings.seed)
+        effect = _fit(self.learner, fitted, prepared, self.settings.seed)
+        contacts = fitted.where(_is_contact(fitted))
+        return prepared, effect, balance(contacts.matrix(prepared), _treated(contacts), prepared.features)
 
 
 def _pickled(of: Callable[[Rows], Any], batches: Iterable[pa.RecordBatch]) -> pa.RecordBatch:
@@ -430,7 +434,13 @@ def prepare(rows: Rows, columns: Sequence[str]) -> Preparation:
     texts = [name for name in columns if pa.types.is_string(table.schema.field(name).type)]
     numbers = [name for name in columns if name not in texts]
     (batch,) = table.combine_chunks().to_batches()
-    return Preparation.fit(Summary.of(batch, numbers, texts), columns, of_logarithms=True)
+    try:
+        return Preparation.fit(Summary.of(batch, numbers, texts), columns, of_logarithms=True)
+    except BadInputError:
+        raise BadInputError(
+            f"[uplift] features: none of {len(columns)} columns varies in {len(batch):,} rows; name columns that "
+            "differ between customers"
+        ) from None
 
 
 def sentences(found: Mapping[str, Any]) -> Iterator[str]:
@@ -450,6 +460,7 @@ def sentences(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"{name}: effect {_figure(campaign['effect'], '{:.2%}')}{earned}"
     for share, figures in found["uplift_at"].items():
         yield f"uplift in the top {float(share):.0%}: {_figure(figures, '{:.2%}')}"
+    yield from balance_sentences(found["balance"])
     yield f"Qini per treated: {_figure(found['qini'], '{:.5f}')}"
 
 

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Final
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import BooleanType, DataType, DateType, NumericType, StringType, TimestampNTZType, TimestampType
+from pyspark.sql.types import (
+    BooleanType,
+    DataType,
+    DateType,
+    NullType,
+    NumericType,
+    StringType,
+    TimestampNTZType,
+    TimestampType,
+)
 
 from churn.config import NULLS, Config, Source, Uplift
 from churn.dataset.cohort import as_of_frame, open_accounts
-from churn.dataset.column_summary import GREATEST, greatest
-from churn.errors import BadInputError, ConfigError, nearest
+from churn.dataset.column_summary import GREATEST, greatest, map_in_arrow
+from churn.errors import BadInputError, ConfigError, form, nearest
 from churn.features import customer_features, features
 from churn.labels.closure import Closure
 from churn.model_spec import LabelWindow, Sources
@@ -31,21 +40,37 @@ from churn.sources.query_inputs import read_input
 from churn.sources.spark_errors import SPARK_ERRORS, first_line, unlogged
 from churn.sources.versions import known_by
 from churn.storage import literal, quoted
+from churn.training.preparation import DRAW, ORDER
 
 KEY: Final = "_key"
 """A hash of the row's content: rows are in its order, whatever their partitions were."""
 CUSTOMER: Final = "_customer"
 """A hash of the customer; 0 in every row = each row is a customer of its own."""
+TREATED: Final = "_treated"
+"""Whether the row is of the treated, not of those held out."""
+OUTCOME: Final = "_outcome"
+"""0 or 1."""
+CAMPAIGN: Final = "_campaign"
+COST: Final = "_cost"
 NOT_CHOSEN: Final = 100_000
 """About so many rows at most of customers who were not chosen."""
 FAMILIES: Final = ("calls", "spending", "account", "crossover")
 WINDOWS: Final = (30, 90, 180)
 
+_OTHER: Final = {"treated": "_other_treated", "outcome": "_other_outcome"}
+"""Columns of the values of a condition that are neither true nor false."""
+_CONDITIONS: Final = {"treated": "\"segment = 'mail'\"", "outcome": '"visits > 0"'}
+_FREQUENT: Final = 20
+"""A value is shown in a message if so many rows have it."""
+_SHOWN: Final = 5
+_TAKEN: Final = {"as_of", "label", "vector", "uplift", KEY, CUSTOMER, ORDER, DRAW, TREATED, OUTCOME, CAMPAIGN, COST}
+"""Names that a feature cannot have: rows are packed, and the model has columns, by these."""
+
 
 @dataclass(frozen=True)
 class UpliftRows:
-    """`rows` have KEY, CUSTOMER, `treated` (boolean), `outcome` (0 or 1), `campaign` (text), `cost` (a double), and the
-    columns `numbers` (doubles) and `texts`; those of contacts have `offer` too, null where none was made or named.
+    """`rows` have KEY, CUSTOMER, TREATED (boolean), OUTCOME (0 or 1), CAMPAIGN (text), COST (a double), and the columns
+    `numbers` (doubles) and `texts`; those of contacts have `offer` too, null where none was made or named.
     `counts` says what became of every row that was read."""
 
     rows: DataFrame
@@ -55,7 +80,7 @@ class UpliftRows:
     outcome: str
     """As a sentence has it: "stayed for 60 days"."""
     not_chosen: DataFrame | None = None
-    """KEY, CUSTOMER, `outcome` and the columns of customers who were not chosen for a campaign, on the days of the
+    """KEY, CUSTOMER, OUTCOME and the columns of customers who were not chosen for a campaign, on the days of the
     contacts; a sample. None where nothing is known of them."""
 
 
@@ -77,36 +102,63 @@ def _of_input(spark: SparkSession, config: Config, name: str) -> UpliftRows:
     every = found.raw.count()
     kinds = {field.name: field.dataType for field in log.table.schema}
     chosen = _chosen_columns(uplift, kinds, log)
-    numbers = _numbers(log.table, {column: kinds[column] for column in chosen})
-    texts = [column for column in chosen if column not in numbers]
-    by_content = f"xxhash64({', '.join(quoted(column) for column in log.table.columns)})"
+    of_arms = log.named(uplift.treated) | log.named(uplift.outcome) | log.named(uplift.cost)
+    needed = {name: kind for name, kind in kinds.items() if name in {*chosen, *of_arms}}
+    as_numbers, fractions = _numbers(log.table, needed)
+    numbers = {name: as_numbers[name] for name in chosen if name in as_numbers}
+    texts = [name for name in chosen if name not in numbers]
+    log = log.keyed({name: as_numbers[name] for name in fractions if name in of_arms})
     customer = "0L"
     if uplift.customer:
         named = log.expression("customer", uplift.customer)
-        customer = f"if({named} IS NULL, {by_content}, xxhash64(string{named}))"
-    sql = {
-        "treated": f"boolean({log.expression('treated', uplift.treated)})",
-        "outcome": f"int(boolean({log.expression('outcome', uplift.outcome)}))",
-        "campaign": f"string({log.expression('campaign', uplift.campaign)})",
-        "cost": f"try_cast({log.expression('cost', uplift.cost)} AS double)",
-        CUSTOMER: customer,
-    }
+        customer = f"if({named} IS NULL, {KEY}, xxhash64(string{named}))"
+    conditions = {name: log.condition(name, getattr(uplift, name)) for name in ("treated", "outcome")}
     rows = log.select(
-        f"{by_content} AS {KEY}",
-        *(f"{text} AS {column}" for column, text in sql.items()),
+        KEY,
+        f"{customer} AS {CUSTOMER}",
+        f"{conditions['treated'].sql} AS {TREATED}",
+        f"int({conditions['outcome'].sql}) AS {OUTCOME}",
+        f"string({log.expression('campaign', uplift.campaign)}) AS {CAMPAIGN}",
+        f"try_cast({log.expression('cost', uplift.cost)} AS double) AS {COST}",
         *(f"{value} AS {quoted(column)}" for column, value in numbers.items()),
         *(f"string({quoted(column)}) AS {quoted(column)}" for column in texts),
+        *(f"{of.other} AS {_OTHER[name]}" for name, of in conditions.items()),
     )
     (count,) = rows.selectExpr(
         "count(*) AS readable",
-        "count_if(treated IS NULL) AS in_no_arm",
-        "count_if(treated IS NOT NULL AND outcome IS NULL) AS without_outcome",
+        f"count_if({TREATED}) AS treated",
+        f"count_if(NOT {TREATED}) AS held_out",
+        f"count_if({TREATED} IS NULL) AS in_no_arm",
+        f"count_if({TREATED} IS NOT NULL AND {OUTCOME} IS NULL) AS without_outcome",
+        *(f"count({column}) AS {column}" for column in _OTHER.values()),
+        *(f"min({column}) AS {column}_example" for column in _OTHER.values()),
     ).collect()
+    for condition, column in _OTHER.items():
+        if count[column]:
+            raise ConfigError(
+                f"{log.setting(condition)} is neither true nor false in {count[column]:,} of {count['readable']:,} "
+                f"rows, such as {form(count[f'{column}_example'])!r}; want a condition, such as "
+                f"{_CONDITIONS[condition]}{log.values(getattr(uplift, condition))}"
+            )
+    if empty := [arm for arm in ("treated", "held_out") if not count[arm]]:
+        raise ConfigError(
+            f"{log.setting('treated')} leaves no row {empty[0].replace('_', ' ')}: it is true in {count['treated']:,}, "
+            f"false in {count['held_out']:,} and null in {count['in_no_arm']:,} of {count['readable']:,} rows; correct "
+            f"it, so that both arms have rows{log.values(uplift.treated)}"
+        )
     used = count["readable"] - count["in_no_arm"] - count["without_outcome"]
     counts = {"rows_in": every, "used": used, "unreadable": every - count["readable"]}
     counts |= {name: count[name] for name in ("in_no_arm", "without_outcome")}
-    used_rows = rows.where("treated IS NOT NULL AND outcome IS NOT NULL")
+    used_rows = rows.where(f"{TREATED} IS NOT NULL AND {OUTCOME} IS NOT NULL").drop(*_OTHER.values())
     return UpliftRows(used_rows, tuple(numbers), tuple(texts), counts, uplift.outcome)
+
+
+@dataclass(frozen=True)
+class _Condition:
+    """A condition in SQL, null where its value is neither true nor false; `other` is that value as text, else null."""
+
+    sql: str
+    other: str
 
 
 @dataclass(frozen=True)
@@ -123,7 +175,7 @@ class _Log:
         if text is None:
             return "null"
         if refused := check_expression(self.spark, text, self.table.columns):
-            raise ConfigError(f"{self.file}: [uplift] {setting} = {text!r} {refused}")
+            raise ConfigError(f"{self.setting(setting)} {refused}")
         plain = expanded(text)
         try:
             with unlogged():
@@ -131,20 +183,57 @@ class _Log:
                 problems = check_frame(analysed)
         except SPARK_ERRORS as error:
             message = first_line(error).split("] ", 1)[-1].split(" SQLSTATE")[0]
-            raise ConfigError(f"{self.file}: [uplift] {setting} = {text!r} cannot run: {message}") from None
+            raise ConfigError(f"{self.setting(setting)} cannot run: {message}") from None
         if problems or len(analysed.columns) != 1:
-            raise ConfigError(f"{self.file}: [uplift] {setting} = {text!r} {'; '.join(problems) or 'is not one value'}")
+            raise ConfigError(f"{self.setting(setting)} {'; '.join(problems) or 'is not one value'}")
         return f"({plain}\n)"
 
+    def condition(self, setting: str, text: str | None) -> _Condition:
+        """A condition, or what says yes or no: 1 and 0, and the words that Spark takes for a boolean.
+
+        Raises ConfigError for any other kind of value."""
+        sql = self.expression(setting, text)
+        kind = self.select(f"{sql} AS value").schema[0].dataType
+        if isinstance(kind, BooleanType | NullType):
+            return _Condition(f"boolean{sql}", "string(null)")
+        if isinstance(kind, NumericType):
+            condition = f"CASE WHEN {sql} = 1 THEN true WHEN {sql} = 0 THEN false END"
+        elif isinstance(kind, StringType):
+            condition = f"try_cast({sql} AS boolean)"
+        else:
+            raise ConfigError(
+                f"{self.setting(setting)} is {kind.simpleString()}, want a condition, such as {_CONDITIONS[setting]}"
+            )
+        return _Condition(condition, f"if(({condition}) IS NULL, string{sql}, null)")
+
+    def keyed(self, numbers: Mapping[str, str]) -> _Log:
+        """The same rows with a hash of their content, and with these columns as numbers."""
+        columns = self.table.columns
+        by_content = f"xxhash64({', '.join(quoted(column) for column in columns)}) AS {KEY}"
+        typed = [f"{numbers.get(column, quoted(column))} AS {quoted(column)}" for column in columns]
+        return replace(self, table=self.table.selectExpr(*typed, by_content))
+
+    def setting(self, name: str) -> str:
+        """A setting as a message names it."""
+        return f"{self.file}: [uplift] {name} = {getattr(self.uplift, name)!r}"
+
+    def values(self, text: str | None) -> str:
+        """For a message: the most frequent values of the columns that an expression reads, without rare ones, which may
+        be of a person."""
+        shown = []
+        for name in sorted(self.named(text)):
+            counted = self.table.groupBy(F.col(quoted(name)).cast("string").alias("value")).count()
+            frequent = counted.where(F.col("count") >= _FREQUENT).orderBy(F.desc("count"), "value").take(_SHOWN)
+            shown += [f"{name} is {row['value']!r} in {row['count']:,} rows" for row in frequent]
+        return "".join(f"; {one}" for one in shown)
+
     def select(self, *columns: str) -> DataFrame:
+        """Raises ConfigError where they cannot be computed together."""
         try:
             with unlogged():
                 return self.table.selectExpr(*columns)
         except SPARK_ERRORS as error:
-            raise ConfigError(
-                f"{self.file}: [uplift] cannot run: {first_line(error)}; treated and outcome are conditions, such as "
-                '"segment = \'mail\'" and "visits > 0"'
-            ) from None
+            raise ConfigError(f"{self.file}: [uplift] cannot run: {first_line(error)}") from None
 
     def named(self, text: str | None) -> set[str]:
         """The columns whose names are parts of an expression."""
@@ -159,7 +248,7 @@ def _chosen_columns(uplift: Uplift, columns: Mapping[str, DataType], log: _Log) 
     beside = known_after | log.named(uplift.cost) | log.named(uplift.customer)
     chosen: dict[str, None] = {}
     for pattern in uplift.features:
-        fitting = [name for name in columns if fnmatchcase(name, pattern)]
+        fitting = [name for name in columns if _fits(name, pattern)]
         if not fitting:
             raise ConfigError(f"{log.file}: [uplift] features {pattern!r} is no column{nearest(pattern, columns)}")
         if pattern in known_after:
@@ -169,12 +258,12 @@ def _chosen_columns(uplift: Uplift, columns: Mapping[str, DataType], log: _Log) 
             )
         chosen |= dict.fromkeys(fitting)
     for pattern in uplift.exclude:
-        if not any(fnmatchcase(name, pattern) for name in columns):
+        if not any(_fits(name, pattern) for name in columns):
             raise ConfigError(f"{log.file}: [uplift] exclude {pattern!r} is no column{nearest(pattern, columns)}")
     left = [
         name
         for name in columns
-        if name in chosen and name not in beside and not any(fnmatchcase(name, one) for one in uplift.exclude)
+        if name in chosen and name not in beside and not any(_fits(name, one) for one in uplift.exclude)
     ]
     readable = (NumericType, BooleanType, StringType, DateType, TimestampType, TimestampNTZType)
     if wrong := [name for name in left if not isinstance(columns[name], readable)]:
@@ -182,13 +271,26 @@ def _chosen_columns(uplift: Uplift, columns: Mapping[str, DataType], log: _Log) 
             f"{log.file}: [uplift] features {wrong[0]!r} is {columns[wrong[0]].simpleString()}, want a number, a text "
             "or a time; name it in exclude"
         )
+    if taken := [name for name in left if name.lower() in _TAKEN]:
+        raise ConfigError(
+            f"{log.file}: [uplift] features {taken[0]!r} has a name that a column of the model has; name it in exclude"
+        )
     if not left:
         raise ConfigError(f"{log.file}: [uplift] features names no column that is left to learn from")
     return left
 
 
-def _numbers(table: DataFrame, kinds: Mapping[str, DataType]) -> dict[str, str]:
-    """The columns that are numbers, each as a double in SQL: text too, where every value is one; times are days."""
+def _fits(name: str, pattern: str) -> bool:
+    """
+    >>> _fits("price [EUR]", "price [EUR]"), _fits("price [EUR]", "price*"), _fits("price E", "price [EUR]")
+    (True, True, True)
+    """
+    return name == pattern or fnmatchcase(name, pattern)
+
+
+def _numbers(table: DataFrame, kinds: Mapping[str, DataType]) -> tuple[dict[str, str], list[str]]:
+    """The columns that are numbers, each as a double in SQL: text too, where every value is one; times are days. Then
+    those that are text, some of whose numbers are not whole."""
     numbers: dict[str, str] = {}
     for name, kind in kinds.items():
         column = quoted(name)
@@ -196,24 +298,28 @@ def _numbers(table: DataFrame, kinds: Mapping[str, DataType]) -> dict[str, str]:
             numbers[name] = f"double({column})"
         elif isinstance(kind, DateType | TimestampType | TimestampNTZType):
             numbers[name] = f"unix_seconds(timestamp({column})) / 86400D"
-        else:
+        elif isinstance(kind, StringType):
             numbers[name] = f"try_cast({column} AS double)"
     numbers = {name: f"nullif({value}, double('NaN'))" for name, value in numbers.items()}
     texts = [name for name, kind in kinds.items() if isinstance(kind, StringType)]
+    fractions = []
     if texts:
         no_values = ", ".join(literal(word) for word in NULLS)
         cells = table.selectExpr(
             *(
-                f"CASE WHEN {numbers[name]} IS NOT NULL THEN 1Y"
-                f" WHEN coalesce(lower({quoted(name)}) IN ({no_values}), true) THEN 0Y ELSE 2Y END AS {quoted(name)}"
+                f"CASE WHEN {numbers[name]} IS NOT NULL THEN if(try_cast({quoted(name)} AS bigint) IS NULL, 2Y, 1Y)"
+                f" WHEN coalesce(lower({quoted(name)}) IN ({no_values}), true) THEN 0Y ELSE 3Y END AS {quoted(name)}"
                 for name in texts
             )
         )
-        found = cells.mapInArrow(greatest, GREATEST).collect()
+        found = map_in_arrow(cells, greatest, GREATEST).collect()
         for name, *codes in zip(texts, *(row["greatest"] for row in found), strict=True):
-            if max(codes, default=0) != 1:
+            code = max(codes, default=0)
+            if code not in (1, 2):
                 del numbers[name]
-    return numbers
+            if code == 2:
+                fractions.append(name)
+    return numbers, fractions
 
 
 # ---------------------------------------------------------------- the company's own contacts
@@ -248,11 +354,11 @@ def contact_rows(uplift: Uplift, sources: Sources, *, by: datetime = ALWAYS) -> 
     rows = joined.select(
         F.xxhash64("customer_id", "contact_id").alias(KEY),
         F.xxhash64("customer_id").alias(CUSTOMER),
-        is_treated().alias("treated"),
-        "outcome",
-        "campaign",
+        is_treated().alias(TREATED),
+        F.col("outcome").alias(OUTCOME),
+        F.col("campaign").alias(CAMPAIGN),
         "offer",
-        F.coalesce(F.col("cost").cast("double"), F.lit(0.0)).alias("cost"),
+        F.coalesce(F.col("cost").cast("double"), F.lit(0.0)).alias(COST),
         *(F.col(name).cast("double").alias(name) for name in numbers),
         *texts,
     )
@@ -264,7 +370,7 @@ def contact_rows(uplift: Uplift, sources: Sources, *, by: datetime = ALWAYS) -> 
         not_chosen = labelled.join(of_others, on=["customer_id", "as_of"], how="inner").select(
             F.xxhash64("customer_id", "as_of").alias(KEY),
             F.xxhash64("customer_id").alias(CUSTOMER),
-            "outcome",
+            F.col("outcome").alias(OUTCOME),
             *(F.col(name).cast("double").alias(name) for name in numbers),
             *texts,
         )

@@ -106,14 +106,16 @@ def backtested(spark: SparkSession, sources: Sources, as_of: datetime, settings:
 
     `total_ratio` and `correlation` (by customer) are of predicted and actual purchases; by contracts of the margin, as
     there the margin is predicted itself. `gini` is how well the values rank the customers by their margin,
-    `gini_past_spend` how well their past spend does. None where no day after `as_of` is known.
+    `gini_past_spend` how well their past spend does. They are None, and `data_until` says how far the sources are
+    complete, where that is no whole day after `as_of`.
     """
     method = method_of(sources, settings)
     evidence = [name for name in _EVIDENCE[method] if name in sources]
     end = min(complete_until(sources, evidence, by=ALWAYS).values())
     days = min(settings.horizon, (end - as_of).days)
     if days < 1:
-        return {"method": method, "evaluated_days": 0, "total_ratio": None, "correlation": None, "gini": None}
+        beside = {"data_until": f"{end:%Y-%m-%d}", "total_ratio": None, "correlation": None, "gini": None}
+        return {"method": method, "evaluated_days": 0, **beside}
     model, rows = _fitted(spark, sources, as_of, settings, days, method)
     found = _predicted(rows, model, as_of, settings.margin).toPandas().sort_values("customer_id", ignore_index=True)
     return {

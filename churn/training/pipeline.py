@@ -13,6 +13,7 @@ import numpy as np
 from pyspark.ml.feature import SQLTransformer, VectorAssembler, VectorSlicer
 from pyspark.sql import SparkSession
 
+from churn.storage import quoted
 from churn.training.algorithms import Linear
 from churn.training.mllib_models import logistic, weighted_sum
 from churn.training.preparation import Preparation, Slot
@@ -22,11 +23,12 @@ Stages = list[Any]
 
 VECTOR: Final = "vector"
 MARGINS: Final = "margins"
+_NO_SYNTAX: Final = str.maketrans(".`", "__")
 
 
 def preparation(prepared: Preparation) -> Stages:
     """The stages that turn feature columns into the vector of `Rows.matrix`, to the bit."""
-    names = [_name(slot) for slot in prepared.slots]
+    names = [_name(number, slot) for number, slot in enumerate(prepared.slots)]
     columns = [f"{_value(slot)} AS `{name}`" for slot, name in zip(prepared.slots, names, strict=True)]
     return [
         SQLTransformer(statement=f"SELECT *, {', '.join(columns)} FROM __THIS__"),  # noqa: S608
@@ -37,21 +39,25 @@ def preparation(prepared: Preparation) -> Stages:
 
 
 def _value(slot: Slot) -> str:
+    column = quoted(slot.feature)
     if slot.level is not None:
         level = slot.level.replace("\\", "\\\\").replace("'", "\\'")
-        return f"double(coalesce(`{slot.feature}` = '{level}', false))"
+        return f"double(coalesce({column} = '{level}', false))"
     if slot.is_missing:
-        return f"double(`{slot.feature}` IS NULL)"
+        return f"double({column} IS NULL)"
     # To float and back: the model was fitted on float32 numbers.
-    return f"double(coalesce(float(signum(`{slot.feature}`) * ln(1 + abs(`{slot.feature}`))), float('{slot.fill!r}')))"
+    return f"double(coalesce(float(signum({column}) * ln(1 + abs({column}))), float('{slot.fill!r}')))"
 
 
-def _name(slot: Slot) -> str:
-    return (
+def _name(number: int, slot: Slot) -> str:
+    """A name of the slot's column. MLlib resolves a dot or a backtick in it as SQL does, and letters in either case as
+    the same, so that texts such as `admin.` and `Admin` need a number."""
+    name = (
         f"{slot.feature} is {slot.level}"
         if slot.level is not None
         else f"{slot.feature} {'missing' if slot.is_missing else 'log'}"
     )
+    return f"{number} {name}".translate(_NO_SYNTAX)
 
 
 def model_stages(name: str, model: Any) -> Stages:

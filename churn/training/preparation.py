@@ -225,6 +225,11 @@ class Preparation:
         """The feature columns that are read."""
         return self.numeric + self.text
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The feature of each element of the vector."""
+        return tuple(slot.feature for slot in self.slots)
+
 
 def _most_frequent(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MOST_LEVELS]

@@ -121,7 +121,7 @@ def test_customers_who_were_not_chosen_are_in_no_arm(spark: SparkSession, tmp_pa
     """They are learnt from, and the effect is measured on the contacts alone."""
     company = load(write(tmp_path, campaign()))
     rows = uplift_rows(spark, company, {})
-    unchosen = rows.rows.withColumns({"_key": F.col("_key") + 1, "outcome": F.lit(0)}).union(rows.rows)
+    unchosen = rows.rows.withColumns({"_key": F.col("_key") + 1, "_outcome": F.lit(0)}).union(rows.rows)
     settings = company.uplift.model_copy(update={"halves": 2})
     alone, together = (
         measure_uplift(replace(rows, not_chosen=more), settings, learners=WITH_NOT_CHOSEN).results
@@ -138,6 +138,19 @@ def test_customers_who_were_not_chosen_are_in_no_arm(spark: SparkSession, tmp_pa
         (('features = ["age", "city"]', 'features = ["bought"]'), "'bought' tells the arm or the outcome"),
         (("outcome = \"bought = 'y'\"", "outcome = \"boght = 'y'\""), "outcome = .* cannot run: .*boght"),
         (("outcome = \"bought = 'y'\"", 'outcome = "rand() > 0.5"'), "outcome = .*rand"),
+        (
+            ("outcome = \"bought = 'y'\"", 'outcome = "id"'),
+            "'id' is neither true nor false in 1 of 3 rows, such as '9'; want a condition",
+        ),
+        (
+            ("outcome = \"bought = 'y'\"", 'outcome = "concat(bought, 2)"'),
+            "is neither true nor false in 3 of 3 rows, such as 'x9'; want a condition",
+        ),
+        (
+            ("outcome = \"bought = 'y'\"", "outcome = \"date('2026-01-01')\""),
+            'is date, want a condition, such as "visits > 0"',
+        ),
+        (("when 'mail' then true", "when 'Mail' then true"), "leaves no row treated: it is true in 0, false in"),
         (('features = ["age", "city"]', 'features = ["age"]\nexclude = ["z*"]'), "exclude 'z\\*' is no column"),
     ],
 )
@@ -147,6 +160,50 @@ def test_settings_that_do_not_fit_the_log_are_refused(
     company = load(write(tmp_path, campaign()[:3], CONFIG.replace(*change)))
     with pytest.raises(ConfigError, match=message):
         uplift_rows(spark, company, {})
+
+
+def test_a_message_shows_the_values_that_many_rows_have(spark: SparkSession, tmp_path: Path) -> None:
+    """Of the columns that the condition reads; a value of few rows may be a person's."""
+    rows = [*campaign(), "x,Smith,30,x,0,n"]
+    company = load(
+        write(
+            tmp_path, rows, CONFIG.replace("case `group` when 'mail' then true when 'none' then false end", "`group`")
+        )
+    )
+    with pytest.raises(ConfigError, match=r"; group is 'mail' in \d+ rows") as error:
+        uplift_rows(spark, company, {})
+    assert "; group is 'none' in" in str(error.value)
+    assert "Smith" not in str(error.value)
+
+
+NAMES = """
+treated = "`Offer made`"
+outcome = "`Spend.total` > 10"
+features = ["*"]
+exclude = ["id"]
+halves = 2
+"""
+
+
+def test_columns_and_texts_of_any_name_are_features(spark: SparkSession, tmp_path: Path) -> None:
+    """Names with a dot, a blank, a bracket, a backtick, of a column of this library's own; texts that end with a dot or
+    differ in case alone. Numbers with a fraction are text in CSV; a condition compares them as numbers."""
+    dice = random.Random(3)
+    lines = ["id,Offer made,Spend.total,campaign,cost,Größe.cm,Alter [J],a`b,job"]
+    for number in range(600):
+        offer, spend = dice.choice(["Yes", "No"]), dice.choice(["9.5", "10.25", "0"])
+        job = dice.choice(["admin.", "Admin.", "blue-collar", "a`b"])
+        numbers = ",".join(str(dice.randrange(9)) for _ in range(5))
+        lines.append(f"{number},{offer},{spend},{numbers},{job}")
+    (tmp_path / "log.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "churn.toml").write_text(f'[inputs.log]\npath = "log.csv"\n[uplift]\ninput = "log"\n{NAMES}')
+    done = churn("uplift", "--config", tmp_path / "churn.toml", "--out", tmp_path / "uplift.json")
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "uplift.json").read_text())
+    assert found["features"] == {"numbers": 5, "texts": 1}
+    arms = found["arms"]
+    assert sum(arm["outcomes"] for arm in arms.values()) == sum(",10.25," in line for line in lines)
+    assert arms["treated"]["rows"] == sum(",Yes," in line for line in lines)
 
 
 def test_a_pattern_takes_neither_the_arm_nor_the_outcome(spark: SparkSession, tmp_path: Path) -> None:
@@ -222,9 +279,9 @@ def test_the_outcome_of_a_contact_is_what_happened_after_it(
     spark: SparkSession, tmp_path: Path, sources: Accepted, outcome: str, wanted: dict[str, int]
 ) -> None:
     found = uplift_rows(spark, of_contacts(tmp_path, f'outcome = "{outcome}"\nfeatures = ["calls_made"]'), sources)
-    rows = {("treated" if row["treated"] else "held out"): row for row in found.rows.collect()}
-    assert {arm: row["outcome"] for arm, row in rows.items()} == wanted
-    assert {arm: (row["campaign"], row["cost"]) for arm, row in rows.items()} == {
+    rows = {("treated" if row["_treated"] else "held out"): row for row in found.rows.collect()}
+    assert {arm: row["_outcome"] for arm, row in rows.items()} == wanted
+    assert {arm: (row["_campaign"], row["_cost"]) for arm, row in rows.items()} == {
         "treated": ("march", 4.5),
         "held out": ("march", 0.0),
     }
@@ -284,7 +341,7 @@ def test_who_was_not_chosen_has_features_and_an_outcome_of_the_same_day(
     settings = of_contacts(tmp_path, 'outcome = "stayed"\nfeatures = ["calls_made"]')
     found = uplift_rows(spark, settings, sources)
     assert found.not_chosen is not None
-    rows = found.not_chosen.select("outcome", "calls_made_30d", "calls_made_180d").collect()
+    rows = found.not_chosen.select("_outcome", "calls_made_30d", "calls_made_180d").collect()
     assert [tuple(row) for row in rows] == [(0, 2.0, 2.0)]
     accepted = of_contacts(tmp_path, 'outcome = "accepted"\nfeatures = ["calls_made"]')
     assert uplift_rows(spark, accepted, sources).not_chosen is None
@@ -310,7 +367,7 @@ def test_each_campaign_has_its_effect_and_what_it_earned(spark: SparkSession) ->
             *[("spring", False, outcome, 0.0) for outcome in (1, 0, 0, 0)],
             *[("all", True, 0, 1.0)],
         ],
-        "campaign string, treated boolean, outcome int, cost double",
+        "_campaign string, _treated boolean, _outcome int, _cost double",
     )
     total, found = campaign_effects(rows, value=10.0)
     spring = found["spring"]
@@ -327,7 +384,7 @@ def test_each_campaign_has_its_effect_and_what_it_earned(spark: SparkSession) ->
 def test_a_cost_is_the_same_in_every_order(spark: SparkSession) -> None:
     """As doubles, 0.1 + 0.2 + 0.3 and 0.3 + 0.2 + 0.1 differ in the last bit."""
     rows = [("spring", True, 1, cost) for cost in (0.1, 0.2, 0.3)]
-    schema = "campaign string, treated boolean, outcome int, cost double"
+    schema = "_campaign string, _treated boolean, _outcome int, _cost double"
     costs = {
         campaign_effects(spark.createDataFrame(given, schema).coalesce(1), None)[0]["cost"]
         for given in (rows, rows[::-1])

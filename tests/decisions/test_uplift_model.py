@@ -38,10 +38,10 @@ def test_the_pipeline_gives_what_the_learner_gives(spark: SparkSession, tmp_path
     rows = spark.range(1_200, numPartitions=3).select(
         number.alias("_key"),
         F.lit(0).cast("long").alias("_customer"),
-        (F.xxhash64("id", F.lit(1)) % 2 == 0).alias("treated"),
-        (F.xxhash64("id", F.lit(2)) % 3 == 0).cast("int").alias("outcome"),
-        F.lit(None).cast("string").alias("campaign"),
-        F.lit(None).cast("double").alias("cost"),
+        (F.xxhash64("id", F.lit(1)) % 2 == 0).alias("_treated"),
+        (F.xxhash64("id", F.lit(2)) % 3 == 0).cast("int").alias("_outcome"),
+        F.lit(None).cast("string").alias("_campaign"),
+        F.lit(None).cast("double").alias("_cost"),
         F.when(number % 7 != 0, number % 100).cast("double").alias("a"),
         F.when(number % 3 == 0, "x").when(number % 3 == 1, "y").alias("b"),
     )

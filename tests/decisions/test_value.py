@@ -237,6 +237,7 @@ def test_a_backtest_compares_with_what_happened(spark: SparkSession, shop: DataF
 def test_nothing_known_since_gives_no_figures(spark: SparkSession, shop: DataFrame) -> None:
     found = backtested(spark, {"transactions": shop}, day(200), Value())
     assert (found["evaluated_days"], found["total_ratio"]) == (0, None)
+    assert found["data_until"] <= f"{day(200):%Y-%m-%d}"
 
 
 def test_a_source_that_is_missing_is_named(spark: SparkSession, shop: DataFrame) -> None:
