@@ -44,15 +44,17 @@ from churn.training.preparation import DRAW, ORDER, PACKED, Preparation, Rows, p
 
 _ADDITIVE: Final = Boosting(max_trees=60, learning_rate=0.05, max_depth=1, min_rows_per_leaf=200, slots_per_split=0.5)
 _LOGISTIC: Final = Logistic(reg_param_total=100.0)
+_INTERACTIONS: Final = _ADDITIVE.model_copy(update={"max_depth": 4, "max_trees": 100, "learning_rate": 0.1})
 LEARNERS: Final[Mapping[str, Learner]] = MappingProxyType(
     {
         "additive": TXLearner(_ADDITIVE, 40),
         "logistic": TXLearner(_LOGISTIC),
-        "interactions": XLearner(_ADDITIVE.model_copy(update={"max_depth": 4, "max_trees": 100}), 60),
+        "interactions": XLearner(_INTERACTIONS, 60),
     }
 )
 """What is tried in each half. Effects are small beside the noise of outcomes, so the first, which is taken unless
-another is better by more than the noise, is strongly regularised: few trees, each a step of one feature."""
+another is better by more than the noise, is strongly regularised: few trees, each a step of one feature. The last is
+for effects that only features together show, where it has to be strong enough to find them."""
 _UNTREATED: Final = Boosting(max_trees=120, learning_rate=0.1, max_depth=1, min_rows_per_leaf=100)
 WITH_NOT_CHOSEN: Final[Mapping[str, Learner]] = MappingProxyType(
     {

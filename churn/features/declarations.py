@@ -428,7 +428,7 @@ def _common(
     return {
         "name": name,
         "family": function.__module__.rpartition(".")[2],
-        "doc": doc,
+        "doc": " ".join(doc.split()),
         "unit": unit,
         "fill": fill,
         "days": tuple(sorted(days)) if days else None,

@@ -67,7 +67,7 @@ def test_a_model_is_trained_evaluated_and_promoted(running: Airflow, company: Pa
 
 
 def test_the_champion_scores_and_is_within_its_limits(running: Airflow, company: Path) -> None:
-    running.unpause("churn_score", "monitor")
+    running.unpause("churn_score", "churn_plan", "monitor")
     scored = running.trigger("churn_score", as_of=AS_OF)
     assert running.ended("churn_score", scored) == "success"
     monitored = running.run_of("monitor", partition=AS_OF)
@@ -81,3 +81,26 @@ def test_the_champion_scores_and_is_within_its_limits(running: Airflow, company:
     assert len(rows) > 2000
     assert all("'model_version': '1'" in row for row in rows)
     assert runs(company)[-1] == (f"monitor churn {AS_OF}", "FINISHED")
+
+
+def test_a_plan_follows_the_scores(running: Airflow, company: Path) -> None:
+    planned = running.run_of("churn_plan", partition=AS_OF)
+    assert running.ended("churn_plan", planned) == "success"
+    tables = content(company, "values", "plan_churn")
+    values, plan = (tables[name]["rows"][AS_OF] for name in ("values", "plan_churn"))
+    assert len(values) > len(plan) > 0
+    treated = [row for row in plan if "'arm': 'treated'" in row]
+    lines = (company / f"plan-churn-{AS_OF}.csv").read_text().splitlines()
+    assert len(lines) == 1 + len(treated) == 1 + 200  # 40 calls on each of five days, a line each
+
+
+def test_sales_are_trained_promoted_and_scored(running: Airflow, company: Path) -> None:
+    running.unpause("sales_retrain", "sales_score")
+    retrained = running.trigger("sales_retrain", as_of=AS_OF)
+    assert running.ended("sales_retrain", retrained) == "success"
+    scored = running.trigger("sales_score", as_of=AS_OF)
+    assert running.ended("sales_score", scored) == "success"
+    aliases = stored(company, "select alias, version from registered_model_aliases where name = 'sales'")
+    assert dict(aliases) == {"challenger": 1, "champion": 1}
+    rows = content(company, "scores_sales")["scores_sales"]["rows"][AS_OF]
+    assert len(rows) > 2000

@@ -74,6 +74,11 @@ def test_the_catalogue_has_all_that_was_declared() -> None:
     }
 
 
+def test_what_a_feature_says_is_one_line() -> None:
+    """Tables, reports and the cells of a plan show it."""
+    assert [one.name for one in features() if "\n" in one.doc] == []
+
+
 def test_a_derived_feature_names_its_inputs() -> None:
     deeds, ever = _count("deeds", after_intent=True), _count("ever_done", EVER)
 
