@@ -74,7 +74,7 @@ def test_the_catalogue_has_all_that_was_declared() -> None:
     }
 
 
-def test_what_a_feature_says_is_one_line() -> None:
+def test_the_doc_of_a_feature_is_one_line() -> None:
     """Tables, reports and the cells of a plan show it."""
     assert [one.name for one in features() if "\n" in one.doc] == []
 
