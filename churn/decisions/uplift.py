@@ -22,7 +22,7 @@ from pyspark.sql import functions as F
 from scipy import stats
 
 from churn.config import Uplift
-from churn.dataset.column_summary import Summary, map_in_arrow
+from churn.dataset.column_summary import BatchTask, Summary, map_in_arrow
 from churn.decisions.uplift_balance import balance, balance_sentences
 from churn.decisions.uplift_curve import CONFIDENCE, CURVE, Ranking, difference, over_halves
 from churn.decisions.uplift_learners import (
@@ -78,8 +78,6 @@ _DAY: Final = 24 * 3600 * 10**6
 
 _COST: Final = "decimal(28,8)"
 """Costs are added as decimals, so that their order makes no difference."""
-
-Task = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
 
 @dataclass(frozen=True)
@@ -238,14 +236,14 @@ class PackedRows:
     def __exit__(self, *_: object) -> None:
         self._packed.unpersist()
 
-    def each(self, tasks: Sequence[Task]) -> list[Any]:
+    def each(self, tasks: Sequence[BatchTask]) -> list[Any]:
         """The result of every task, each of which reads all rows."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
             session = self._packed.sparkSession
             submit = inheritable_thread_target(session)(self._one)
             return list(pool.map(submit, tasks))
 
-    def _one(self, task: Task) -> Any:
+    def _one(self, task: BatchTask) -> Any:
         (row,) = self._packed.coalesce(1).mapInArrow(task, "result binary").collect()
         return pickle.loads(row["result"])  # noqa: S301 - what this job's own task made
 
@@ -274,7 +272,7 @@ class _HalfTask:
         chosen, tried = self._chosen(train, rng)
         fitted = _sample(train, self.settings.train_rows, rng)
         prepared = prepare(fitted, self.columns)
-        effect = _fit(self.learners[chosen], fitted, prepared, self.settings.seed)
+        effect = self.learners[chosen].fit(_contacts(fitted, prepared), self.settings.seed)
         ranking = Ranking.of(effect.of(test.matrix(prepared)), _treated(test), test.label)
         return Half(
             chosen=chosen,
@@ -292,7 +290,8 @@ class _HalfTask:
         found: dict[str, list[float]] = {name: [] for name in self.learners}
         for fitted, folds in self._trials(train, rng):
             prepared = prepare(fitted, self.columns)
-            effects = {name: _fit(of, fitted, prepared, self.settings.seed) for name, of in self.learners.items()}
+            contacts = _contacts(fitted, prepared)
+            effects = {name: learner.fit(contacts, self.settings.seed) for name, learner in self.learners.items()}
             for fold in folds:
                 matrix, treated = fold.matrix(prepared), _treated(fold)
                 for name, effect in effects.items():
@@ -330,9 +329,9 @@ class _FitTask:
     def _fitted(self, rows: Rows) -> tuple[Preparation, Effect, dict[str, Any]]:
         fitted = _sample(rows, self.settings.train_rows, np.random.default_rng(self.settings.seed))
         prepared = prepare(fitted, self.columns)
-        effect = _fit(self.learner, fitted, prepared, self.settings.seed)
-        contacts = fitted.where(_is_contact(fitted))
-        return prepared, effect, balance(contacts.matrix(prepared), _treated(contacts), prepared.features)
+        contacts = _contacts(fitted, prepared)
+        effect = self.learner.fit(contacts, self.settings.seed)
+        return prepared, effect, balance(contacts.matrix, contacts.treated, prepared.features)
 
 
 def _pickled(of: Callable[[Rows], Any], batches: Iterable[pa.RecordBatch]) -> pa.RecordBatch:
@@ -363,13 +362,13 @@ def choose(tried: Mapping[str, Sequence[float]]) -> str:
     return max(better, key=lambda name: better[name], default=first)
 
 
-def _fit(learner: Learner, rows: Rows, prepared: Preparation, seed: int) -> Effect:
+def _contacts(rows: Rows, prepared: Preparation) -> Contacts:
+    """The rows as learners take them."""
     matrix, treated, is_contact = rows.matrix(prepared), _treated(rows), _is_contact(rows)
     if is_contact.all():
-        return learner.fit(Contacts(matrix, treated, rows.label), seed)
+        return Contacts(matrix, treated, rows.label)
     not_chosen = NotChosen(matrix[~is_contact], rows.label[~is_contact])
-    contacts = Contacts(matrix[is_contact], treated[is_contact], rows.label[is_contact], not_chosen)
-    return learner.fit(contacts, seed)
+    return Contacts(matrix[is_contact], treated[is_contact], rows.label[is_contact], not_chosen)
 
 
 def _arms(rows: Rows) -> npt.NDArray[np.int64]:

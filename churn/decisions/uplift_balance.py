@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-Flags = npt.NDArray[np.bool_]
+from churn.decisions.uplift_learners import Flags
 
 NEGLIGIBLE: Final = 0.1
 """A standardised difference that is commonly taken for none (Austin 2009, doi:10.1002/sim.3697)."""

@@ -281,7 +281,8 @@ def _chosen_columns(uplift: Uplift, columns: Mapping[str, DataType], log: _Log) 
 
 
 def _fits(name: str, pattern: str) -> bool:
-    """
+    """Whether a pattern is the name of a column, as it is written, or fits it.
+
     >>> _fits("price [EUR]", "price [EUR]"), _fits("price [EUR]", "price*"), _fits("price E", "price [EUR]")
     (True, True, True)
     """
@@ -303,7 +304,7 @@ def _numbers(table: DataFrame, kinds: Mapping[str, DataType]) -> tuple[dict[str,
     numbers = {name: f"nullif({value}, double('NaN'))" for name, value in numbers.items()}
     texts = [name for name, kind in kinds.items() if isinstance(kind, StringType)]
     fractions = []
-    if texts:
+    if texts:  # 0 = no value, 1 = a whole number, 2 = a number with a fraction, 3 = text
         no_values = ", ".join(literal(word) for word in NULLS)
         cells = table.selectExpr(
             *(

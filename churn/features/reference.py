@@ -37,10 +37,9 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     )
     fill = "null" if row["fill"] is None else str(row["fill"])
     mark = " **After intent.**" if row["after_intent"] else ""
-    doc = " ".join(str(row["doc"]).split())
     of = " *Of a transaction.*" if row["of"] == "transaction" else ""
     by = f" by {', '.join(row['by'])}" if row["by"] and row["by"] != ["customer_id"] else ""
-    return _names(row), row["unit"], ", ".join(row["sources"]) + by, windows, fill, doc + mark + of
+    return _names(row), row["unit"], ", ".join(row["sources"]) + by, windows, fill, str(row["doc"]) + mark + of
 
 
 def _names(row: dict[str, Any]) -> str:

@@ -256,10 +256,15 @@ def _hidden(spec: ModelSpec, group_of: Mapping[str, str], by_column: Mapping[str
     return frozenset(hidden)
 
 
+def _phrase(feature: Feature) -> str:
+    """What a feature is, in a phrase: the beginning of its doc."""
+    return re.split(r"[;.]", feature.doc, maxsplit=1)[0].strip()
+
+
 def _wording(feature: Feature | None, column: str, windows: Sequence[float], typical: float | None) -> _Wording:
     if feature is None:
         return _Wording(column.replace("_", " "), "", None, typical)
-    phrase = re.split(r"[;.]", feature.doc.strip(), maxsplit=1)[0].strip()
+    phrase = _phrase(feature)
     days = feature.columns(windows)[column].days
     if days is not None:
         phrase += f" in the last {days:g} days" if days >= 1 else f" in the last {days * 24:.3g} hours"
@@ -342,7 +347,7 @@ def frequent_reasons(
     frequent = counted.limit(most).collect()
     count = wanted.count() if frequent else 0
     wanted.unpersist()
-    docs = {feature.name: re.split(r"[;.]", feature.doc.strip(), maxsplit=1)[0] for feature in features()}
+    docs = {feature.name: _phrase(feature) for feature in features()}
     return [
         FrequentReason(row["feature"], docs.get(row["feature"], row["feature"].replace("_", " ")), row["n"] / count,
                     row["raises"] / count)
