@@ -36,7 +36,8 @@ def spark() -> Iterator[SparkSession]:
     conf = {
         "spark.master": "local[2]",
         "spark.driver.memory": "4g",
-        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=4",  # both compilers: it lives long
+        # Both compilers, as it lives long; the default collector marks all the time, a tenth of the JVM's CPU seconds.
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=4 -XX:+UseParallelGC",
         # Nobody reads the plans and stages of earlier tests, and a thousand of each are much of the heap.
         "spark.sql.ui.retainedExecutions": "10",
         "spark.ui.retainedJobs": "50",
