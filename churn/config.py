@@ -29,7 +29,7 @@ from pydantic_core import PydanticKnownError
 
 from churn import day_paths
 from churn.errors import ConfigError
-from churn.validation import Frozen, Table, close_to, validated
+from churn.validation import MOST_DAYS, Count, Days, Frozen, Seed, SomeDays, Table, close_to, validated
 
 Format = Literal["csv", "json", "parquet", "delta", "jdbc", "query"]
 NULLS: Final = (
@@ -254,7 +254,7 @@ class Expect(Frozen):
     """
 
     rows: Annotated[int, Field(ge=0)] = 0
-    days: Annotated[int, Field(ge=0)] = 0
+    days: SomeDays = 0
 
     def __bool__(self) -> bool:
         return self.rows > 0 or self.days > 0
@@ -285,8 +285,8 @@ class Stream(Frozen):
     alerts_topic: _Text | None = None
     lateness_minutes: Annotated[float, Field(ge=0, le=525_600)] = 60
     ahead_minutes: Annotated[float, Field(ge=0)] | None = None
-    files: Annotated[int, Field(ge=1)] = 100
-    rows: Annotated[int, Field(ge=1)] = 50_000
+    files: Count = 100
+    rows: Count = 50_000
     buckets: Annotated[int, Field(ge=1, le=10_000)] = 4
     options: _Options = _EMPTY
 
@@ -507,7 +507,7 @@ class Uplift(Frozen):
     input: str | None = None
     treated: Annotated[str, BeforeValidator(_expression)] | None = None
     outcome: Annotated[str, BeforeValidator(_expression)] = "stayed"
-    days: Annotated[int, Field(ge=1)] = 60
+    days: Days = 60
     customer: Annotated[str, BeforeValidator(_expression)] | None = None
     campaign: Annotated[str, BeforeValidator(_expression)] | None = None
     cost: Annotated[str, BeforeValidator(_expression)] | None = None
@@ -516,9 +516,9 @@ class Uplift(Frozen):
     exclude: tuple[str, ...] = ()
     shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.1, 0.2, 0.3, 0.5)
     halves: Annotated[int, Field(ge=1, le=1000)] = 10
-    train_rows: Annotated[int, Field(ge=100)] = 300_000
-    trial_rows: Annotated[int, Field(ge=100)] = 100_000
-    seed: int = 17
+    train_rows: Annotated[int, Field(ge=100, le=10**9)] = 300_000
+    trial_rows: Annotated[int, Field(ge=100, le=10**9)] = 100_000
+    seed: Seed = 17
 
     @model_validator(mode="after")
     def _of_one_kind(self) -> Uplift:
@@ -547,10 +547,10 @@ class Value(Frozen):
     contracts where there are closures and customers.
     """
 
-    horizon: Annotated[int, Field(ge=1)] = 365
+    horizon: Days = 365
     margin: Annotated[float, Field(gt=0, le=1)] = 1.0
     method: Literal["auto", "purchases", "contracts"] = "auto"
-    seed: int = 17
+    seed: Seed = 17
 
 
 class Offer(Frozen):
@@ -577,12 +577,12 @@ class Plan(Frozen):
     out, and so is who meets the SQL condition `do_not_contact` over a customer's columns.
     """
 
-    capacity: Annotated[int, Field(ge=1)] = 100
-    days: Annotated[int, Field(ge=1)] = 1
+    capacity: Count = 100
+    days: Days = 1
     hold_out: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    not_within: Annotated[int, Field(ge=0)] = 30
+    not_within: SomeDays = 30
     do_not_contact: Annotated[str, BeforeValidator(_expression)] | None = None
-    seed: int = 17
+    seed: Seed = 17
 
 
 class _Storage(Frozen):
@@ -608,9 +608,9 @@ class Maintenance(Frozen):
     read, and so for how long a run can be done again by `--inputs-of`.
     """
 
-    feature_days: Annotated[int, Field(ge=1)] = 800
-    score_days: Annotated[int, Field(ge=1)] | None = None
-    version_days: Annotated[int, Field(ge=7)] = 90
+    feature_days: Days = 800
+    score_days: Days | None = None
+    version_days: Annotated[int, Field(ge=7, le=MOST_DAYS)] = 90
 
 
 class Config(Frozen):

@@ -18,7 +18,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from churn.errors import ConfigError, LeakageError, nearest
-from churn.validation import Frozen
+from churn.validation import Days, Frozen, Seed, SomeDays
 from churn.vocabulary import Vocabulary
 
 Sources = Mapping[str, DataFrame]
@@ -26,18 +26,6 @@ Sources = Mapping[str, DataFrame]
 Entity = Literal["customer", "transaction"]
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
-MOST_DAYS: Final = 36_500
-"""The longest span of days that a model may have: a hundred years."""
-
-
-def _at_most(days: int) -> int:
-    if days > MOST_DAYS:
-        raise ValueError(f"is {days}, want at most {MOST_DAYS} days")
-    return days
-
-
-Days = Annotated[int, Field(ge=1), AfterValidator(_at_most)]
-SomeDays = Annotated[int, Field(ge=0), AfterValidator(_at_most)]
 
 
 def _not_empty(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -52,7 +40,7 @@ KEYS: Final[Mapping[Entity, tuple[str, ...]]] = MappingProxyType(
     {"customer": ("customer_id", "as_of"), "transaction": ("transaction_id", "customer_id", "as_of")}
 )
 """The columns that identify a row of a model; `as_of` is a customer's midnight, or the day of a transaction."""
-DECLARATION: Final = ConfigDict(strict=True)
+DECLARATION: Final = ConfigDict(strict=True, allow_inf_nan=False)
 """How the fields of gates and limits are validated, which are pydantic dataclasses."""
 
 
@@ -254,7 +242,7 @@ class Training(Frozen):
     """Fit the chosen candidate again on every matured as-of. Candidates are chosen with a gap in time either way."""
     select_by: Literal["log_loss", "empc"] = "log_loss"
     """What chooses between candidates; `empc` needs the part `campaign`."""
-    seed: int = 17
+    seed: Seed = 17
 
 
 class EvaluationSettings(Frozen):

@@ -7,9 +7,17 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, PlainSerializer, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    PlainSerializer,
+    ValidationError,
+)
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails
 
@@ -35,15 +43,38 @@ Table = Annotated[Mapping[str, _T], AfterValidator(MappingProxyType), PlainSeria
 """A section whose keys are the user's, such as `[spark]`; read-only."""
 
 
+MOST_DAYS: Final = 36_500
+"""The longest span of days that a setting may have: a hundred years. Longer ones lead to times that cannot be held."""
+
+
+def _at_most(days: int) -> int:
+    if days > MOST_DAYS:
+        raise ValueError(f"is {days}, want at most {MOST_DAYS} days")
+    return days
+
+
+Days = Annotated[int, Field(ge=1), AfterValidator(_at_most)]
+SomeDays = Annotated[int, Field(ge=0), AfterValidator(_at_most)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What numpy, scikit-learn and MLlib all take."""
+
+
 class Frozen(BaseModel):
-    """Settings that cannot change: no unknown keys, and no conversion, such as of "3" or true to a number.
+    """Settings that cannot change: no unknown keys, and no conversion, such as of "3" or true to a number. Numbers are
+    finite.
 
     The text of a ValueError in a field's validator follows the key (`is 3, want an even number`); in a validator of the
     model or of a Table it follows the section. A ChurnError passes unchanged.
     """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, validate_default=True, arbitrary_types_allowed=True
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        arbitrary_types_allowed=True,
     )
 
     @classmethod
@@ -135,6 +166,7 @@ def _problem(error: ErrorDetails, schema: _Node, parents: _Path) -> tuple[_Path,
         problem = f"is {seen!r}: {error['msg']}"
     else:
         choices = [choice for node in nodes for choice in node.get("enum", ())]
+        wanted = wanted.replace("a number", "a finite number") if kind == "finite_number" else wanted
         problem = f"is {seen!r}, want {wanted}{close_to(seen, choices) if isinstance(seen, str) else ''}"
     return path, f"{_place(path[:-1])}{''.join(path[-1:])}{index} {problem}"
 

@@ -84,6 +84,12 @@ def test_an_empty_file_keeps_the_lake_and_the_runs_beside_itself(tmp_path: Path)
         ("[storag]\nroot = 'x'", "churn.toml line 1: has no setting 'storag'; did you mean 'storage'?"),
         ("[storage]\nrot = 'x'", "churn.toml line 2: [storage] has no setting 'rot'; did you mean 'root'?"),
         ("[storage]\nroot = 3", "churn.toml line 2: [storage] root is 3, want text"),
+        ("[plan]\ndays = 999999999", "churn.toml line 2: [plan] days is 999999999, want at most 36500 days"),
+        (
+            "[offers.gift]\ncost = 1.0\nacceptance = 0.5\nbudget = inf",
+            "churn.toml line 4: [offers.gift] budget is inf, want a finite number from 0",
+        ),
+        ("[value]\nseed = -1", "churn.toml line 2: [value] seed is -1, want a whole number from 0 below 4294967296"),
         ("sources = 3", "churn.toml line 1: sources is 3, want a section [sources]"),
         ("[sources.calls]", "churn.toml line 1: [sources.calls] lacks 'path'; add path = \"...\""),
         (
@@ -225,8 +231,11 @@ def test_an_empty_file_keeps_the_lake_and_the_runs_beside_itself(tmp_path: Path)
                 " under options; drop it"
             ),
         ),
-        ("[stream]\nfiles = true", "churn.toml line 2: [stream] files is True, want a whole number from 1"),
-        ("[stream]\nrows = '3'", "churn.toml line 2: [stream] rows is '3', want a whole number from 1"),
+        (
+            "[stream]\nfiles = true",
+            "churn.toml line 2: [stream] files is True, want a whole number from 1 to 1000000000",
+        ),
+        ("[stream]\nrows = '3'", "churn.toml line 2: [stream] rows is '3', want a whole number from 1 to 1000000000"),
         (
             "[stream]\nbuckets = 10001",
             "churn.toml line 2: [stream] buckets is 10001, want a whole number from 1 to 10000",

@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from churn.config import Offer, Plan, Value
-from churn.decisions.plan import CampaignPlan, Eligible, as_csv, check_not_made, chosen, plan_campaign, profits
+from churn.decisions.plan import SCHEMA, CampaignPlan, Eligible, as_csv, check_not_made, chosen, plan_campaign, profits
 from churn.decisions.value import check_values
 from churn.errors import BadInputError, ConfigError
 from churn.labels.closure import Closure
@@ -223,6 +223,26 @@ def test_who_may_not_be_contacted_is_left_out(spark: SparkSession, lake: Lake) -
     plan = plan_campaign(lake, SPEC, sources(spark), AS_OF, settings_, offers)
     assert plan.rows["customer_id"].tolist() == ["c", "e"]
     assert (plan.eligible, plan.left_out) == (3, {"contacted recently": 2, "do not contact": 1, "no value": 1})
+
+
+@pytest.mark.parametrize(
+    ("settings_", "offer", "eligible"),
+    [
+        (Plan(do_not_contact="true"), Offer(cost=10.0, acceptance=0.3), 0),
+        (Plan(), Offer(cost=10.0, acceptance=0.3, budget=0.0), 6),
+        (Plan(), Offer(cost=10.0, acceptance=0.3, suits="false"), 6),
+        (Plan(), Offer(cost=1e6, acceptance=0.3), 6),
+    ],
+)
+def test_a_plan_may_be_for_nobody(
+    spark: SparkSession, lake: Lake, settings_: Plan, offer: Offer, eligible: int
+) -> None:
+    """Where nobody may be contacted, or no contact earns anything: the file has its header, and there is a page."""
+    plan = plan_campaign(lake, SPEC, {}, AS_OF, settings_, {"discount": offer})
+    assert (plan.eligible, len(plan.treated), plan.expected) == (eligible, 0, (0.0, 0.0, 0.0))
+    assert len(as_csv(plan).splitlines()) == 1
+    assert spark.createDataFrame(plan.records, SCHEMA).count() == len(plan.rows)
+    assert "</html>" in render(SPEC, plan, AS_OF)
 
 
 def test_the_hold_out_is_by_hash(spark: SparkSession, lake: Lake) -> None:
