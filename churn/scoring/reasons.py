@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final, cast
 
 import numpy as np
@@ -37,10 +37,20 @@ from churn.training.pipeline import MARGINS, VECTOR
 from churn.training.preparation import Slot, signed_log
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 REASONS: Final = "array<struct<feature: string, effect: double, direction: string, value: string, text: string>>"
 """`effect` is what the feature adds to the log-odds; `direction` whether it raises or lowers the score; `value` that of
 its column with the greatest effect, and `text` says both in words."""
+_REASONS: Final = pa.struct(
+    [
+        ("feature", pa.string()),
+        ("effect", pa.float64()),
+        ("direction", pa.string()),
+        ("value", pa.string()),
+        ("text", pa.string()),
+    ]
+)
 TOLERANCE: Final = 1e-6
 """By how much a score may differ from the probability that its parts add up to."""
 RAISES, LOWERS = "raises", "lowers"
@@ -83,7 +93,12 @@ class _Wording:
         if self.typical is None or isinstance(value, str):
             return str(value), f"{self.phrase}: {value}"
         shown = self._number(float(cast("float", value)))
-        return shown, f"{self.phrase}: {shown}, usually {self._number(self.typical)}"
+        return shown, f"{self.phrase}: {shown}, usually {self._typical_text}"
+
+    @cached_property
+    def _typical_text(self) -> str:
+        assert self.typical is not None
+        return self._number(self.typical)
 
     def _number(self, value: float) -> str:
         if self.never is not None and value >= self.never * 0.999:
@@ -134,51 +149,58 @@ class Explainer:
             part.add(total, matrix, self.centre, self.groups)
         return total
 
-    def reasons(self, batch: pa.RecordBatch) -> tuple[Floats, list[list[dict[str, Any]]]]:
-        """The log-odds of each row, and its reasons, the greatest effect first; groups without effect give none."""
+    def reasons(self, batch: pa.RecordBatch) -> tuple[Floats, pa.ListArray]:
+        """The log-odds of each row, and its reasons (_REASONS), the greatest effect first; groups without effect give
+        none."""
         matrix = self.matrix(batch)
         parts = self.contributions(matrix)
         log_odds = self.base + parts.sum(axis=1)
         shown = np.array([name not in self.hidden for name in self.names])
         size = np.where(shown, np.abs(parts), 0.0)
         order = np.argsort(-np.round(size, 12), axis=1, kind="stable")[:, : self.count]
-        chosen = {int(group) for group in np.unique(order)} if len(order) else set()
-        values = {group: self._strongest(group, batch, matrix) for group in chosen}
-        found = [
-            [
-                self._reason(int(group), float(parts[row, group]), *values[int(group)], row)
-                for group in order[row]
-                if size[row, group] > 1e-12
-            ]
-            for row in range(len(parts))
+        is_reason = np.take_along_axis(size, order, axis=1) > 1e-12
+        rows, groups = np.nonzero(is_reason)[0], order[is_reason]
+        effects = parts[rows, groups]
+        values, texts = (np.empty(len(rows), object) for _ in range(2))
+        for group in np.unique(groups):
+            for places, wordings in self._worded(int(group), np.flatnonzero(groups == group), rows, batch, matrix):
+                values[places], texts[places] = wordings.T
+        columns = [
+            pa.array(np.array(self.names, object)[groups], pa.string()),
+            pa.array(effects, pa.float64()),
+            pa.array(np.where(effects > 0, RAISES, LOWERS), pa.string()),
+            pa.array(values, pa.string()),
+            pa.array(texts, pa.string()),
         ]
-        return log_odds, found
+        ends = np.concatenate([[0], np.cumsum(is_reason.sum(axis=1))]).astype(np.int32)
+        return log_odds, pa.ListArray.from_arrays(ends, pa.StructArray.from_arrays(columns, fields=list(_REASONS)))
 
-    def _strongest(self, group: int, batch: pa.RecordBatch, matrix: npt.NDArray[Any]) -> tuple[list[str], Any, Any]:
-        """The columns of a group, for each row which of them lies farthest from its mean, and their values."""
+    def _worded(
+        self, group: int, places: Ints, rows: Ints, batch: pa.RecordBatch, matrix: npt.NDArray[Any]
+    ) -> Iterator[tuple[Ints, npt.NDArray[np.object_]]]:
+        """Parts of `places`, whose reasons are of the group, with (places, 2): their value and their text.
+
+        A reason is about the column of the group that lies farthest from its mean in the row. Each value of a column is
+        put into words once.
+        """
         columns = [name for name, of in self.column_groups.items() if of == group]
-        distance = np.zeros((len(batch), len(columns)))
+        distance = np.zeros((len(places), len(columns)))
         for slot, (one, of) in enumerate(zip(self.slots, self.groups, strict=True)):
             if of == group:
                 scale = max(abs(float(self.centre[slot])), 1.0)
                 place = columns.index(one.feature)
-                distance[:, place] = np.maximum(distance[:, place], np.abs(matrix[:, slot] - self.centre[slot]) / scale)
-        return columns, distance.argmax(axis=1), {name: batch[name].to_pylist() for name in columns}
-
-    def _reason(
-        self, group: int, effect: float, columns: list[str], strongest: Any, values: Mapping[str, list[Any]], row: int
-    ) -> dict[str, Any]:
-        column = columns[strongest[row]]
-        raw = values[column][row]
-        value, text = self.wordings[column].text(raw if raw is None or isinstance(raw, str) else float(raw))
-        direction = RAISES if effect > 0 else LOWERS
-        return {
-            "feature": self.names[group],
-            "effect": effect,
-            "direction": direction,
-            "value": value,
-            "text": text,
-        }
+                from_mean = np.abs(matrix[rows[places], slot] - self.centre[slot]) / scale
+                distance[:, place] = np.maximum(distance[:, place], from_mean)
+        farthest = distance.argmax(axis=1)
+        for number, column in enumerate(columns):
+            of_column = places[farthest == number]
+            wording = self.wordings[column]
+            seen = batch[column].take(pa.array(rows[of_column])).dictionary_encode("encode")
+            wordings = [
+                wording.text(raw if raw is None or isinstance(raw, str) else float(raw))
+                for raw in seen.dictionary.to_pylist()
+            ]
+            yield of_column, np.array(wordings, object).reshape(-1, 2)[seen.indices.to_numpy()]
 
 
 def explainer(spec: ModelSpec, version: ModelVersion, scratch: str) -> Explainer:
@@ -288,21 +310,10 @@ def reasons(rows: DataFrame, key: Sequence[str], version: Explainer) -> DataFram
 
 def _explain(batches: Iterable[pa.RecordBatch], *, key: Sequence[str], explainer: bytes) -> Iterator[pa.RecordBatch]:
     version: Explainer = pickle.loads(explainer)  # noqa: S301 - what this job made
-    kind = pa.list_(
-        pa.struct(
-            [
-                ("feature", pa.string()),
-                ("effect", pa.float64()),
-                ("direction", pa.string()),
-                ("value", pa.string()),
-                ("text", pa.string()),
-            ]
-        )
-    )
     for batch in batches:
         log_odds, found = version.reasons(batch)
         columns = {**{name: batch[name] for name in key}, "log_odds": pa.array(log_odds)}
-        yield pa.RecordBatch.from_pydict({**columns, "reasons": pa.array(found, kind)})
+        yield pa.RecordBatch.from_pydict({**columns, "reasons": found})
 
 
 def acted_on(spec: ModelSpec, scores: DataFrame, raised: DataFrame | None = None) -> DataFrame:

@@ -219,14 +219,11 @@ def shapley(shares: Floats) -> Floats:
     weights = np.ones(count)
     for size in range(count):
         weights[size] = 1 / count if size == 0 else weights[size - 1] * size / (count - size)
-    found = np.empty((count, len(combinations)))
-    for feature in range(count):
-        terms = np.zeros((len(combinations), count))
-        terms[:, 0] = 1.0
-        for other in range(count):
-            if other != feature:
-                shifted = np.zeros_like(terms)
-                shifted[:, 1:] = terms[:, :-1] * bits[:, other, None]
-                terms = terms * shares[other] + shifted
-        found[feature] = (bits[:, feature] - shares[feature]) * (terms @ weights)
-    return found
+    terms = np.zeros((count, len(combinations), count))  # of each feature j, the coefficients by combination
+    terms[:, :, 0] = 1.0
+    for other in range(count):
+        product = terms * shares[other]
+        product[:, :, 1:] += terms[:, :, :-1] * bits[:, other, None]
+        product[other] = terms[other]
+        terms = product
+    return (bits.T - shares[:, None]) * (terms @ weights)

@@ -10,6 +10,7 @@ import io
 import json
 import uuid
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any, Final, cast
 
 import numpy as np
@@ -152,13 +153,13 @@ def trees_of(model: Any, scratch: str) -> Trees:
     system = path.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
     try:
         model.write().save(place)
-        rows = spark.read.parquet(f"{place}/data").select("treeID", "nodeData.*").orderBy("treeID", "id").collect()
+        rows = spark.read.parquet(f"{place}/data").select("treeID", "nodeData.*").collect()
     finally:
         system.delete(path, True)
     is_forest = isinstance(model, RandomForestClassificationModel)
     weights = [1 / model.getNumTrees] * model.getNumTrees if is_forest else list(model.treeWeights)
     by_tree: list[list[Any]] = [[] for _ in weights]
-    for row in rows:
+    for row in sorted(rows, key=itemgetter("treeID", "id")):
         by_tree[row["treeID"]].append(row)
     trees = tuple(_read_nodes(of_tree, weight, is_forest) for of_tree, weight in zip(by_tree, weights, strict=True))
     return Trees("forest" if is_forest else "boosting", trees, model.numFeatures)

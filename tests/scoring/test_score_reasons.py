@@ -128,7 +128,7 @@ def test_related_windows_count_together(made: dict[str, Made]) -> None:
 
 def test_a_reason_is_a_sentence_with_a_direction(made: dict[str, Made]) -> None:
     """The greatest effect first; a long recency raises the chance to leave, a short one lowers it."""
-    (first, second) = made["linear"].explained.reasons(batch(days_since_purchase=[98.0, 1.0]))[1]
+    (first, second) = made["linear"].explained.reasons(batch(days_since_purchase=[98.0, 1.0]))[1].to_pylist()
     by_name = [{one["feature"]: one for one in row} for row in (first, second)]
     assert len(first) == 3
     assert [abs(one["effect"]) for one in first] == sorted((abs(one["effect"]) for one in first), reverse=True)
@@ -158,9 +158,9 @@ def test_no_reason_is_given_from_what_is_protected(
     one = {"days_since_purchase": [98.0]}
     hidden = explainer(spec, made["linear"].version, str(tmp_path)).reasons(batch(**one, plan=["gold"]))
     shown = explainer(plain, made["linear"].version, str(tmp_path)).reasons(batch(**one, plan=["gold"]))
-    assert "plan" in {reason["feature"] for reason in shown[1][0]}
-    assert "plan" not in {reason["feature"] for reason in hidden[1][0]}
-    assert len(hidden[1][0]) == 3
+    assert "plan" in {reason["feature"] for reason in shown[1].to_pylist()[0]}
+    assert "plan" not in {reason["feature"] for reason in hidden[1].to_pylist()[0]}
+    assert len(hidden[1].to_pylist()[0]) == 3
     assert hidden[0] == shown[0]
 
 
