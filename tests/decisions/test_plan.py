@@ -229,7 +229,7 @@ def test_who_may_not_be_contacted_is_left_out(spark: SparkSession, lake: Lake) -
     ("settings_", "offer", "eligible"),
     [
         (Plan(do_not_contact="true"), Offer(cost=10.0, acceptance=0.3), 0),
-        (Plan(), Offer(cost=10.0, acceptance=0.3, budget=0.0), 6),
+        (Plan(hold_out=0.5), Offer(cost=10.0, acceptance=0.3, budget=0.0), 6),
         (Plan(), Offer(cost=10.0, acceptance=0.3, suits="false"), 6),
         (Plan(), Offer(cost=1e6, acceptance=0.3), 6),
     ],
@@ -239,9 +239,9 @@ def test_a_plan_may_be_for_nobody(
 ) -> None:
     """Where nobody may be contacted, or no contact earns anything: the file has its header, and there is a page."""
     plan = plan_campaign(lake, SPEC, {}, AS_OF, settings_, {"discount": offer})
-    assert (plan.eligible, len(plan.treated), plan.expected) == (eligible, 0, (0.0, 0.0, 0.0))
+    assert (plan.eligible, len(plan.rows), plan.expected) == (eligible, 0, (0.0, 0.0, 0.0))
     assert len(as_csv(plan).splitlines()) == 1
-    assert spark.createDataFrame(plan.records, SCHEMA).count() == len(plan.rows)
+    assert spark.createDataFrame(plan.records, SCHEMA).count() == 0
     assert "</html>" in render(SPEC, plan, AS_OF)
 
 
