@@ -42,15 +42,6 @@ Ints = npt.NDArray[np.int64]
 REASONS: Final = "array<struct<feature: string, effect: double, direction: string, value: string, text: string>>"
 """`effect` is what the feature adds to the log-odds; `direction` whether it raises or lowers the score; `value` that of
 its column with the greatest effect, and `text` says both in words."""
-_REASONS: Final = pa.struct(
-    [
-        ("feature", pa.string()),
-        ("effect", pa.float64()),
-        ("direction", pa.string()),
-        ("value", pa.string()),
-        ("text", pa.string()),
-    ]
-)
 TOLERANCE: Final = 1e-6
 """By how much a score may differ from the probability that its parts add up to."""
 RAISES, LOWERS = "raises", "lowers"
@@ -150,7 +141,7 @@ class Explainer:
         return total
 
     def reasons(self, batch: pa.RecordBatch) -> tuple[Floats, pa.ListArray]:
-        """The log-odds of each row, and its reasons (_REASONS), the greatest effect first; groups without effect give
+        """The log-odds of each row, and its reasons (REASONS), the greatest effect first; groups without effect give
         none."""
         matrix = self.matrix(batch)
         parts = self.contributions(matrix)
@@ -165,15 +156,17 @@ class Explainer:
         for group in np.unique(groups):
             for places, wordings in self._worded(int(group), np.flatnonzero(groups == group), rows, batch, matrix):
                 values[places], texts[places] = wordings.T
-        columns = [
-            pa.array(np.array(self.names, object)[groups], pa.string()),
-            pa.array(effects, pa.float64()),
-            pa.array(np.where(effects > 0, RAISES, LOWERS), pa.string()),
-            pa.array(values, pa.string()),
-            pa.array(texts, pa.string()),
-        ]
+        columns = {
+            "feature": pa.array(np.array(self.names, object)[groups], pa.string()),
+            "effect": pa.array(effects, pa.float64()),
+            "direction": pa.array(np.where(effects > 0, RAISES, LOWERS), pa.string()),
+            "value": pa.array(values, pa.string()),
+            "text": pa.array(texts, pa.string()),
+        }
         ends = np.concatenate([[0], np.cumsum(is_reason.sum(axis=1))]).astype(np.int32)
-        return log_odds, pa.ListArray.from_arrays(ends, pa.StructArray.from_arrays(columns, fields=list(_REASONS)))
+        return log_odds, pa.ListArray.from_arrays(
+            ends, pa.StructArray.from_arrays([*columns.values()], names=[*columns])
+        )
 
     def _worded(
         self, group: int, places: Ints, rows: Ints, batch: pa.RecordBatch, matrix: npt.NDArray[Any]
