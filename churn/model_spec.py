@@ -204,7 +204,7 @@ class Schedule(Frozen):
     """Days between test as-ofs."""
     stale_after: SomeDays = 35
     """Days that as-of may lie after the last row known; beyond, a run is refused."""
-    late_days: NotNegative = 14
+    late_days: SomeDays = 14
     """Of transactions: days after its own on which one that arrives late is still scored, by that day's run."""
     retrain_after: Positive = 50
     """Positives that must have matured at new as-ofs for a retraining."""

@@ -190,7 +190,13 @@ def test_a_model_file_that_ends_the_program_is_bad_configuration(tmp_path: Path,
 
 @pytest.mark.parametrize(
     ("part", "setting"),
-    [("window", "horizon"), ("window", "lead"), ("schedule", "history"), ("cohort", "active_days")],
+    [
+        ("window", "horizon"),
+        ("window", "lead"),
+        ("schedule", "history"),
+        ("schedule", "late_days"),
+        ("cohort", "active_days"),
+    ],
 )
 def test_a_span_of_days_is_at_most_a_hundred_years(part: str, setting: str) -> None:
     """Longer ones lead to times that neither Spark nor pandas can hold."""

@@ -8,9 +8,10 @@ from pydantic import Field
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from churn.model_spec import Label, LabelWindow, Names, Positive, Sources
+from churn.model_spec import Label, LabelWindow, Names, Sources
 from churn.sources.activity import is_activity
 from churn.sources.versions import known_by
+from churn.validation import Days
 from churn.vocabulary import SALES
 
 _KEY: Final = ["customer_id", "as_of"]
@@ -107,7 +108,7 @@ class MoreSpend(Label):
 
     kinds: Names = ("purchase",)
     factor: Annotated[float, Field(gt=0)] = 1.5
-    trend_days: Positive = 180
+    trend_days: Days = 180
 
     @property
     def outcome(self) -> str:
