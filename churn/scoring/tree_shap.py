@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -87,21 +88,24 @@ class TreeShap:
     def _chunk(self, matrix: npt.NDArray[Any]) -> Floats:
         total = np.zeros((self._count, len(matrix)))
         columns = np.ascontiguousarray(matrix.T, dtype=np.float64)
+        of_rows = np.empty(len(matrix))
         for tree, tables in self._trees:
             inner = np.flatnonzero(tree.left >= 0)
             is_left = {int(node): columns[tree.feature[node]] <= tree.threshold[node] for node in inner}
             is_right = {node: ~passed for node, passed in is_left.items()}
             for table in tables:
-                index = np.zeros(len(matrix), np.int64)
+                bits = np.zeros(len(matrix), np.uint16)
                 for bit, steps in enumerate(table.path):
                     passed = _passed(steps[0], is_left, is_right)
                     for step in steps[1:]:
                         passed = passed & _passed(step, is_left, is_right)
-                    index += passed.astype(np.int64) << bit
+                    bits |= passed.astype(np.uint16) << bit
                 for bit, node in enumerate(table.own, start=len(table.path)):
-                    index += is_left[node].astype(np.int64) << bit
+                    bits |= is_left[node].astype(np.uint16) << bit
+                index = bits.astype(np.intp)
                 for group, values in zip(table.groups, table.values, strict=True):
-                    total[group] += values.take(index)
+                    # No index is out of range, and checking each costs as much as taking it.
+                    total[group] += values.take(index, out=of_rows, mode="clip")
         return total
 
 
@@ -209,21 +213,25 @@ def shapley(shares: Floats) -> Floats:
     """The Shapley values of a leaf of value 1, (features, combinations): bit k of a combination is set where feature k
     goes the leaf's way.
 
-    Where a set S of features is known, the leaf counts by the product of the bits of S and of the `shares` of the rest.
-    The sum over S for a feature j is that of the coefficients of prod over k != j of (share_k + bit_k t), weighted by
-    |S|! (m - |S| - 1)! / m! (Shapley 1953).
+    Where each feature is known with probability x, the leaf counts prod over k of (bit_k x + share_k (1 - x)). The
+    Shapley value of a feature j is the integral over x from 0 to 1 of that product's derivative by j (Owen 1972,
+    Multilinear extensions of games, Management Science 18(5):P64-P79), a polynomial of x: Gauss-Legendre quadrature
+    is exact.
     """
     count = len(shares)
-    combinations = np.arange(1 << count)
-    bits = ((combinations[:, None] >> np.arange(count)) & 1).astype(np.float64)
-    weights = np.ones(count)
-    for size in range(count):
-        weights[size] = 1 / count if size == 0 else weights[size - 1] * size / (count - size)
-    terms = np.zeros((count, len(combinations), count))  # of each feature j, the coefficients by combination
-    terms[:, :, 0] = 1.0
-    for other in range(count):
-        product = terms * shares[other]
-        product[:, :, 1:] += terms[:, :, :-1] * bits[:, other, None]
-        product[other] = terms[other]
-        terms = product
-    return (bits.T - shares[:, None]) * (terms @ weights)
+    nodes, weights = _quadrature((count + 1) // 2)
+    unset = shares[:, None] * (1 - nodes)
+    is_set = unset + nodes
+    product = weights[:, None]
+    for feature in range(count):  # a column a combination of the features so far
+        product = np.hstack([product * unset[feature, :, None], product * is_set[feature, :, None]])
+    # The derivative divides by the feature's own factor: where its bit is not set, its share cancels.
+    bits = np.arange(1 << count) >> np.arange(count)[:, None] & 1
+    return np.where(bits == 1, ((1 - shares)[:, None] / is_set) @ product, (-1 / (1 - nodes)) @ product)
+
+
+@cache
+def _quadrature(count: int) -> tuple[Floats, Floats]:
+    """Nodes and weights on 0 to 1 that integrate polynomials of a degree below 2 * count exactly."""
+    nodes, weights = np.polynomial.legendre.leggauss(count)
+    return (nodes + 1) / 2, weights / 2

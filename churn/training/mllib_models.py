@@ -10,11 +10,12 @@ import io
 import json
 import uuid
 from collections.abc import Iterator
-from operator import itemgetter
 from typing import Any, Final, cast
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.ml.classification import (
     GBTClassificationModel,
@@ -153,29 +154,37 @@ def trees_of(model: Any, scratch: str) -> Trees:
     system = path.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
     try:
         model.write().save(place)
-        rows = spark.read.parquet(f"{place}/data").select("treeID", "nodeData.*").collect()
+        rows = spark.read.parquet(f"{place}/data").select("treeID", "nodeData.*", "nodeData.split.*").toArrow()
     finally:
         system.delete(path, True)
     is_forest = isinstance(model, RandomForestClassificationModel)
     weights = [1 / model.getNumTrees] * model.getNumTrees if is_forest else list(model.treeWeights)
-    by_tree: list[list[Any]] = [[] for _ in weights]
-    for row in sorted(rows, key=itemgetter("treeID", "id")):
-        by_tree[row["treeID"]].append(row)
-    trees = tuple(_read_nodes(of_tree, weight, is_forest) for of_tree, weight in zip(by_tree, weights, strict=True))
-    return Trees("forest" if is_forest else "boosting", trees, model.numFeatures)
+    nodes, numbers = _read_nodes(rows.sort_by([("treeID", "ascending"), ("id", "ascending")]), is_forest)
+    starts = np.searchsorted(numbers, np.arange(1, len(weights)))
+    trees = np.split(nodes, starts)
+    for tree, weight in zip(trees, weights, strict=True):
+        tree["value"] *= weight
+    return Trees("forest" if is_forest else "boosting", tuple(trees), model.numFeatures)
 
 
-def _read_nodes(rows: list[Any], weight: float, is_forest: bool) -> Nodes:
+def _read_nodes(rows: pa.Table, is_forest: bool) -> tuple[Nodes, npt.NDArray[np.int64]]:
+    """The nodes of all trees, one tree after the other, and the number of each node's tree."""
+    columns = {name: rows[name].combine_chunks() for name in rows.column_names}
+    if pc.max(columns["numCategories"]).as_py() >= 0:
+        raise BadInputError("a tree of the model splits by categories, and only numbers are known here")
     nodes = np.zeros(len(rows), NODE)
-    for place, row in enumerate(rows):
-        split, stats = row["split"], row["impurityStats"]
-        if split["numCategories"] >= 0:
-            raise BadInputError("a tree of the model splits by categories, and only numbers are known here")
-        value = stats[1] / sum(stats) if is_forest else row["prediction"]
-        threshold = next(iter(split["leftCategoriesOrThreshold"]), 0.0)
-        left, right = row["leftChild"], row["rightChild"]
-        nodes[place] = (split["featureIndex"], threshold, left, right, weight * value, row["rawCount"], 0.0, 0.0)
-    return nodes
+    thresholds = columns["leftCategoriesOrThreshold"]
+    is_inner = thresholds.value_lengths().to_numpy() > 0
+    nodes["threshold"][is_inner] = thresholds.flatten().to_numpy()
+    if is_forest:
+        stats = columns["impurityStats"].flatten().to_numpy().reshape(len(rows), -1)
+        nodes["value"] = stats[:, 1] / stats.sum(axis=1)
+    else:
+        nodes["value"] = columns["prediction"].to_numpy()
+    same = {"feature": "featureIndex", "left": "leftChild", "right": "rightChild", "rows": "rawCount"}
+    for field, name in same.items():
+        nodes[field] = columns[name].to_numpy()
+    return nodes, columns["treeID"].to_numpy().astype(np.int64)
 
 
 def first_trees(model: GBTClassificationModel, later: DataFrame) -> tuple[GBTClassificationModel, int]:

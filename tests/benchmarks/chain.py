@@ -28,7 +28,7 @@ PROJECT = Path(__file__).parents[2]
 TOOLS = Path(os.environ.get("CHURN_BENCH_TOOLS", PROJECT.parent / "shared" / "tools"))
 PACKAGES = ("duckdb", "lightgbm", "scikit-learn", "pandas", "pyarrow")
 AS_OF = "2026-10-01"
-_PR_SET_CHILD_SUBREAPER = 36
+PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def main() -> None:
     script = TOOLS / "single_machine.py"
     if not script.exists():
         sys.exit(f"{script} is not there; set CHURN_BENCH_TOOLS to the folder that has it")
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     with tempfile.TemporaryDirectory() as scratch:
         company = (options.keep or Path(scratch)) / f"company-{options.customers}"
         if not company.exists():
