@@ -759,8 +759,8 @@ MUTANTS = (
     Mutant(
         "a Shapley value forgets the order of features",
         "churn/scoring/tree_shap.py",
-        "weights[size - 1] * size / (count - size)",
-        "1 / count",
+        "_quadrature((count + 1) // 2)",
+        "_quadrature(1)",
         "tests/scoring/test_tree_shap.py",
     ),
     Mutant(
