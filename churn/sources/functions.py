@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import Final
 from zoneinfo import available_timezones
 
+from churn.sources.blanks import MARKS, SPACES
 from churn.sources.zones import instant_in
 
 _TOKEN = re.compile(
@@ -195,14 +196,13 @@ _SAME = {
     "+": "\uff0b",
     "'": "\u2019\u2018\u02bc\uff07\u00b4`",
     "?": "=|",
-    " ": "\t\n\r\f\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000",
+    " ": SPACES.removeprefix(" "),
     ".": "\uff0e\u066b",
     ",": "\uff0c\u066c",
     "(": "\uff08",
     ")": "\uff09",
     **{str(digit): "".join(chr(zero + digit) for zero in (0xFF10, 0x0660, 0x06F0)) for digit in range(10)},
 }
-_DROPPED = "\u200b\u200e\u200f\u061c\u2066\u2067\u2068\u2069\u202a\u202b\u202c\u202d\u202e\ufeff"
 _ANY = "\u00a4"
 """Stands for any currency after the first step."""
 
@@ -327,7 +327,7 @@ def _money(arguments: Sequence[str]) -> str:
     )
 
 
-_FROM: Final = "".join(_SAME.values()) + _DROPPED
+_FROM: Final = "".join(_SAME.values()) + MARKS
 _TO: Final = "".join(one * len(same) for one, same in _SAME.items())
 _CURRENCY: Final = _currency()
 _SIGNS: Final = _sql("-(D+C|.,' ")

@@ -34,6 +34,7 @@ from pyspark.sql.types import (
 from churn.config import Config, Source
 from churn.errors import ConfigError, nearest
 from churn.sources import CONTRACTS
+from churn.sources.blanks import BLANKS
 from churn.sources.contract import Contract, Field
 from churn.sources.currencies import WITHOUT_RATE, with_one_currency
 from churn.sources.daily_files import HISTORY, of_batch
@@ -41,7 +42,7 @@ from churn.sources.expressions import check_expression, check_frame
 from churn.sources.functions import expanded, read_by
 from churn.sources.readers import read
 from churn.sources.readers.declared_types import hint
-from churn.sources.readers.files import BLANKS, FILE, UNPARSED
+from churn.sources.readers.files import FILE, UNPARSED
 from churn.sources.readers.parquet_files import unreadable_columns
 from churn.sources.spark_errors import SPARK_ERRORS, first_line, unlogged
 from churn.sources.staging import PARTIAL, Staged, check_inputs, stage

@@ -16,11 +16,12 @@ from pyspark.sql.types import BooleanType, StringType, StructType
 
 from churn.config import QueryInput, Source
 from churn.errors import BadInputError, ConfigError, HoldError, form, nearest
+from churn.sources.blanks import BLANKS
 from churn.sources.expressions import check_expression
 from churn.sources.functions import expanded
 from churn.sources.readers import read
 from churn.sources.readers.declared_types import hint
-from churn.sources.readers.files import BLANKS, FILE, UNPARSED, find_files
+from churn.sources.readers.files import FILE, UNPARSED, find_files
 from churn.sources.readers.parquet_files import unreadable_columns
 from churn.sources.spark_errors import SPARK_ERRORS, first_line, unlogged
 from churn.storage import literal, quoted

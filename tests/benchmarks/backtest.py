@@ -31,9 +31,9 @@ MODEL = PROJECT / "models" / "churn.py"
 ORIGINS = (datetime(1997, 11, 1), datetime(1997, 12, 1), datetime(1998, 1, 1))
 
 
-def write_panels(folder: Path) -> None:
+def write_tables(folder: Path) -> None:
     """For each origin, the rows that a backtest learns from and evaluates on: as_of, label, part, and the features."""
-    with Job("panels", CONFIG, MODEL) as job, job.ingested_apart(backtest_end(job.spec, ORIGINS[-1])) as sources:
+    with Job("tables", CONFIG, MODEL) as job, job.ingested_apart(backtest_end(job.spec, ORIGINS[-1])) as sources:
         chosen, _ = usable_features(job.spec, sources)
         columns = feature_columns(job.spec, chosen)
         for origin in ORIGINS:
@@ -45,24 +45,24 @@ def write_panels(folder: Path) -> None:
             part = F.when(F.col("as_of").isin(*slices.train), "train").when(
                 F.col("as_of").isin(*slices.calibrate), "calibrate"
             )
-            panel = past.withColumn("part", part).unionByName(future.withColumn("part", F.lit("test")))
-            panel.select("part", "label", *columns).coalesce(1).write.parquet(str(folder / f"{origin:%Y-%m-%d}"))
+            table = past.withColumn("part", part).unionByName(future.withColumn("part", F.lit("test")))
+            table.select("part", "label", *columns).coalesce(1).write.parquet(str(folder / f"{origin:%Y-%m-%d}"))
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--repeats", type=int, default=3)
-    arguments.add_argument("--panels", type=Path, metavar="FOLDER", help="write the panels, and measure nothing")
+    arguments.add_argument("--tables", type=Path, metavar="FOLDER", help="write the tables, and measure nothing")
     options = arguments.parse_args()
     os.environ["CHURN_BENCH_DATA"] = str(DATA)
-    if options.panels:
-        write_panels(options.panels)
+    if options.tables:
+        write_tables(options.tables)
         return
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     with tempfile.TemporaryDirectory() as scratch:
         folder, out = Path(scratch), Path(scratch) / "metrics.json"
         # In a process of its own: Spark's JVM ends with it.
-        measured(sys.executable, "-m", "tests.benchmarks.backtest", "--panels", folder)
+        measured(sys.executable, "-m", "tests.benchmarks.backtest", "--tables", folder)
         peer = PROJECT / "tests" / "benchmarks" / "single_machine_fits.py"
         as_ofs = [text for origin in ORIGINS for text in ("--as-of", f"{origin:%Y-%m-%d}")]
         line = ("backtest", "--config", CONFIG, "--model", MODEL, *as_ofs, "--out", out)

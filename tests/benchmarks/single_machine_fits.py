@@ -1,6 +1,6 @@
-"""Fits of one machine's libraries: `python single_machine_fits.py PANEL ...`, prints an AUC for each panel.
+"""Fits of one machine's libraries: `python single_machine_fits.py TABLE ...`, prints an AUC for each table.
 
-A panel is a folder of Parquet files with `part` (train, calibrate, test or null), `label`, and features. Of a logistic
+A table is a folder of Parquet files with `part` (train, calibrate, test or null), `label`, and features. Of a logistic
 regression, a forest and gradient boosting, fitted on the train part, the best by AUC on the calibrate part is fitted
 again on all rows but the test part. Needs lightgbm, scikit-learn, pandas and pyarrow, and nothing of this library.
 """
@@ -42,18 +42,18 @@ def auc(name: str, model: Any, rows: pd.DataFrame, label: pd.Series) -> float:
     return float(roc_auc_score(label, model.predict_proba(numbers(rows) if name == "logistic" else rows)[:, 1]))
 
 
-def of_panel(folder: str) -> float:
-    panel = pd.read_parquet(folder)
-    parts, label = panel.pop("part"), panel.pop("label")
-    for column in panel.select_dtypes("object"):
-        panel[column] = panel[column].astype("category")
+def of_table(folder: str) -> float:
+    table = pd.read_parquet(folder)
+    parts, label = table.pop("part"), table.pop("label")
+    for column in table.select_dtypes("object"):
+        table[column] = table[column].astype("category")
     train, calibrate, test = (parts == name for name in ("train", "calibrate", "test"))
     candidates = ("logistic", "forest", "boosting")
-    models = {name: fitted(name, panel[train], label[train]) for name in candidates}
-    best = max(models, key=lambda name: auc(name, models[name], panel[calibrate], label[calibrate]))
-    return auc(best, fitted(best, panel[~test], label[~test]), panel[test], label[test])
+    models = {name: fitted(name, table[train], label[train]) for name in candidates}
+    best = max(models, key=lambda name: auc(name, models[name], table[calibrate], label[calibrate]))
+    return auc(best, fitted(best, table[~test], label[~test]), table[test], label[test])
 
 
 if __name__ == "__main__":
     for argument in sys.argv[1:]:
-        print(of_panel(argument))
+        print(of_table(argument))

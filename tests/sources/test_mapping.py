@@ -133,7 +133,9 @@ def test_expressions_types_and_text(spark: SparkSession, tmp_path: Path) -> None
     (tmp_path / "calls.csv").write_text(
         "call id,who,at,secs,ok,csat\n"
         # blanks around text go, empty text is null, the rest of Unicode stays
-        '" 1\t",\u00a0zoë 🦉\u3000,2024-01-01,61, TRUE ,\n',
+        '" 1\t",\u00a0zoë 🦉\u3000,2024-01-01,61, TRUE ,\n'
+        # what has no width neither is part of an id nor makes one
+        '"\u200e2\u200b","\u2007\ufeff1-\u2060",2024-01-01,60,\u00a0true,\u200b\n',
         encoding="utf-8",
     )
     columns = {
@@ -151,7 +153,10 @@ def test_expressions_types_and_text(spark: SparkSession, tmp_path: Path) -> None
     rows = mapped(spark, calls(tmp_path / "calls.csv", columns=columns, zone="Europe/Berlin"), *names)
 
     known = datetime(2023, 12, 31, 23, 1, 1)
-    assert rows == [("1", "zoë 🦉", known, None, 122, True, "sales", None, ["talk_seconds_unreadable"])]
+    assert rows == [
+        ("1", "zoë 🦉", known, None, 122, True, "sales", None, ["talk_seconds_unreadable"]),
+        ("2", "1-", datetime(2023, 12, 31, 23, 1), 30, 120, True, "sales", None, []),
+    ]
 
 
 def test_json_is_text_too_and_a_broken_line_is_a_row(spark: SparkSession, tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from pyspark.sql import DataFrame, SparkSession
 from churn.config import RawInput
 from churn.errors import BadInputError
 from churn.runtime.session import with_settings
+from churn.sources.blanks import BLANKS
 from churn.sources.readers.encodings import decode, java_charset, unknown_encoding
 from churn.sources.readers.files import (
-    BLANKS,
     FILE,
     UNPARSED,
     File,

@@ -28,7 +28,8 @@ from pyspark.sql.types import (
 
 from churn.config import RawInput
 from churn.errors import ConfigError
-from churn.sources.readers.files import BLANKS, FILE, UNPARSED
+from churn.sources.blanks import BLANKS
+from churn.sources.readers.files import FILE, UNPARSED
 from churn.sources.readers.parquet_files import as_text, unreadable_columns
 from churn.sources.readers.partitions import is_folder
 from churn.sources.spark_errors import unlogged

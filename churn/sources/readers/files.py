@@ -23,8 +23,6 @@ UNPARSED: Final = "_unparsed"
 """Column of a raw row: the line that does not fit its header or syntax, where there is one."""
 FILE: Final = "_file"
 """Column of a raw row that was read from a file: its local path, or its address where it is not local."""
-BLANKS: Final = " \t\r\n\u00a0\u2003\u2009\u202f\u3000\ufeff"
-"""The characters that are trimmed from text."""
 
 SPECIAL: Final = re.compile(r"[*?\[\]{}\\]")
 _WITHOUT_CHECKSUMS: Final = {

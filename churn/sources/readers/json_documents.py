@@ -11,7 +11,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from churn.sources.readers.files import BLANKS
+from churn.sources.blanks import BLANKS
 
 CONTENT: Final = "_content"
 """Column of a document: its bytes."""

@@ -29,9 +29,10 @@ from pyspark.sql.types import (
 from churn.config import RawInput
 from churn.errors import BadInputError, ConfigError
 from churn.runtime.session import with_settings
+from churn.sources.blanks import BLANKS
 from churn.sources.readers.declared_types import declared_types
 from churn.sources.readers.encodings import python_codec, unknown_encoding
-from churn.sources.readers.files import BLANKS, FILE, UNPARSED, File, absent, binary_kind, file_reader, read_heads
+from churn.sources.readers.files import FILE, UNPARSED, File, absent, binary_kind, file_reader, read_heads
 from churn.sources.readers.json_documents import (
     CONTENT,
     IS_RECORD,
