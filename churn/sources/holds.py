@@ -13,7 +13,7 @@ from churn.errors import BadInputError, ChurnError, HoldError, form
 from churn.sources.catalog.calls import CALLS
 from churn.sources.classification import Batch
 from churn.sources.ledger import LedgerRow
-from churn.sources.mapping import MALFORMED, RAW, RULES
+from churn.sources.mapping import IN_FUTURE, MALFORMED, RAW, RULES
 from churn.sources.privacy import is_personal, shown
 from churn.sources.reasons import ungrouped_reasons
 
@@ -81,6 +81,8 @@ def refuse(batch: Batch) -> None:
             "; where each line has a cell more than the header, such as the name of a row, set header = false among"
             " the options and map _c0, _c1, ..."
         )
+    if row.as_of is not None and row.rules.get(IN_FUTURE, 0) > broken / 2:
+        named += f"; these lie more than a year after the as-of {row.as_of:%Y-%m-%d}: give a later one"
     raise BadInputError(
         f"{row.source}: {broken} of {row.rows_in} rows break the contract, more than max_quarantined ="
         f" {source.max_quarantined:g}: {named}; nothing was written; fix {source.section('columns')} or its options,"

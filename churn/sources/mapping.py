@@ -51,6 +51,8 @@ from churn.sources.zones import LOCAL, Reading, date_reading, time_reading, utc,
 from churn.storage import literal, quoted
 
 MALFORMED: Final = "malformed_row"
+IN_FUTURE: Final = "in_future"
+"""The rule of rows that lie more than a year after the as-of."""
 RULES: Final = "_rules"
 """Column of `Mapped.rows`: the names of the rules a row breaks; empty = none."""
 RAW: Final = "_raw"
@@ -467,7 +469,7 @@ def _mapping_rules(contract: Contract) -> list[str]:
     failures = ("unreadable", "clock_gap", *_DOUBTS)
     return [
         MALFORMED,
-        "in_future",
+        IN_FUTURE,
         WITHOUT_RATE,
         CONFLICT,
         PARTIAL,
@@ -483,7 +485,7 @@ def _contract_rules(contract: Contract, source: Source, latest: str | None) -> d
     rules = contract.rules(source.maximum)
     if latest is not None:
         event = f"event_time - {_ANNOUNCED_BEFORE}" if contract.announced else "event_time"
-        rules["in_future"] = f"coalesce(greatest({event}, known_time) > {latest}, false)"
+        rules[IN_FUTURE] = f"coalesce(greatest({event}, known_time) > {latest}, false)"
     return rules
 
 

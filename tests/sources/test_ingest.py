@@ -327,6 +327,13 @@ def test_too_many_broken_rows_are_refused_with_examples_unless_their_owner_named
     assert [(row[2], row[3]) for row in contents(lake)["ledger"]] == [(5, 1)]
 
 
+def test_an_as_of_before_all_rows_is_named(spark: SparkSession, tmp_path: Path, configured: Configured) -> None:
+    later = configured("id,who,at\n3,ann,2026-01-01\n4,ann,2026-01-02\n")
+
+    with pytest.raises(BadInputError, match="these lie more than a year after the as-of 2024-01-09: give a later one"):
+        ingest(spark, Lake(spark, str(tmp_path / "lake")), later, batch="b", as_of=datetime(2024, 1, 9))
+
+
 def test_validate_writes_nothing_and_shows_examples(
     spark: SparkSession, tmp_path: Path, configured: Configured
 ) -> None:
