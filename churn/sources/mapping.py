@@ -52,7 +52,7 @@ from churn.storage import literal, quoted
 
 MALFORMED: Final = "malformed_row"
 IN_FUTURE: Final = "in_future"
-"""The rule of rows that lie more than a year after the as-of."""
+"""The rule of rows that lie more than a year after the as-of, or in a stream ahead of their micro-batch."""
 RULES: Final = "_rules"
 """Column of `Mapped.rows`: the names of the rules a row breaks; empty = none."""
 RAW: Final = "_raw"

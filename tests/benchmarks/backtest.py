@@ -32,7 +32,7 @@ ORIGINS = (datetime(1997, 11, 1), datetime(1997, 12, 1), datetime(1998, 1, 1))
 
 
 def write_tables(folder: Path) -> None:
-    """For each origin, the rows that a backtest learns from and evaluates on: as_of, label, part, and the features."""
+    """For each origin, the rows that a backtest learns from and evaluates on: part, label, and the features."""
     with Job("tables", CONFIG, MODEL) as job, job.ingested_apart(backtest_end(job.spec, ORIGINS[-1])) as sources:
         chosen, _ = usable_features(job.spec, sources)
         columns = feature_columns(job.spec, chosen)
@@ -42,6 +42,7 @@ def write_tables(folder: Path) -> None:
             rows = rows_of.feature_rows(job.spark, sources, chosen, dates.labelled)
             past = rows_of.labelled(sources, rows.where(F.col("as_of").isin(*slices.matured)), known_until=dates.score)
             future = rows_of.labelled(sources, rows.where(F.col("as_of").isin(*dates.test)))
+            future = rows_of.eligible(sources, future, dates.score)
             part = F.when(F.col("as_of").isin(*slices.train), "train").when(
                 F.col("as_of").isin(*slices.calibrate), "calibrate"
             )
