@@ -43,6 +43,21 @@ _KEY_HASH = "_key_hash"
 
 
 @dataclass(frozen=True)
+class MappedBatch:
+    """One source of a batch, mapped but not yet classified."""
+
+    mapped: Mapped
+    batch: str
+    as_of: datetime | None
+    before: datetime | None
+    """The as-of of the batch before it; None = this is the first."""
+    since: datetime | None
+    """The first instant of what its rows are made of, where a query makes them of rows that are read again."""
+    fewest: tuple[int, date] | None
+    """The day with the fewest rows, and how many; None = all rows are compared with those expected."""
+
+
+@dataclass(frozen=True)
 class Batch:
     """One source of a batch, classified but not yet written."""
 
@@ -51,6 +66,8 @@ class Batch:
     """Every sound row with `_status` and `superseded_at`, and the existing versions of the same keys."""
     quarantined: DataFrame | None
     """The raw rows that are not accepted, with the rules they broke; None = there are none."""
+    conflicting: DataFrame | None
+    """The keys of the rows that contradict each other, which `with_conflicts` quarantines; None = there are none."""
     row: LedgerRow
     declared: int
     """Quarantined rows that the owner's own `reject` rules name, or that are part of a row which the lake has."""
@@ -82,13 +99,13 @@ class _KeyedRows:
     """The rows that this batch has in the lake, and that others delivered too: with their known time and batch."""
 
 
-def classify_batch(
+def map_batch(
     spark: SparkSession, source: Source, lake: Lake | None, *, batch: str, as_of: datetime | None, cache: Cache
-) -> Batch:
-    """Read a source and classify its rows beside those of the lake, if there is one.
+) -> MappedBatch:
+    """Map the rows of a source that belong to a batch.
 
-    Raises ConfigError where the source needs an as-of, and there is none; BadInputError for a row that Spark cannot
-    read.
+    Readers change settings of the session while they infer a schema, so sources are mapped one after the other. Raises
+    ConfigError where the source needs an as-of, and there is none; BadInputError for a source that cannot be read.
     """
     if source.expect.days and as_of is None and lake is not None:
         raise ConfigError(f"{source.section('expect')} days counts back from an as-of; give one, or drop days")
@@ -102,11 +119,28 @@ def classify_batch(
         if mapped.staged and mapped.staged.measured:
             cache(mapped.staged.rows)  # for `account`
         is_regrouped = mapped.staged is not None and mapped.staged.has_groups and before is not None
-        begin = first_instant(source, as_of, since) if is_regrouped and as_of is not None else None
-        keyed = _read(lake, mapped, batch=batch, as_of=as_of, cache=cache)
-        rows, compared = _classified(keyed, mapped, as_of=as_of, since=begin, cache=cache)
+        return MappedBatch(
+            mapped=mapped,
+            batch=batch,
+            as_of=as_of,
+            before=before,
+            since=first_instant(source, as_of, since) if is_regrouped and as_of is not None else None,
+            fewest=_fewest(spark, source, as_of, before),
+        )
+
+
+def classify_batch(made: MappedBatch, lake: Lake | None, *, cache: Cache) -> Batch:
+    """Classify the rows of a source beside those of the lake, if there is one.
+
+    It changes no setting of the session, so several sources may be classified at once. Raises BadInputError for a row
+    that Spark cannot read.
+    """
+    mapped, source, as_of = made.mapped, made.mapped.source, made.as_of
+    with _explained(source):
+        keyed = _read(lake, mapped, batch=made.batch, as_of=as_of, cache=cache)
+        rows, compared = _classified(keyed, mapped, as_of=as_of, since=made.since, cache=cache)
         statuses = _statuses(compared)
-        row = _ledger_row(source, batch, as_of, keyed.counts, statuses)
+        row = _ledger_row(source, made.batch, as_of, keyed.counts, statuses)
         inputs, notes = account(mapped.staged) if mapped.staged else ((), ())
         row = replace(row, inputs=inputs)
         if CONFLICT in row.rules:  # rows in conflict do not count for the first and the last event
@@ -116,13 +150,14 @@ def classify_batch(
         return Batch(
             mapped=mapped,
             rows=rows,
-            quarantined=_quarantined(spark, mapped, keyed.all, compared, row, as_of=as_of, cache=cache),
+            quarantined=_quarantined(mapped, keyed.all, compared, row),
+            conflicting=_conflicting(mapped, compared, row),
             row=row,
             declared=sum(count["n"] for count in keyed.counts if set(count[RULES] or ()) & source.own_rules)
             + row.rules.get(PARTIAL, 0),
             notes=notes,
-            received=_received(spark, source, row, as_of, before),
-            missing_days=_missing_days(rows, source, as_of, before),
+            received=made.fewest or (row.rows_in, None),
+            missing_days=_missing_days(rows, source, as_of, made.before),
             currencies=_currencies(lake, keyed, mapped.contract),
             updated_batches=tuple(sorted({name for of in statuses if (name := of["_updated_batch"]) is not None})),
         )
@@ -404,38 +439,40 @@ def _utc(timestamp: datetime | None) -> datetime | None:
     return None if timestamp is None else utc(timestamp)
 
 
-def _quarantined(
-    spark: SparkSession,
-    mapped: Mapped,
-    rows: DataFrame,
-    compared: DataFrame | None,
-    row: LedgerRow,
-    *,
-    as_of: datetime | None,
-    cache: Cache,
-) -> DataFrame | None:
-    """The raw rows that are not accepted, with the rules they broke.
-
-    A sound row leaves its raw row behind when it is mapped, so those that turn out to contradict each other are read
-    again; ChurnError if the source has changed since.
-    """
+def _quarantined(mapped: Mapped, rows: DataFrame, compared: DataFrame | None, row: LedgerRow) -> DataFrame | None:
+    """The raw rows that are not accepted, with the rules they broke; without those that contradict each other."""
     conflicts, parts = row.rules.get(CONFLICT, 0), row.rules.get(PARTIAL, 0)
     broken = rows.where(f"{_KEY_HASH} IS NULL").select(RULES, RAW) if row.quarantined > conflicts + parts else None
     if parts and compared is not None:
         as_json = f"to_json(struct({', '.join(mapped.contract.schema.names)})) AS {RAW}"
         partial = compared.where(f"{RULES} = array('{PARTIAL}')").selectExpr(RULES, as_json)
         broken = partial if broken is None else broken.unionByName(partial)
-    if not conflicts or compared is None:
-        return broken
+    return broken
+
+
+def _conflicting(mapped: Mapped, compared: DataFrame | None, row: LedgerRow) -> DataFrame | None:
+    """The keys of the rows that contradict each other; None = there are none."""
+    if CONFLICT not in row.rules or compared is None:
+        return None
     key = [*mapped.contract.key, *(["known_time"] if mapped.has_known_time else [])]
-    conflicting = compared.where(f"{RULES} = array('{CONFLICT}')").select(*key).distinct()
-    again = map_source(spark, mapped.source, as_of=as_of, raw=True).rows.where(F.size(RULES) == 0)
-    raw = cache(again.join(conflicting, on=key, how="left_semi").select(F.array(F.lit(CONFLICT)).alias(RULES), RAW))
-    if raw.count() != conflicts:
-        raise ChurnError(
-            f"{mapped.source.name}: the source changed while it was read; nothing was written, run it again"
-        )
-    return broken.unionByName(raw) if broken is not None else raw
+    return compared.where(f"{RULES} = array('{CONFLICT}')").select(*key).distinct()
+
+
+def with_conflicts(spark: SparkSession, batch: Batch, *, cache: Cache) -> Batch:
+    """The batch with the raw rows that contradict each other quarantined.
+
+    A sound row leaves its raw row behind when it is mapped, so the source is mapped again, see `map_batch`; ChurnError
+    if it has changed since.
+    """
+    if batch.conflicting is None:
+        return batch
+    with _explained(source := batch.mapped.source):
+        again = map_source(spark, source, as_of=batch.row.as_of, raw=True).rows.where(F.size(RULES) == 0)
+        raw = again.join(batch.conflicting, on=batch.conflicting.columns, how="left_semi")
+        raw = cache(raw.select(F.array(F.lit(CONFLICT)).alias(RULES), RAW))
+        if raw.count() != batch.row.rules[CONFLICT]:
+            raise ChurnError(f"{source.name}: the source changed while it was read; nothing was written, run it again")
+        return replace(batch, quarantined=raw if batch.quarantined is None else batch.quarantined.unionByName(raw))
 
 
 def _as_of_before(lake: Lake | None, source: Source, as_of: datetime) -> datetime | None:
@@ -454,12 +491,12 @@ def _days_since(as_of: datetime, before: datetime | None, days: int) -> list[dat
     return [last - timedelta(days=back) for back in range(most, 0, -1)]
 
 
-def _received(
-    spark: SparkSession, source: Source, row: LedgerRow, as_of: datetime | None, before: datetime | None
-) -> tuple[int, date | None]:
+def _fewest(
+    spark: SparkSession, source: Source, as_of: datetime | None, before: datetime | None
+) -> tuple[int, date] | None:
     """Earlier days were compared with what is expected by the batches before; a history is not compared day by day."""
     if not source.expect.rows or not source.is_daily or as_of is None:
-        return row.rows_in, None
+        return None
     return fewest_rows(spark, source, _days_since(as_of, before, 1))
 
 

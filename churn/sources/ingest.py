@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from functools import reduce
-from typing import Final
+from functools import partial, reduce
+from typing import Final, TypeVar
 
+from pyspark import inheritable_thread_target
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -17,16 +19,31 @@ from churn.errors import BadInputError, ChurnError, ConfigError, nearest
 from churn.runtime.faults import damage_below
 from churn.runtime.locks import locks
 from churn.runtime.session import with_settings
-from churn.sources.classification import DUPLICATES, Batch, Cache, classify_batch, duplicates
+from churn.sources.classification import (
+    DUPLICATES,
+    Batch,
+    Cache,
+    classify_batch,
+    duplicates,
+    map_batch,
+    with_conflicts,
+)
 from churn.sources.doubts import doubts
 from churn.sources.holds import Report, hold, refuse, report
 from churn.sources.ledger import LEDGER, LedgerRow, balance, has_batch, ledger_frame
 from churn.sources.mapping import RAW, RULES, bound
+from churn.sources.spark_errors import unlogged
 from churn.storage import Lake, literal
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 QUARANTINE: Final = "quarantine"
 _UNCOMPRESSED: Final = {"spark.sql.inMemoryColumnarStorage.compressed": "false"}
 """A persisted batch is read three times: to choose an encoding for each column costs more than it saves."""
+_AT_ONCE: Final = 4
+"""How many small sources are worked on at a time: planning their queries takes one core, and longer than running them.
+The jobs of large ones would wait for each other's tasks, until a broadcast times out."""
 
 
 def validate(
@@ -35,7 +52,7 @@ def validate(
     """What a first ingest of each source would do; nothing is written."""
     chosen = _chosen(config, sources)
     with _naming_inputs(chosen), _cached(spark) as cache:
-        batches = [classify_batch(spark, source, None, batch="", as_of=as_of, cache=cache) for source in chosen]
+        batches = _classified(spark, None, config, chosen, batch="", as_of=as_of, cache=cache)
         notes = list(doubts(batches))
         return [
             replace(made, notes=(*made.notes, *(note for name, note in notes if name == made.row.source)))
@@ -69,13 +86,35 @@ def ingest(
     # What becomes of a row depends on those that are there, so batches of a source are written one after the other.
     names = [f"ingest {source.name}" for source in chosen]
     with locks(lake.root, names), _naming_inputs(chosen), _cached(spark) as cache:
-        batches = [classify_batch(spark, source, lake, batch=batch, as_of=as_of, cache=cache) for source in chosen]
+        batches = _classified(spark, lake, config, chosen, batch=batch, as_of=as_of, cache=cache)
         # A hold first: rows that are still to come may change which share is broken.
         for check in (hold, refuse):
             for one in batches:
                 check(one)
-        _write(spark, lake, batches)
+        _write(spark, lake, config, batches)
         return [one.row for one in batches]
+
+
+def _classified(
+    spark: SparkSession,
+    lake: Lake | None,
+    config: Config,
+    sources: Sequence[Source],
+    *,
+    batch: str,
+    as_of: datetime | None,
+    cache: Cache,
+) -> list[Batch]:
+    made = [map_batch(spark, source, lake, batch=batch, as_of=as_of, cache=cache) for source in sources]
+    batches = _side_by_side(spark, config, partial(classify_batch, lake=lake, cache=cache), made)
+    return [with_conflicts(spark, one, cache=cache) for one in batches]
+
+
+def _side_by_side(spark: SparkSession, config: Config, of: Callable[[T], R], values: Iterable[T]) -> list[R]:
+    """The results of a function, for several values at a time where the sources are small. Raises what it raises for
+    the first value for which it does, once those that have begun have ended."""
+    with unlogged(), ThreadPoolExecutor(_AT_ONCE if config.is_small else 1) as pool:
+        return list(pool.map(inheritable_thread_target(spark)(of), values))
 
 
 def _chosen(config: Config, names: Collection[str] | None) -> list[Source]:
@@ -109,22 +148,21 @@ def _cached(spark: SparkSession) -> Iterator[Cache]:
     frames: list[DataFrame] = []
 
     def cache(df: DataFrame) -> DataFrame:
-        with with_settings(spark, _UNCOMPRESSED):
-            frames.append(df.persist())
+        frames.append(df.persist())
         return df
 
     try:
-        yield cache
+        with with_settings(spark, _UNCOMPRESSED):
+            yield cache
     finally:
         for df in frames:
             df.unpersist()
 
 
-def _write(spark: SparkSession, lake: Lake, batches: Sequence[Batch]) -> None:
+def _write(spark: SparkSession, lake: Lake, config: Config, batches: Sequence[Batch]) -> None:
     """The accepted rows, a commit a source; then duplicates and quarantined rows; then the ledger, which says it is
     done."""
-    for one in batches:
-        _write_accepted(lake, one)
+    _side_by_side(spark, config, partial(_write_accepted, lake), batches)
     where = {"source": [one.row.source for one in batches], "batch": [batches[0].row.batch]}
     if any(one.row.duplicate for one in batches) or lake.exists(DUPLICATES):
         lake.replace(reduce(DataFrame.unionByName, map(duplicates, batches)), DUPLICATES, where)
