@@ -63,8 +63,7 @@ _ROW = "_row"
 _BROKEN = "_broken"
 # Text of ASCII alone that neither begins nor ends with a blank needs no trimming, which is slow.
 _TRIMMED = (
-    "CASE WHEN {0} >= '!' AND octet_length(rtrim({0})) = length({0}) AND octet_length({0}) = length({0})"
-    " AND NOT endswith({0}, '\t') AND NOT endswith({0}, '\r') AND NOT endswith({0}, '\n') THEN {0}"
+    "CASE WHEN octet_length({0}) = length({0}) AND {0} >= '!' AND right({0}, 1) >= '!' THEN {0}"
     f" ELSE coalesce(btrim({{0}}, '{BLANKS}'), '') END"
 )
 _UNDECODED = "\ufffd"
