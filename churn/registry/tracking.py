@@ -13,6 +13,7 @@ import re
 import socket
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -143,10 +144,14 @@ class Run:
 
     def model(self, model: PipelineModel, *, inputs: DataFrame, outputs: DataFrame, name: str = "model") -> None:
         """The model with its signature: the columns of `inputs` and `outputs`, whose schemas alone are read."""
+        with warnings.catch_warnings():
+            # Columns that may be null are doubles already.
+            warnings.filterwarnings("ignore", ".*Inferred schema contains integer column")
+            signature = infer_signature(inputs, outputs)
         mlflow.spark.log_model(
             model,
             artifact_path=name,
-            signature=infer_signature(inputs, outputs),
+            signature=signature,
             # Named, or MLflow would load the model in another process to see what it imports.
             pip_requirements=[f"{package}=={installed(package)}" for package in _REQUIREMENTS],
             dfs_tmpdir=_scratch(),
