@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -16,7 +15,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyspark import inheritable_thread_target
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from scipy import stats
@@ -38,6 +36,7 @@ from churn.decisions.uplift_learners import (
 )
 from churn.decisions.uplift_rows import CAMPAIGN, COST, CUSTOMER, KEY, OUTCOME, TREATED, UpliftRows
 from churn.errors import BadInputError
+from churn.runtime.session import side_by_side
 from churn.storage import quoted
 from churn.training.algorithms import Boosting, Logistic
 from churn.training.preparation import DRAW, ORDER, PACKED, Preparation, Rows, pack
@@ -238,10 +237,7 @@ class PackedRows:
 
     def each(self, tasks: Sequence[BatchTask]) -> list[Any]:
         """The result of every task, each of which reads all rows."""
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            session = self._packed.sparkSession
-            submit = inheritable_thread_target(session)(self._one)
-            return list(pool.map(submit, tasks))
+        return side_by_side(self._packed.sparkSession, self._one, tasks, at_once=AT_ONCE)
 
     def _one(self, task: BatchTask) -> Any:
         (row,) = self._packed.coalesce(1).mapInArrow(task, "result binary").collect()

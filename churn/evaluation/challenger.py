@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -25,7 +25,8 @@ from churn.evaluation.leakage import LeakEvidence, auc_alone
 from churn.evaluation.metrics import Metrics, compare, evaluate, metrics
 from churn.features import features
 from churn.model_spec import ModelSpec, Sources, Verdict
-from churn.training.fit import Trainer, candidates_of
+from churn.training.fit import FitRequest, Trainer, candidates_of
+from churn.training.fit_task import FitResult
 from churn.training.model_version import ModelVersion, may_have_learnt
 
 LEAK_ROWS: Final = 100_000
@@ -153,23 +154,27 @@ def _leaks(
     }
     if not marked:
         return LeakEvidence(alone=alone)
+    with_all, without = _refitted(spec, trainer, dates, fitted, [frozenset(read), frozenset(read) - marked])
     return LeakEvidence(
-        alone=alone,
-        after_intent=tuple(sorted(marked)),
-        with_after_intent=_refitted(spec, trainer, dates, fitted, read),
-        without_after_intent=_refitted(spec, trainer, dates, fitted, set(read) - marked),
+        alone=alone, after_intent=tuple(sorted(marked)), with_after_intent=with_all, without_after_intent=without
     )
 
 
 def _refitted(
-    spec: ModelSpec, trainer: Trainer, dates: Calendar, fitted: Mapping[str, Any], columns: Collection[str]
-) -> dict[str, float]:
-    """The metrics of the chosen candidate, fitted anew on these columns; what else it is made of is the same."""
-    fold = Fold(train=split_dates(spec, dates).matured, later=dates.test)
+    spec: ModelSpec, trainer: Trainer, dates: Calendar, fitted: Mapping[str, Any], columns: Sequence[frozenset[str]]
+) -> list[dict[str, float]]:
+    """The metrics of the chosen candidate, fitted anew on each of these sets of columns; what else it is made of is the
+    same."""
+    fold, slopes = Fold(train=split_dates(spec, dates).matured, later=dates.test), fitted["slopes"]
     parts = candidates_of(spec, fitted["chosen"])
-    requests = [(parts[part], fold, fitted["rounds"].get(part)) for part in fitted["slopes"]]
-    fits = trainer.fit_all(requests, only=columns)
-    log_odds = sum(slope * one.later_margin for slope, one in zip(fitted["slopes"].values(), fits, strict=True))
+    requests = [FitRequest(parts[part], fold, fitted["rounds"].get(part), only) for only in columns for part in slopes]
+    fits = trainer.fit_all(requests)
+    return [_later_means(spec, slopes, fits[at : at + len(slopes)]) for at in range(0, len(fits), len(slopes))]
+
+
+def _later_means(spec: ModelSpec, slopes: Mapping[str, float], fits: Sequence[FitResult]) -> dict[str, float]:
+    """The mean over dates of the metrics of fits that are added up."""
+    log_odds = sum(slope * one.later_margin for slope, one in zip(slopes.values(), fits, strict=True))
     as_of = examples(spec).evaluated_as(pd.Series(fits[0].later_as_of.astype("datetime64[us]")))
     rows = pd.DataFrame({"label": fits[0].later_label, "score": log_odds})
     return _means(metrics(part["label"], part["score"], probability=False) for _, part in rows.groupby(as_of))

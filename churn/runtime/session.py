@@ -9,14 +9,15 @@ import shlex
 import sys
 import time
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
-from pyspark import SparkConf, SparkContext
+from pyspark import SparkConf, SparkContext, inheritable_thread_target
 from pyspark.sql import SparkSession
 
 from churn.runtime.files import replacing
@@ -24,6 +25,9 @@ from churn.runtime.jars import SPARK_HOME, jars, jars_folder
 from churn.runtime.java import SHARE, java_home
 from churn.runtime.jvm_names import remember_jvm_names
 from churn.runtime.private_folders import private_folder, process_folder
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _SECRET = re.compile(r"(?i)secret|password|passphrase|token|access[.]?key|credential")
 """What the names of secret settings hold, much as spark.redaction.regex has it."""
@@ -33,7 +37,13 @@ LOGGING = Path(__file__).with_name("log4j2.properties")
 
 # The C1 compiler only. Most small jobs end before C2's work pays off: it doubled their time on two cores. The code
 # cache is as large as both compilers' by default, five times that of C1: once it is full, nothing more is compiled.
-LEAN = ("-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=240m", "-XX:MetaspaceSize=512m")
+# Java's own BLAS: a native one, where there is one, gains nothing for small data, and where there is none it says so.
+LEAN = (
+    "-XX:TieredStopAtLevel=1",
+    "-XX:ReservedCodeCacheSize=240m",
+    "-XX:MetaspaceSize=512m",
+    "-Ddev.ludovic.netlib.blas.allowNative=false",
+)
 
 # Spark generates one method for a wide row, and by default the JVM compiles no method of more than 8000 bytes;
 # executors of a cluster need this too.
@@ -106,6 +116,15 @@ def with_settings(spark: SparkSession, wanted: Mapping[str, str]) -> Iterator[No
                 spark.conf.unset(name)
             else:
                 spark.conf.set(name, earlier)
+
+
+def side_by_side(spark: SparkSession, of: Callable[[T], R], values: Iterable[T], *, at_once: int) -> list[R]:
+    """The result of a function for each value, so many at a time; it must not change settings of the session.
+
+    Raises what it raises for the first value for which it does, once the calls that have begun have ended.
+    """
+    with ThreadPoolExecutor(at_once) as pool:
+        return list(pool.map(inheritable_thread_target(spark)(of), values))
 
 
 def _stop(spark: SparkSession) -> None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from pyspark.sql import DataFrame
 
 from churn.errors import DamageError
 from churn.runtime.locks import locks
+from churn.runtime.session import side_by_side
 from churn.sources import CONTRACTS
 from churn.sources.announcements import with_replaced_closures
 from churn.sources.catalog.closures import CLOSURES
 from churn.sources.completeness import Accepted
 from churn.sources.ledger import LEDGER, deliveries, totals
 from churn.storage import Lake, Snapshot
+
+_AT_ONCE: Final = 4
+"""How many tables are counted at a time."""
 
 
 def accepted_snapshots(lake: Lake, versions: Mapping[str, int] | None = None) -> dict[str, Snapshot]:
@@ -33,7 +38,7 @@ def checked_snapshots(lake: Lake) -> dict[str, Snapshot]:
     """
     with locks(lake.root, [f"ingest {name}" for name in CONTRACTS], shared=True):
         snapshots = accepted_snapshots(lake)
-    for name, (rows, counted) in _short(snapshots).items():
+    for name, (rows, counted) in _short(lake, snapshots).items():
         raise DamageError(
             f"{lake.path(name)} has {rows:,} rows, and the ledger counts {counted:,} accepted ones: if an ingest was "
             f"cut short, run it again; else bring the table back from a backup, or restore a version that has them all"
@@ -41,11 +46,13 @@ def checked_snapshots(lake: Lake) -> dict[str, Snapshot]:
     return snapshots
 
 
-def _short(snapshots: Mapping[str, Snapshot]) -> dict[str, tuple[int, int]]:
+def _short(lake: Lake, snapshots: Mapping[str, Snapshot]) -> dict[str, tuple[int, int]]:
     """The tables that have fewer rows than the ledger counts: both numbers. Delta has the first in its log."""
     ledger = snapshots[LEDGER].once(totals) if LEDGER in snapshots else {}
     counted = {name: counts["accepted"] for name, counts in ledger.items()}
-    rows = {name: one.once(DataFrame.count) for name, one in snapshots.items() if name in counted}
+    wanted = [name for name in snapshots if name in counted]
+    counts = side_by_side(lake.spark, lambda name: snapshots[name].once(DataFrame.count), wanted, at_once=_AT_ONCE)
+    rows = dict(zip(wanted, counts, strict=True))
     return {name: (rows[name], counted[name]) for name in rows if rows[name] < counted[name]}
 
 

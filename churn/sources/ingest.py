@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial, reduce
-from typing import Final, TypeVar
+from typing import Final
 
-from pyspark import inheritable_thread_target
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -18,7 +16,7 @@ from churn.config import Config, Source
 from churn.errors import BadInputError, ChurnError, ConfigError, nearest
 from churn.runtime.faults import damage_below
 from churn.runtime.locks import locks
-from churn.runtime.session import with_settings
+from churn.runtime.session import side_by_side, with_settings
 from churn.sources.classification import (
     DUPLICATES,
     Batch,
@@ -34,9 +32,6 @@ from churn.sources.ledger import LEDGER, LedgerRow, balance, has_batch, ledger_f
 from churn.sources.mapping import RAW, RULES, bound
 from churn.sources.spark_errors import unlogged
 from churn.storage import Lake, literal
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 QUARANTINE: Final = "quarantine"
 _UNCOMPRESSED: Final = {"spark.sql.inMemoryColumnarStorage.compressed": "false"}
@@ -106,15 +101,14 @@ def _classified(
     cache: Cache,
 ) -> list[Batch]:
     made = [map_batch(spark, source, lake, batch=batch, as_of=as_of, cache=cache) for source in sources]
-    batches = _side_by_side(spark, config, partial(classify_batch, lake=lake, cache=cache), made)
+    with unlogged():
+        classify = partial(classify_batch, lake=lake, cache=cache)
+        batches = side_by_side(spark, classify, made, at_once=_at_once(config))
     return [with_conflicts(spark, one, cache=cache) for one in batches]
 
 
-def _side_by_side(spark: SparkSession, config: Config, of: Callable[[T], R], values: Iterable[T]) -> list[R]:
-    """The results of a function, for several values at a time where the sources are small. Raises what it raises for
-    the first value for which it does, once those that have begun have ended."""
-    with unlogged(), ThreadPoolExecutor(_AT_ONCE if config.is_small else 1) as pool:
-        return list(pool.map(inheritable_thread_target(spark)(of), values))
+def _at_once(config: Config) -> int:
+    return _AT_ONCE if config.is_small else 1
 
 
 def _chosen(config: Config, names: Collection[str] | None) -> list[Source]:
@@ -162,21 +156,28 @@ def _cached(spark: SparkSession) -> Iterator[Cache]:
 def _write(spark: SparkSession, lake: Lake, config: Config, batches: Sequence[Batch]) -> None:
     """The accepted rows, a commit a source; then duplicates and quarantined rows; then the ledger, which says it is
     done."""
-    _side_by_side(spark, config, partial(_write_accepted, lake), batches)
+    side_by_side(spark, partial(_write_accepted, lake), batches, at_once=_at_once(config))
     where = {"source": [one.row.source for one in batches], "batch": [batches[0].row.batch]}
-    if any(one.row.duplicate for one in batches) or lake.exists(DUPLICATES):
-        lake.replace(reduce(DataFrame.unionByName, map(duplicates, batches)), DUPLICATES, where)
     columns = (f"{literal(batches[0].row.batch)} AS batch", f"{RULES} AS rules", f"{RAW} AS raw")
     quarantined = [
         one.quarantined.selectExpr(f"{literal(one.row.source)} AS source", *columns)
         for one in batches
         if one.quarantined is not None
     ]
-    lake.replace(reduce(DataFrame.unionByName, quarantined or [_no_rows(spark)]), QUARANTINE, where)
+    left_out = {QUARANTINE: reduce(DataFrame.unionByName, quarantined or [_no_rows(spark)])}
+    if any(one.row.duplicate for one in batches) or lake.exists(DUPLICATES):
+        left_out[DUPLICATES] = reduce(DataFrame.unionByName, map(duplicates, batches))
+    replace_one = partial(_replace_one, lake, where)
+    side_by_side(spark, replace_one, left_out.items(), at_once=_at_once(config))
     is_again = has_batch(lake, where)
     lake.replace(ledger_frame(spark, [one.row for one in batches]), LEDGER, where, widen=True)
     if is_again and lake.exists(DUPLICATES):
         balance(lake, where["source"])
+
+
+def _replace_one(lake: Lake, where: Mapping[str, object], rows: tuple[str, DataFrame]) -> None:
+    name, df = rows
+    lake.replace(df, name, where)
 
 
 def _no_rows(spark: SparkSession) -> DataFrame:

@@ -12,7 +12,6 @@ import math
 import pickle
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
@@ -20,7 +19,6 @@ from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
-from pyspark import inheritable_thread_target
 from pyspark.ml import PipelineModel
 from pyspark.ml.functions import vector_to_array
 from pyspark.ml.stat import Summarizer
@@ -32,7 +30,7 @@ from churn.dataset.split import Fold, Split
 from churn.errors import BadInputError
 from churn.features.engine.measures import micros
 from churn.model_spec import Campaign, ModelSpec
-from churn.runtime.session import is_local, memory_mib
+from churn.runtime.session import is_local, memory_mib, side_by_side
 from churn.sampling import DRAWS, drawn
 from churn.training.algorithms import Linear, MLlib, Single, Trees
 from churn.training.fit_task import MOST_MARGINS, FitResult, Task, on_blocks
@@ -48,6 +46,17 @@ AT_ONCE: Final = 8
 _BYTES_PER_VALUE: Final = 4
 _TIMES_VALUES: Final = 6
 """What a task needs at most, in times of the values that it is given."""
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """A candidate to be fitted on the train slice of a fold, with so many boosted trees if that is given."""
+
+    candidate: Single
+    fold: Fold
+    rounds: int | None = None
+    only: frozenset[str] | None = None
+    """The features to fit on; None = all."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +120,9 @@ def fit(
     with Trainer(spec, labelled, features) as trainer:
         trainer.check_classes(split)
         singles = {name: cast("Single", one) for name, one in spec.candidates.items() if not one.blends}
-        requests = [(name, one, fold) for fold in split.folds for name, one in singles.items()]
-        tried = trainer.fit_all([(one, fold, None) for _, one, fold in requests], trial=True)
-        by_name = {
-            name: [one for (of, _, _), one in zip(requests, tried, strict=True) if of == name] for name in singles
-        }
+        requests = {(name, fold): FitRequest(one, fold) for fold in split.folds for name, one in singles.items()}
+        tried = dict(zip(requests, trainer.fit_all(list(requests.values()), trial=True), strict=True))
+        by_name = {name: [tried[name, fold] for fold in split.folds] for name in singles}
         # A blend is tried on a slice later than the one its weights are fitted on.
         offered = [name for name in spec.candidates if name in singles or len(split.folds) > 1]
         campaign = spec.campaign if spec.training.select_by == "empc" else None
@@ -126,7 +133,7 @@ def fit(
         rounds = {part: _median([one.rounds for one in by_name[part]]) for part in slopes}
         if spec.training.refit:
             whole = Fold(train=split.matured, later=())
-            final = trainer.fit_all([(singles[part], whole, rounds[part]) for part in slopes])
+            final = trainer.fit_all([FitRequest(singles[part], whole, rounds[part]) for part in slopes])
         else:
             final = [by_name[part][-1] for part in slopes]
         parts = dict(zip(slopes, final, strict=True))
@@ -317,24 +324,13 @@ class Trainer:
                     f"[model.{self._spec.name}], or bring more history"
                 )
 
-    def fit_all(
-        self,
-        requests: Sequence[tuple[Single, Fold, int | None]],
-        *,
-        trial: bool = False,
-        only: Collection[str] | None = None,
-    ) -> list[FitResult]:
-        """Every candidate fitted on the train slice of its fold, with so many boosted trees if that is given.
-
-        A `trial` may be of a sample of the rows. `only` are the features to fit on; None = all.
-        """
-        features = [name for name in self._features if only is None or name in only]
-        slices = dict.fromkeys(fold.train for _, fold, _ in requests)
-        prepared = {as_ofs: self._prepared(as_ofs, features) for as_ofs in slices}
+    def fit_all(self, requests: Sequence[FitRequest], *, trial: bool = False) -> list[FitResult]:
+        """The fit of every request, several at a time. A `trial` may be of a sample of the rows."""
+        wanted = dict.fromkeys((one.fold.train, one.only) for one in requests)
+        prepared = {key: self._prepared(*key) for key in wanted}
         fit_one = partial(self._fit_one, prepared=prepared, trial=trial)
-        with ThreadPoolExecutor(self._at_once([fold for _, fold, _ in requests], trial=trial)) as pool:
-            target = inheritable_thread_target(self._rows.sparkSession)(fit_one)
-            return list(pool.map(target, requests))
+        at_once = self._at_once([one.fold for one in requests], trial=trial)
+        return side_by_side(self._rows.sparkSession, fit_one, requests, at_once=at_once)
 
     def _at_once(self, folds: Iterable[Fold], *, trial: bool) -> int:
         """How many tasks at a time: on one machine they share a third of its memory, beside the JVM's third."""
@@ -345,24 +341,25 @@ class Trainer:
         need = rows * (len(self._numbers) + len(self._texts)) * _BYTES_PER_VALUE * _TIMES_VALUES
         return int(max(1, min(AT_ONCE, (memory_mib() << 20) // 3 // max(1, need))))
 
-    def _prepared(self, as_ofs: Sequence[datetime], features: Sequence[str]) -> Preparation:
+    def _prepared(self, as_ofs: Sequence[datetime], only: Collection[str] | None) -> Preparation:
         summary = self.summary(as_ofs)
         assert summary is not None  # a slice has rows of both classes
+        features = [name for name in self._features if only is None or name in only]
         return Preparation.fit(summary, features)
 
     def _fit_one(
         self,
-        request: tuple[Single, Fold, int | None],
+        request: FitRequest,
         *,
-        prepared: Mapping[tuple[datetime, ...], Preparation],
+        prepared: Mapping[tuple[tuple[datetime, ...], frozenset[str] | None], Preparation],
         trial: bool,
     ) -> FitResult:
-        candidate, fold, rounds = request
+        candidate, fold = request.candidate, request.fold
         of = self._count(fold.train)
         most = self._spec.training.trial_rows if trial else None
         task = Task(
             candidate=candidate,
-            preparation=prepared[fold.train],
+            preparation=prepared[fold.train, request.only],
             train=tuple(micros(as_of) for as_of in fold.train),
             later=tuple(micros(as_of) for as_of in fold.later),
             negatives=_share(self._spec.training.negatives_per_positive * of.positives, of.rows - of.positives)
@@ -371,7 +368,7 @@ class Trainer:
             sample=_share(most, of.rows) if most else 1.0,
             later_sample=_share(most, self._count(fold.later).rows) if most else 1.0,
             seed=self._spec.training.seed,
-            rounds=rounds,
+            rounds=request.rounds,
             margins=not trial or not self._spec.training.refit,
         )
         run = self._in_one_task if self.in_one_task and not isinstance(candidate, MLlib) else self._by_spark
