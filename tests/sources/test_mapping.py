@@ -135,7 +135,8 @@ def test_expressions_types_and_text(spark: SparkSession, tmp_path: Path) -> None
         # blanks around text go, empty text is null, the rest of Unicode stays
         '" 1\t",\u00a0zoë 🦉\u3000,2024-01-01,61, TRUE ,\n'
         # what has no width neither is part of an id nor makes one
-        '"\u200e2\u200b","\u2007\ufeff1-\u2060",2024-01-01,60,\u00a0true,\u200b\n',
+        '"\u200e2\u200b","\u2007\ufeff1-\u2060",2024-01-01,60,\u00a0true,\u200b\n'
+        "3\f,4\v,2024-01-01,62,true,\n",
         encoding="utf-8",
     )
     columns = {
@@ -156,6 +157,7 @@ def test_expressions_types_and_text(spark: SparkSession, tmp_path: Path) -> None
     assert rows == [
         ("1", "zoë 🦉", known, None, 122, True, "sales", None, ["talk_seconds_unreadable"]),
         ("2", "1-", datetime(2023, 12, 31, 23, 1), 30, 120, True, "sales", None, []),
+        ("3", "4", datetime(2023, 12, 31, 23, 1, 2), 31, 124, True, "sales", None, []),
     ]
 
 
