@@ -7,10 +7,12 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from runpy import run_path
 from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -44,6 +46,8 @@ CHURN_MODEL = Path("models/churn.py")
 SMALL = 20_000
 """Up to so many simulated customers the settings for small data are faster."""
 STEPS = ("ingest", "build_features", "train", "evaluate", "score")
+SLOW_IMPORTS = ("churn.training.fit", "churn.registry.tracking", "churn.reporting.model_report")
+"""What the steps after ingest import, some seconds together."""
 
 
 def _run(job: str, *args: str, master: str, conf: Mapping[str, str]) -> None:
@@ -226,6 +230,8 @@ def run(
 
     company, settings = load_company(config), _spark_settings(conf)
     spec = load_model_spec(model, company)
+    # In the meantime the first step waits for Spark.
+    Thread(target=lambda: [import_module(name) for name in SLOW_IMPORTS], name="imports", daemon=True).start()
     with TemporaryDirectory() as scratch, _session_for_jobs(company, master, settings):
         summary = Path(scratch) / "summary.json"
         common = ("--config", str(config), "--as-of", as_of.isoformat(), "--summary", str(summary))
