@@ -147,8 +147,8 @@ class Explainer:
         parts = self.contributions(matrix)
         log_odds = self.base + parts.sum(axis=1)
         shown = np.array([name not in self.hidden for name in self.names])
-        size = np.where(shown, np.abs(parts), 0.0)
-        order = np.argsort(-np.round(size, 12), axis=1, kind="stable")[:, : self.count]
+        size: Floats = np.where(shown, np.abs(parts), 0.0)
+        order = _largest(size.round(12), self.count)
         is_reason = np.take_along_axis(size, order, axis=1) > 1e-12
         rows, groups = np.nonzero(is_reason)[0], order[is_reason]
         effects = parts[rows, groups]
@@ -194,6 +194,19 @@ class Explainer:
                 for raw in seen.dictionary.to_pylist()
             ]
             yield of_column, np.array(wordings, object).reshape(-1, 2)[seen.indices.to_numpy()]
+
+
+def _largest(values: Floats, count: int) -> Ints:
+    """The columns of the largest values of each row, which are not negative: (rows, count), of equal ones the first.
+
+    For a few it is faster than a sort.
+    """
+    left, every = values.copy(), np.arange(len(values))
+    columns = np.empty((len(values), min(count, values.shape[1])), np.int64)
+    for place in columns.T:
+        place[:] = left.argmax(axis=1)
+        left[every, place] = -1.0
+    return columns
 
 
 def explainer(spec: ModelSpec, version: ModelVersion, scratch: str) -> Explainer:
