@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pyspark.ml.classification import LogisticRegressionModel
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from churn.dataset.column_summary import double
@@ -27,6 +27,7 @@ from churn.dataset.feature_table import read_columns
 from churn.errors import BadInputError, nearest
 from churn.features import Feature, features
 from churn.model_spec import ModelSpec
+from churn.runtime.session import side_by_side
 from churn.scoring.alerts import new_alerts
 from churn.scoring.batch import scored
 from churn.scoring.tree_shap import TooDeepError, Tree, TreeShap
@@ -229,7 +230,9 @@ def explainer(spec: ModelSpec, version: ModelVersion, scratch: str) -> Explainer
     fitted = [stage for stage in stages if stage.getFeaturesCol() == VECTOR]
     (calibration,) = (stage for stage in stages if stage.getFeaturesCol() == MARGINS)
     slopes = calibration.coefficients.toArray()
-    parts = [_part(stage, float(slope), centre, groups, scratch) for stage, slope in zip(fitted, slopes, strict=True)]
+    # MLlib saves trees in several small jobs.
+    part = partial(_part, centre=centre, groups=groups, scratch=scratch)
+    parts = side_by_side(SparkSession.active(), part, zip(fitted, map(float, slopes), strict=True), at_once=len(fitted))
     return Explainer(
         slots=slots,
         centre=centre,
@@ -248,7 +251,8 @@ def explainer(spec: ModelSpec, version: ModelVersion, scratch: str) -> Explainer
     )
 
 
-def _part(model: Any, slope: float, centre: Floats, groups: npt.NDArray[np.int64], scratch: str) -> _Part:
+def _part(weighted: tuple[Any, float], *, centre: Floats, groups: npt.NDArray[np.int64], scratch: str) -> _Part:
+    model, slope = weighted
     if isinstance(model, LogisticRegressionModel):
         coefficients = model.coefficients.toArray()
         return _Part(slope, coefficients, None, float(coefficients @ centre + model.intercept))

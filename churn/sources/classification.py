@@ -46,6 +46,8 @@ _KEY_HASH = "_key_hash"
 class MappedBatch:
     """One source of a batch, mapped but not yet classified."""
 
+    source: Source
+    """As it is configured; that of `mapped` has the files of the batch alone."""
     mapped: Mapped
     batch: str
     as_of: datetime | None
@@ -120,6 +122,7 @@ def map_batch(
             cache(mapped.staged.rows)  # for `account`
         is_regrouped = mapped.staged is not None and mapped.staged.has_groups and before is not None
         return MappedBatch(
+            source=source,
             mapped=mapped,
             batch=batch,
             as_of=as_of,
@@ -135,7 +138,7 @@ def classify_batch(made: MappedBatch, lake: Lake | None, *, cache: Cache) -> Bat
     It changes no setting of the session, so several sources may be classified at once. Raises BadInputError for a row
     that Spark cannot read.
     """
-    mapped, source, as_of = made.mapped, made.mapped.source, made.as_of
+    mapped, source, as_of = made.mapped, made.source, made.as_of
     with _explained(source):
         keyed = _read(lake, mapped, batch=made.batch, as_of=as_of, cache=cache)
         rows, compared = _classified(keyed, mapped, as_of=as_of, since=made.since, cache=cache)

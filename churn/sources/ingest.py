@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -158,26 +158,19 @@ def _write(spark: SparkSession, lake: Lake, config: Config, batches: Sequence[Ba
     done."""
     side_by_side(spark, partial(_write_accepted, lake), batches, at_once=_at_once(config))
     where = {"source": [one.row.source for one in batches], "batch": [batches[0].row.batch]}
+    if any(one.row.duplicate for one in batches) or lake.exists(DUPLICATES):
+        lake.replace(reduce(DataFrame.unionByName, map(duplicates, batches)), DUPLICATES, where)
     columns = (f"{literal(batches[0].row.batch)} AS batch", f"{RULES} AS rules", f"{RAW} AS raw")
     quarantined = [
         one.quarantined.selectExpr(f"{literal(one.row.source)} AS source", *columns)
         for one in batches
         if one.quarantined is not None
     ]
-    left_out = {QUARANTINE: reduce(DataFrame.unionByName, quarantined or [_no_rows(spark)])}
-    if any(one.row.duplicate for one in batches) or lake.exists(DUPLICATES):
-        left_out[DUPLICATES] = reduce(DataFrame.unionByName, map(duplicates, batches))
-    replace_one = partial(_replace_one, lake, where)
-    side_by_side(spark, replace_one, left_out.items(), at_once=_at_once(config))
+    lake.replace(reduce(DataFrame.unionByName, quarantined or [_no_rows(spark)]), QUARANTINE, where)
     is_again = has_batch(lake, where)
     lake.replace(ledger_frame(spark, [one.row for one in batches]), LEDGER, where, widen=True)
     if is_again and lake.exists(DUPLICATES):
         balance(lake, where["source"])
-
-
-def _replace_one(lake: Lake, where: Mapping[str, object], rows: tuple[str, DataFrame]) -> None:
-    name, df = rows
-    lake.replace(df, name, where)
 
 
 def _no_rows(spark: SparkSession) -> DataFrame:

@@ -51,7 +51,8 @@ def test_a_local_line_has_the_settings_that_a_running_jvm_takes_no_more() -> Non
         "spark.driver.memory": "3072m",
         "spark.driver.extraClassPath": "/opt/jars/*",
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={sessions.LOGGING.as_uri()} "
-        "-XX:-DontCompileHugeMethods -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:MetaspaceSize=512m",
+        "-XX:-DontCompileHugeMethods -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:MetaspaceSize=512m "
+        "-Ddev.ludovic.netlib.blas.allowNative=false",
     }
 
 
@@ -67,7 +68,8 @@ def test_settings_of_the_user_override_the_defaults() -> None:
     assert specified["spark.driver.memory"] == "1g"
     assert specified["spark.driver.extraClassPath"] == "/mine.jar:/opt/jars/*"
     assert specified["spark.driver.extraJavaOptions"].endswith(
-        "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:MetaspaceSize=512m -XX:TieredStopAtLevel=4"
+        "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:MetaspaceSize=512m "
+        "-Ddev.ludovic.netlib.blas.allowNative=false -XX:TieredStopAtLevel=4"
     )
     assert specified["spark.sql.shuffle.partitions"] == "64"
 
