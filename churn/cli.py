@@ -230,8 +230,8 @@ def run(
 
     company, settings = load_company(config), _spark_settings(conf)
     spec = load_model_spec(model, company)
-    # In the meantime the first step waits for Spark.
-    Thread(target=lambda: [import_module(name) for name in SLOW_IMPORTS], name="imports", daemon=True).start()
+    # In the meantime the first step waits for Spark. No daemon: a process must not end in the midst of an import.
+    Thread(target=lambda: [import_module(name) for name in SLOW_IMPORTS], name="imports").start()
     with TemporaryDirectory() as scratch, _session_for_jobs(company, master, settings):
         summary = Path(scratch) / "summary.json"
         common = ("--config", str(config), "--as-of", as_of.isoformat(), "--summary", str(summary))
