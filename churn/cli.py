@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from runpy import run_path
 from tempfile import TemporaryDirectory
-from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -74,6 +74,15 @@ def _session_for_jobs(config: Config, master: str, conf: Mapping[str, str]) -> A
     if not is_local(master):
         return nullcontext()
     return scoped_session("churn", conf={**config.spark, **conf, "spark.master": master}, lean=config.is_small)
+
+
+@contextmanager
+def _importing_ahead() -> Iterator[None]:
+    """Import what later steps need while the first waits for Spark. The block's end waits for it, as Python cannot exit
+    in the midst of an import."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.map(import_module, SLOW_IMPORTS)
+        yield
 
 
 def _run_job(
@@ -230,9 +239,7 @@ def run(
 
     company, settings = load_company(config), _spark_settings(conf)
     spec = load_model_spec(model, company)
-    # In the meantime the first step waits for Spark. No daemon: a process must not end in the midst of an import.
-    Thread(target=lambda: [import_module(name) for name in SLOW_IMPORTS], name="imports").start()
-    with TemporaryDirectory() as scratch, _session_for_jobs(company, master, settings):
+    with TemporaryDirectory() as scratch, _importing_ahead(), _session_for_jobs(company, master, settings):
         summary = Path(scratch) / "summary.json"
         common = ("--config", str(config), "--as-of", as_of.isoformat(), "--summary", str(summary))
         for number, job in enumerate(STEPS, start=1):
