@@ -77,11 +77,16 @@ def _session_for_jobs(config: Config, master: str, conf: Mapping[str, str]) -> A
 
 
 @contextmanager
-def _importing_ahead() -> Iterator[None]:
-    """Import what later steps need while the first waits for Spark. The block's end waits for it, as Python cannot exit
-    in the midst of an import."""
+def _importing_ahead(master: str) -> Iterator[None]:
+    """On a local master, import what later steps need while the first waits for Spark.
+
+    The block's end waits for it, as Python cannot exit in the midst of an import.
+    """
+    from churn.runtime.session import is_local
+
     with ThreadPoolExecutor(1) as thread:
-        thread.map(import_module, SLOW_IMPORTS)
+        if is_local(master):
+            thread.map(import_module, SLOW_IMPORTS)
         yield
 
 
@@ -239,7 +244,7 @@ def run(
 
     company, settings = load_company(config), _spark_settings(conf)
     spec = load_model_spec(model, company)
-    with TemporaryDirectory() as scratch, _importing_ahead(), _session_for_jobs(company, master, settings):
+    with TemporaryDirectory() as scratch, _importing_ahead(master), _session_for_jobs(company, master, settings):
         summary = Path(scratch) / "summary.json"
         common = ("--config", str(config), "--as-of", as_of.isoformat(), "--summary", str(summary))
         for number, job in enumerate(STEPS, start=1):

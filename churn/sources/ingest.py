@@ -101,7 +101,7 @@ def _classified(
     cache: Cache,
 ) -> list[Batch]:
     made = [map_batch(spark, source, lake, batch=batch, as_of=as_of, cache=cache) for source in sources]
-    with unlogged():
+    with unlogged():  # around all: each restores what it finds, which another may have changed
         classify = partial(classify_batch, lake=lake, cache=cache)
         batches = side_by_side(spark, classify, made, at_once=_at_once(config))
     return [with_conflicts(spark, one, cache=cache) for one in batches]
