@@ -24,7 +24,6 @@ from churn.runtime.faults import without_values
 from churn.sources.completeness import delivered_until, newest_delivered, next_begin
 from churn.sources.contract import Contract
 from churn.sources.daily_files import HISTORY, fewest_rows, first_instant, of_batch
-from churn.sources.functions import expanded
 from churn.sources.ledger import LEDGER, LedgerRow
 from churn.sources.mapping import RAW, RULES, Mapped, map_source
 from churn.sources.spark_errors import failed_on_value, first_line, unlogged
@@ -376,7 +375,7 @@ def _explained(source: Source) -> Iterator[None]:
         if not state.startswith("22"):
             raise BadInputError(f"{source.section()} failed on a row: {first_line(error)}") from error
         raise BadInputError(
-            f"{_place(source, error)} failed on a row: {without_values(str(error))}; where an expression may meet a bad"
+            f"{source.section()} failed on a row: {without_values(str(error))}; where an expression may meet a bad"
             " cell, write try_cast(...), try_to_timestamp(...) or try_divide(...)"
         ) from error
     except Py4JJavaError as error:
@@ -387,21 +386,6 @@ def _explained(source: Source) -> Iterator[None]:
             f"{source.section()} failed on a row: {without_values(reason)}; where an expression may meet a number that"
             " is too large, test it first, such as if(x between 0 and 4102444800, timestamp_seconds(x), null)"
         ) from error
-
-
-def _place(source: Source, error: PySparkException) -> str:
-    """The setting whose SQL failed on a row, as far as Spark says which part of it."""
-    parts = [context.fragment() for context in error.getQueryContext()]
-    expressions = {
-        **{f"{source.section('columns')} {name}": column.sql for name, column in source.columns.items()},
-        **{f"{source.section('reject')} {name}": sql for name, sql in source.reject.items()},
-    }
-    found = [
-        f"{place} = {sql!r}"
-        for place, sql in expressions.items()
-        if any(part in expanded(sql) for part in parts if part)
-    ]
-    return ", or ".join(found) or source.section()
 
 
 def _ledger_row(

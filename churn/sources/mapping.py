@@ -46,6 +46,7 @@ from churn.sources.readers.files import FILE, UNPARSED
 from churn.sources.readers.parquet_files import unreadable_columns
 from churn.sources.spark_errors import SPARK_ERRORS, first_line, unlogged
 from churn.sources.staging import PARTIAL, Staged, check_inputs, stage
+from churn.sources.tried import cannot_fail, failed_rule, tried, value_of
 from churn.sources.versions import CONFLICT
 from churn.sources.zones import LOCAL, Reading, date_reading, time_reading, utc, with_times
 from churn.storage import literal, quoted
@@ -115,7 +116,7 @@ def bound(config: Config) -> Mapping[str, tuple[Contract, Source]]:
             raise ConfigError(
                 f"{source.section()} accept {unknown[0]!r} is no rule of doubt{nearest(unknown[0], doubts)}"
             )
-        rules = {*contract.rules(), *_mapping_rules(contract)}
+        rules = {*contract.rules(), *_mapping_rules(contract), *map(failed_rule, source.own_rules)}
         if taken := sorted(rules & source.own_rules):
             raise ConfigError(f"{source.section('reject')} {taken[0]} is a rule of the contract; choose another name")
     check_inputs(config)
@@ -187,18 +188,19 @@ def mapped(
     expressions = _expressions(contract, source, frame)
     values, kinds = _values(frame, source, contract, expressions)
     readings = {
-        field.name: _reading(field, source, kinds, len(read_by(expressions.get(field.name, ""))))
-        for field in contract.columns
+        field.name: _reading(field, source, kinds, expressions.get(field.name, "")) for field in contract.columns
     }
     has_known_time = "known_time" in expressions
     if not has_known_time:
         del readings["known_time"]
     failures = {rule: failed for reading in readings.values() for rule, failed in reading.failures.items()}
     unread = {rule: failed for rule, failed in failures.items() if rule not in source.accept}
+    failed_rules = {name: failed_rule(name) for name in _fallible(source.reject)}
     typed = values.selectExpr(
         *(f"{reading.value} AS {name}" for name, reading in readings.items()),
         *(f"{failed} AS {_flag(rule)}" for rule, failed in unread.items()),
         *(f"{_reject(name)} IS TRUE AS {_flag(name)}" for name in source.reject),
+        *(f"{_reject_failed(name)} AS {_flag(failed)}" for name, failed in failed_rules.items()),
         _ROW,
         UNPARSED,
     )
@@ -222,7 +224,7 @@ def mapped(
         rules[rule] += "".join(
             f" AND NOT {_flag(name)}" for name in (reading.failures if reading else ()) if name in unread
         )
-    broken = [*unread, *in_currency, *rules, *source.reject]
+    broken = [*unread, *in_currency, *rules, *source.reject, *failed_rules.values()]
     any_broken = " OR ".join([f"{UNPARSED} IS NOT NULL", *map(_flag, broken)])
     # Flags are columns of their own, so that each is computed once.
     flagged = typed.selectExpr("*", *(f"{is_broken} AS {_flag(rule)}" for rule, is_broken in rules.items()))
@@ -258,16 +260,15 @@ def _values(
 ) -> tuple[DataFrame, Mapping[str, DataType]]:
     """The value of each expression, text trimmed and '' where there is none, and the type of each column.
 
-    Columns: `_value_*`, the owner's rules, the raw row, the line where it could not be parsed, and what the local times
-    of a zone need.
+    Columns: `_value_*`, the owner's rules, whether those that may raise an error do, the raw row, the line where it
+    could not be parsed, and what the local times of a zone need.
     """
     selected, kinds = _select_expressions(frame, source, expressions)
     trimmed = (
         f"{_TRIMMED.format(_value(name))} AS {_value(name)}" if isinstance(kind, StringType) else _value(name)
         for name, kind in kinds.items()
     )
-    texts = [_text(name, place) for name, sql in expressions.items() for place in range(len(read_by(sql)))]
-    values = selected.selectExpr(*trimmed, *texts, *map(_reject, source.reject), _ROW, UNPARSED)
+    values = selected.selectExpr(*trimmed, *map(quoted, selected.columns[len(expressions) :]))
     times = [field.name for field in contract.columns if isinstance(field.data_type, TimestampType | DateType)]
     local_times = {name: (_value(name), kinds[name]) for name in times if isinstance(kinds.get(name), LOCAL)}
     # Spark generates one method for all columns up to here, and another for what follows: of both together the JVM
@@ -302,28 +303,35 @@ def _expressions(contract: Contract, source: Source, frame: DataFrame) -> dict[s
 def _select_expressions(
     frame: DataFrame, source: Source, expressions: Mapping[str, str]
 ) -> tuple[DataFrame, Mapping[str, DataType]]:
-    """Every expression beside the raw row, and the types of the columns.
+    """Every expression beside the raw row, and the types of the columns. An error that one raises on a row makes its
+    value null there.
 
     Raises one ConfigError with every expression that does not fit the raw columns.
     """
     names = [name for name in frame.columns if name != UNPARSED]
+    texts = {_text(name, place): text for name, sql in expressions.items() for place, text in enumerate(read_by(sql))}
     spark = frame.sparkSession
     if any(check_expression(spark, text, names) for text in (*expressions.values(), *source.reject.values())):
         _check_expressions(frame, source, expressions, names)
     try:
         with unlogged():
             selected = frame.select(
-                *(F.expr(expanded(expression)).alias(_value(name)) for name, expression in expressions.items()),
-                *(F.expr(expanded(rule)).alias(f"_reject_{name}") for name, rule in source.reject.items()),
-                *(
-                    F.expr(f"cast({text} AS string)").alias(_text(name, place))
-                    for name, expression in expressions.items()
-                    for place, text in enumerate(read_by(expression))
-                ),
+                *(tried(frame, sql).alias(_value(name)) for name, sql in expressions.items()),
+                *(tried(frame, rule).alias(f"_reject_{name}") for name, rule in source.reject.items()),
+                *(tried(frame, text).alias(name) for name, text in texts.items()),
                 F.struct(*map(quoted, names)).alias(_ROW),
                 F.expr(UNPARSED if UNPARSED in frame.columns else "cast(null AS string)").alias(UNPARSED),
             )
-            kinds = [field.dataType for field in selected.schema]
+            values = selected.selectExpr(
+                *(f"{value_of(sql, _value(name))} AS {_value(name)}" for name, sql in expressions.items()),
+                *(f"{value_of(rule, _reject(name))} AS {_reject(name)}" for name, rule in source.reject.items()),
+                *(f"{_value(name)} IS NULL AS {_failed(name)}" for name in _fallible(expressions)),
+                *(f"{_reject(name)} IS NULL AS {_reject_failed(name)}" for name in _fallible(source.reject)),
+                *(f"cast({value_of(text, name)} AS string) AS {name}" for name, text in texts.items()),
+                _ROW,
+                UNPARSED,
+            )
+            kinds = [field.dataType for field in values.schema]
             is_sound = _is_row_by_row(selected, frame) and all(
                 isinstance(kind, BooleanType) for kind in kinds[len(expressions) :][: len(source.reject)]
             )
@@ -332,7 +340,12 @@ def _select_expressions(
         raise error
     if not is_sound or check_frame(selected):
         _check_expressions(frame, source, expressions, names)
-    return selected, dict(zip(expressions, kinds, strict=False))
+    return values, dict(zip(expressions, kinds, strict=False))
+
+
+def _fallible(expressions: Mapping[str, str]) -> list[str]:
+    """Those that may raise an error on a row."""
+    return [name for name, sql in expressions.items() if not cannot_fail(sql)]
 
 
 def _is_row_by_row(selected: DataFrame, frame: DataFrame) -> bool:
@@ -450,6 +463,11 @@ def _value(column: str) -> str:
     return f"_value_{column}"
 
 
+def _failed(column: str) -> str:
+    """Whether an expression raised an error."""
+    return f"_failed_{column}"
+
+
 def _text(column: str, place: int) -> str:
     """The text that an expression reads by a function of this project."""
     return f"_text_{column}_{place}"
@@ -457,6 +475,10 @@ def _text(column: str, place: int) -> str:
 
 def _reject(rule: str) -> str:
     return quoted(f"_reject_{rule}")
+
+
+def _reject_failed(rule: str) -> str:
+    return quoted(f"_failed_rule_{rule}")
 
 
 def _flag(rule: str) -> str:
@@ -488,19 +510,21 @@ def _contract_rules(contract: Contract, source: Source, latest: str | None) -> d
     return rules
 
 
-def _reading(field: Field, source: Source, kinds: Mapping[str, DataType], texts: int) -> Reading:
-    """How a column is read. Where its expression reads `texts` by functions of this project, a null of it is a failure
-    unless one of them is blank."""
+def _reading(field: Field, source: Source, kinds: Mapping[str, DataType], sql: str) -> Reading:
+    """How a column is read. Where its expression, `sql`, reads texts by functions of this project, a null of it is a
+    failure unless one of them is blank; an error that it raises is one."""
     if field.name not in kinds:
         return Reading(f"cast(null AS {field.type})", {})
     reading = _reading_of_value(field, source, kinds[field.name], _value(field.name))
-    if not texts:
+    failed = [] if cannot_fail(sql) else [_failed(field.name)]
+    if texts := len(read_by(sql)):
+        has_texts = (f"NOT {_is_null(_TRIMMED.format(_text(field.name, place)), source)}" for place in range(texts))
+        failed.append(f"({_value(field.name)} IS NULL AND coalesce({' AND '.join(has_texts)}, false))")
+    if not failed:
         return reading
     rule = f"{field.name}_unreadable"
-    has_texts = (f"NOT {_is_null(_TRIMMED.format(_text(field.name, place)), source)}" for place in range(texts))
-    failed = f"({_value(field.name)} IS NULL AND coalesce({' AND '.join(has_texts)}, false))"
-    own = [reading.failures[rule]] if rule in reading.failures else []
-    return replace(reading, failures={**reading.failures, rule: " OR ".join([failed, *own])})
+    own = [f"({reading.failures[rule]})"] if rule in reading.failures else []
+    return replace(reading, failures={**reading.failures, rule: " OR ".join([*failed, *own])})
 
 
 def _reading_of_value(field: Field, source: Source, kind: DataType, value: str) -> Reading:

@@ -24,6 +24,7 @@ from churn.sources.readers.declared_types import hint
 from churn.sources.readers.files import FILE, UNPARSED, find_files
 from churn.sources.readers.parquet_files import unreadable_columns
 from churn.sources.spark_errors import SPARK_ERRORS, first_line, unlogged
+from churn.sources.tried import cannot_fail, failed_rule, tried, value_of
 from churn.storage import literal, quoted
 
 _TRIMMED: Final = ("csv", "json")
@@ -94,31 +95,42 @@ def reason(
 
 def _flagged(spark: SparkSession, raw: DataFrame, setting: QueryInput, columns: Collection[str]) -> DataFrame:
     """The raw rows with the line that could not be parsed, whether each rule is broken, and whether any is."""
-    rules = {name: _rule(spark, raw, setting, name, columns) for name in setting.reject}
-    unparsed = UNPARSED if UNPARSED in raw.columns else "cast(null AS string)"
-    flags = [f"({rule}\n) IS TRUE AS {_flag(name)}" for name, rule in rules.items()]
-    any_of = " OR ".join([f"{UNPARSED} IS NOT NULL", *map(_flag, rules)])
+    for name in setting.reject:
+        _check_rule(spark, raw, setting, name, columns)
     columns_read = [quoted(name) for name in raw.columns if name != UNPARSED]
-    return raw.selectExpr(*columns_read, f"{unparsed} AS {UNPARSED}", *flags).selectExpr(
-        "*", f"{any_of} AS {_IS_LEFT_OUT}"
-    )
+    unparsed = F.expr(UNPARSED if UNPARSED in raw.columns else "cast(null AS string)").alias(UNPARSED)
+    values = (tried(raw, rule).alias(f"_value_{name}") for name, rule in setting.reject.items())
+    tested = raw.select(*columns_read, unparsed, *values)
+    flags = [
+        *(f"{value_of(rule, _value(name))} IS TRUE AS {_flag(name)}" for name, rule in setting.reject.items()),
+        *(f"{_value(name)} IS NULL AS {_flag(failed)}" for name, failed in _failed_rules(setting).items()),
+    ]
+    any_of = " OR ".join([f"{UNPARSED} IS NOT NULL", *map(_flag, rules_of(setting))])
+    return tested.selectExpr(*columns_read, UNPARSED, *flags).selectExpr("*", f"{any_of} AS {_IS_LEFT_OUT}")
 
 
-def _rule(spark: SparkSession, raw: DataFrame, setting: QueryInput, name: str, columns: Collection[str]) -> str:
-    """A rule as SQL. Raises ConfigError where it is no condition over the columns."""
+def rules_of(setting: QueryInput) -> list[str]:
+    """The owner's rules, and those of rows on which one of them raises an error."""
+    return [*setting.reject, *_failed_rules(setting).values()]
+
+
+def _failed_rules(setting: QueryInput) -> dict[str, str]:
+    return {name: failed_rule(name) for name, rule in setting.reject.items() if not cannot_fail(rule)}
+
+
+def _check_rule(spark: SparkSession, raw: DataFrame, setting: QueryInput, name: str, columns: Collection[str]) -> None:
+    """Raises ConfigError where a rule is no condition over the columns."""
     rule = setting.reject[name]
     place = f"{setting.section('reject')} {name} = {rule!r}"
     if refused := check_expression(spark, rule, columns):
         raise ConfigError(f"{place} {refused}")
-    sql = expanded(rule)
     try:
         with unlogged():
-            kind = raw.select(F.expr(sql)).schema[0].dataType
+            kind = raw.select(F.expr(expanded(rule))).schema[0].dataType
     except SPARK_ERRORS as error:
         raise ConfigError(f"{place} {reason(error, {setting.name: columns}, [raw])}") from None
     if not isinstance(kind, BooleanType):
         raise ConfigError(f"{place} is {kind.simpleString()}, want boolean: a condition such as \"kind = 'TEST'\"")
-    return sql
 
 
 # --- counts -----------------------------------------------------------------------------------------------------------
@@ -154,7 +166,7 @@ def _counted(one: ReadInput) -> DataFrame:
         else "count(*)",
         "left_out": f"count_if({_IS_LEFT_OUT})",
         "malformed": f"count({UNPARSED})",
-        **{f"rule_{n}": f"count_if({UNPARSED} IS NULL AND {_flag(name)})" for n, name in enumerate(setting.reject)},
+        **{f"rule_{n}": f"count_if({UNPARSED} IS NULL AND {_flag(name)})" for n, name in enumerate(rules_of(setting))},
     }
     rules = f"cast(array({', '.join(name for name in sums if name.startswith('rule_'))}) AS array<bigint>) AS rules"
     columns = (f"{literal(setting.name)} AS input", "rows", "left_out", "malformed", rules)
@@ -179,7 +191,7 @@ def left_out(inputs: Iterable[ReadInput], counts: Mapping[str, Row]) -> DataFram
 
 
 def _left_out(one: ReadInput) -> DataFrame:
-    rules = ", ".join(f"if({_flag(rule)}, {literal(rule)}, null)" for rule in one.setting.reject)
+    rules = ", ".join(f"if({_flag(rule)}, {literal(rule)}, null)" for rule in rules_of(one.setting))
     shared = [f"{literal(one.setting.name)} AS _input", *([FILE] if FILE in one.raw.columns else [])]
     line = f"struct({', '.join([*shared, f'{UNPARSED} AS line'])})"
     row = f"struct({', '.join([*shared, *map(quoted, one.cells)])})"
@@ -207,6 +219,10 @@ def unused_rows(inputs: Sequence[ReadInput], result: DataFrame) -> dict[str, tup
 def shown_key(example: str) -> str:
     """A key, as JSON, for a message: its values by their form."""
     return json.dumps({name: form(str(value)) for name, value in json.loads(example).items()}, ensure_ascii=False)
+
+
+def _value(rule: str) -> str:
+    return quoted(f"_value_{rule}")
 
 
 def _flag(rule: str) -> str:

@@ -21,6 +21,7 @@ from churn.sources.query_inputs import (
     left_out,
     read_input,
     reason,
+    rules_of,
     shown_key,
     unused_rows,
     without_rows,
@@ -130,7 +131,7 @@ def account(staged: Staged) -> tuple[tuple[InputRow, ...], tuple[str, ...]]:
                 unused=n,
                 rejected=count["left_out"] - count["malformed"],
                 malformed=count["malformed"],
-                rules={rule: broken for rule, broken in zip(setting.reject, count["rules"], strict=True) if broken},
+                rules={rule: broken for rule, broken in zip(rules_of(setting), count["rules"], strict=True) if broken},
                 reason=setting.unused,
             )
         )

@@ -222,6 +222,38 @@ def test_what_a_function_cannot_read_is_unreadable(spark: SparkSession, tmp_path
     ]
 
 
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet", "delta"])
+def test_an_error_that_an_expression_raises_costs_its_row(spark: SparkSession, tmp_path: Path, kind: str) -> None:
+    """Also where expressions have a part in common, which Spark computes once for all of them."""
+    rows = [
+        ("1", "1767276309", "10"),
+        ("2", "soon", "10"),
+        ("3", "1767276309", "10 s"),
+        ("4", "1767276309", None),
+        ("5", "99999999999999999", "600"),
+    ]
+    frame = spark.createDataFrame(rows, "id string, at string, talk string")
+    (frame.write.option("header", "true") if kind == "csv" else frame.write).format(kind).save(str(tmp_path / "calls"))
+    columns = {
+        "call_id": "id",
+        "customer_id": "id",
+        "event_time": "timestamp_seconds(cast(at as bigint))",
+        "known_time": "timestamp_seconds(cast(at as bigint) + 60) -- a minute later",
+        "talk_seconds": "cast(talk as int) * 2",
+    }
+    reject = {"too_long": "cast(talk as int) * 2 > 1000"}
+    source = calls(tmp_path / "calls", columns=columns, reject=reject, format=kind)
+    first, then = datetime(2026, 1, 1, 14, 5, 9), datetime(2026, 1, 1, 14, 6, 9)
+    assert mapped(spark, source, "call_id", "event_time", "known_time", "talk_seconds", RULES) == [
+        ("1", first, then, 20, []),
+        ("2", None, None, 20, ["event_time_unreadable", "known_time_unreadable"]),
+        ("3", first, then, None, ["talk_seconds_unreadable", "too_long_failed"]),
+        ("4", first, then, None, []),
+        ("5", None, None, 1200, ["event_time_unreadable", "known_time_unreadable", "too_long"]),
+    ]
+
+
 @pytest.mark.parametrize(
     "event_time",
     [

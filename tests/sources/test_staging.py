@@ -313,6 +313,17 @@ def test_rejected_and_malformed_rows_never_reach_the_query(spark: SparkSession, 
     assert (raw["internal"]["Call ID"], raw["internal"]["Direction"]) == ("1000043", "O")
 
 
+def test_a_row_on_which_a_rule_raises_an_error_never_reaches_the_query(spark: SparkSession, tmp_path: Path) -> None:
+    legs = LEGS + "2024/07/11 11:00:00,00:00:09,soon,211,O,1,1000043,0\n"
+    legs += "2024/07/11 11:00:00,00:00:09,99,211,O,1,1000044,0\n"
+    toml = CALLS + '[inputs.legs.reject]\nslow = "int(`Ring Time`) > 90"\n'
+    config = company(tmp_path, toml, {"legs.csv": legs})
+    row = write(spark, config, datetime(2024, 7, 12))
+    assert table(spark, config, "calls", *CALL) == CALLS_OF_LEGS
+    assert (counts(row), row.rules) == ((5, 3, 0, 2), {"slow": 1, "slow_failed": 1})
+    assert row.inputs == (InputRow("legs", 7, 5, 0, 2, 0, {"slow": 1, "slow_failed": 1}, None),)
+
+
 def test_malformed_rows_of_an_input_count_towards_the_limit(spark: SparkSession, tmp_path: Path) -> None:
     legs = LEGS + "2024/07/11 12:00:00,1,2,3,I,0,1000044,0,more\n" * 4
     with pytest.raises(BadInputError, match="calls: 4 of 7 rows break the contract, more than max_quarantined"):
