@@ -24,6 +24,7 @@ from churn.runtime.files import write_whole
 from churn.runtime.session import scoped_session
 from churn.sources.accepted import accepted, accepted_snapshots, checked_snapshots, sources_of
 from churn.sources.ingest import ingest
+from churn.sources.spark_errors import unlogged
 from churn.storage import Lake, Snapshot
 
 
@@ -74,6 +75,7 @@ class Job:
 
     @cached_property
     def spark(self) -> SparkSession:
+        self._resources.enter_context(unlogged())
         session = scoped_session(f"churn {self.name}", conf=self.config.spark, lean=self.config.is_small)
         return self._resources.enter_context(session)
 

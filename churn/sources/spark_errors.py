@@ -18,7 +18,7 @@ _IN_TASK: Final = re.compile(r"Lost task [^\n]*?\): (java\.(?:lang|time|util)\.(
 
 @contextmanager
 def unlogged() -> Iterator[None]:
-    """PySpark does not print the stack trace of an error, which is explained in one line instead."""
+    """PySpark does not print the stack trace of an error, with the cells it names; it is explained in one line."""
     loggers = [PySparkLogger.getLogger(f"{kind}QueryContextLogger") for kind in ("SQL", "DataFrame")]
     before = [logger.disabled for logger in loggers]
     for logger in loggers:

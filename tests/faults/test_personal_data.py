@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,18 @@ from pyspark.sql import SparkSession
 from churn.options import exit_code
 from churn.registry import tracking
 from churn.runtime.faults import without_values
+from churn.runtime.session import environment, submit
 
+JOBS = Path(__file__).parents[2] / "jobs"
+UPLIFT = """
+[inputs.contacts]
+path = "contacts.csv"
+[uplift]
+input = "contacts"
+treated = "arm = '1'"
+outcome = "cast(bought as int) = 1"
+features = ["age"]
+"""
 CELLS = {
     "cast(iban as int)": ("NL91ABNA0417164300", "'XX99XXXX9999999999'"),
     "to_date(iban, 'yyyy-MM-dd')": ("Ann O'Hara 7", "Xxx X"),
@@ -44,6 +57,21 @@ def test_the_cell_that_an_expression_fails_on_is_not_shown(
         assert all(word not in text for word in cell.split() if len(word) > 3), text
     assert (code, printed.count("\n")) == (2, 1)
     assert printed.startswith("error: a value cannot be computed: [")
+
+
+def test_spark_itself_does_not_show_the_cell_of_a_job_that_fails_on_it(tmp_path: Path) -> None:
+    """Nor does PySpark: this is all that spark-submit prints."""
+    cell = "NL91ABNA0417164300"
+    rows = [f"{number},{number % 2},{cell if number == 7 else number % 3}" for number in range(20)]
+    (tmp_path / "contacts.csv").write_text("\n".join(["age,arm,bought", *rows]) + "\n")
+    (tmp_path / "churn.toml").write_text(UPLIFT)
+    options = ["--config", str(tmp_path / "churn.toml"), "--out", str(tmp_path / "uplift.json")]
+    line = submit(JOBS / "uplift.py", options)
+    done = subprocess.run(line, env=os.environ | environment(), capture_output=True, text=True, check=False)
+    printed = done.stdout + done.stderr
+    assert (done.returncode, cell in printed) == (2, False), printed
+    assert "error: a value cannot be computed: [CAST_INVALID_INPUT]" in printed
+    assert "ERROR Executor: Exception in task" in printed
 
 
 def ended(step: Callable[[], None], capfd: pytest.CaptureFixture[str]) -> tuple[int, str]:
