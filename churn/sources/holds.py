@@ -16,6 +16,7 @@ from churn.sources.ledger import LedgerRow
 from churn.sources.mapping import IN_FUTURE, MALFORMED, RAW, RULES
 from churn.sources.privacy import is_personal, shown
 from churn.sources.reasons import ungrouped_reasons
+from churn.sources.tried import cannot_fail
 
 _EXAMPLES = 3
 _TOP_RULES = 3
@@ -91,9 +92,14 @@ def refuse(batch: Batch) -> None:
 
 
 def _made_by(rule: str, source: Source) -> str:
-    """The expression that gives null, where a value is missing by it and not by its cell."""
-    column = source.columns.get(rule.removesuffix("_missing")) if rule.endswith("_missing") else None
-    return f" (null by {column.sql!r})" if column is not None and "(" in column.sql else ""
+    """The expression that gives null, where a value is missing by it and not by its cell, or that raises an error."""
+    name, _, failure = rule.rpartition("_")
+    column = source.columns.get(name)
+    if column is not None and failure == "missing" and "(" in column.sql:
+        return f" (null by {column.sql!r})"
+    if column is not None and failure == "unreadable" and not cannot_fail(column.sql):
+        return f" (by {column.sql!r})"
+    return f" (by {source.reject[name]!r})" if failure == "failed" and name in source.reject else ""
 
 
 def _notes(batch: Batch) -> Iterator[str]:

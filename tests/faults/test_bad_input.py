@@ -146,7 +146,7 @@ REFUSED: Mapping[str, tuple[Callable[[Path], None], str, int, str]] = {
         text(HEADER + SOUND.replace("9.50", "9,50").replace("9,50", "free")),
         changed('"amount"', '"cast(amount as double)"'),
         2,
-        "amount_unreadable 1 times, such as ",
+        "amount_unreadable 1 times (by 'cast(amount as double)'), such as ",
     ),
     "a rule that is no condition": (
         text(HEADER + SOUND),
@@ -379,6 +379,12 @@ REFUSED: Mapping[str, tuple[Callable[[Path], None], str, int, str]] = {
             " options and map _c0, _c1, ...; nothing was written"
         ),
     ),
+    "a rule that fails on a row": (
+        text(HEADER + SOUND),
+        SOURCE + '[sources.transactions.reject]\ntest = "cast(status as int) = 0"\n',
+        2,
+        "test_failed 1 times (by 'cast(status as int) = 0'), such as ",
+    ),
     "a number of text": (
         text(HEADER + SOUND),
         changed('"made_at"', '"timestamp_millis(id)"'),
@@ -395,7 +401,7 @@ REFUSED: Mapping[str, tuple[Callable[[Path], None], str, int, str]] = {
         text(HEADER + SOUND.replace("1,", "99999999999999999,", 1)),
         changed('zone = "Europe/Berlin"', "").replace('"made_at"', '"timestamp_seconds(try_cast(id as bigint))"'),
         2,
-        "event_time_unreadable 1 times, such as ",
+        "event_time_unreadable 1 times (by 'timestamp_seconds(try_cast(id as bigint))'), such as ",
     ),
     "an expression that reads nothing": (
         text(HEADER + SOUND),

@@ -67,6 +67,12 @@ def test_an_encoding_by_the_name_of_java_or_python(
     assert table(frame) == [("id", name), ("1", name), ("2", "x")]
 
 
+@pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_tells_the_encoding(spark: SparkSession, tmp_path: Path, codec: str) -> None:
+    frame = raw(spark, tmp_path, {"a.csv": "id,who\n1,Łódź\n".encode(codec)})
+    assert table(frame) == [("id", "who"), ("1", "Łódź")]
+
+
 def test_an_encoding_where_a_quote_is_not_closed(spark: SparkSession, tmp_path: Path) -> None:
     content = b'id,who\n1,M\xfcller\n2,"J\xe4ger\n3,\x81\n'  # windows-1252 has no 0x81
     frame = raw(spark, tmp_path, {"a.csv": content}, options={"encoding": "windows-1252"})

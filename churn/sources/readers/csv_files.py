@@ -39,7 +39,13 @@ _FIXED: Final = {
     "columnPruning": "false",
     "enforceSchema": "true",
 }
-_BYTE_ORDER_MARKS: Final = {codecs.BOM_UTF8: "UTF-8", codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
+_BYTE_ORDER_MARKS: Final = {
+    codecs.BOM_UTF32_LE: "UTF-32",  # begins as that of UTF-16
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF8: "UTF-8",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
 _SAMPLE: Final = 50
 _SEPARATOR, _END, _FEED, _RETURN = "\ue000", "\ue001", "\ue002", "\ue003"
 """Characters for private use, in place of a separator and line breaks that Python's reader does not take."""
