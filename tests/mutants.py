@@ -438,6 +438,20 @@ MUTANTS = (
         "tests/jobs/test_stream.py",
     ),
     Mutant(
+        "a stream retains the rows of all time",
+        "churn/features/engine/stream_state.py",
+        "        elif not parts:\n            evicted |= old\n",
+        "",
+        "tests/scoring/test_stream_state.py",
+    ),
+    Mutant(
+        "a stream knows the transactions of all time",
+        "churn/sources/stream_deduplication.py",
+        "                self._state.removeKey(key)\n",
+        "                pass\n",
+        "tests/scoring/test_stream_state.py",
+    ),
+    Mutant(
         "a stream keeps the version it began with",
         "churn/scoring/stream.py",
         "current = self.models.current()",

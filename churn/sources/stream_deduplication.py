@@ -7,7 +7,7 @@ report and its transaction are joined whichever of the two comes first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import reduce
@@ -41,6 +41,8 @@ _REPORT: Final = T.StructType(
 )
 _KEY: Final = "transaction_id string"
 _STATE: Final = T.StructType([*_TRANSACTION.fields[1:], *_REPORT])
+_MADE_AT: Final = _STATE.names.index("event_time")
+_REPORTED_AT: Final = _STATE.names.index("reported_at")
 _OUTPUT: Final = T.StructType(
     [
         T.StructField("row_of", T.StringType()),
@@ -193,10 +195,17 @@ class Deduplicator(StatefulProcessor):
         if last is not None and until < last[0] + MICROS_PER_DAY:
             return
         if last is not None:
-            old = [key for key, value in self._state.iterator() if (value[1] or value[-3]) < until]
+            old = [key for key, value in self._state.iterator() if _happened_at(value) < until]
             for key in old:
                 self._state.removeKey(key)
         self._evicted.update((until,))
+
+
+def _happened_at(stored: Sequence[Any]) -> int:
+    """When a stored transaction was made, or where it has not arrived, when it was reported."""
+    made_at, reported_at = stored[_MADE_AT], stored[_REPORTED_AT]
+    happened_at: int = reported_at if made_at is None else made_at
+    return happened_at
 
 
 def _in_order(row: Row) -> tuple[Any, ...]:

@@ -89,8 +89,9 @@ def company(folder: Path, customers: int, history: int) -> random.Random:
     (folder / "arriving").mkdir()
     (folder / "churn.toml").write_text(CONFIG.format(files=1, checkpoint="checkpoint"))
     day = f"{FIRST - timedelta(days=1):%Y-%m-%d}"
-    for job in ("ingest", "build_features", "train", "score"):
+    for job in ("ingest", "build_features", "train"):
         run(job, folder, "--as-of", day)
+    run("score", folder, "--as-of", day, "--challenger")
     return dice
 
 
@@ -100,7 +101,7 @@ def throughput(folder: Path, dice: random.Random, customers: int, size: int, fil
         begin, place = FIRST + timedelta(days=number / files), folder / "arriving" / f"{number:03}.csv"
         arrive(place, [HEADER, *lines(dice, begin, 1 / files, size, customers, f"a{number}-")])
         os.utime(place, (number + 1, number + 1))
-    run("score_stream", folder)
+    run("score_stream", folder, "--challenger")
     ends = [(folder / "checkpoint" / "commits" / str(number)).stat().st_mtime for number in range(files)]
     return [size / (end - before) for before, end in pairwise(ends)]
 
@@ -110,7 +111,10 @@ def delays(folder: Path, dice: random.Random, customers: int, size: int, seconds
     (folder / "churn.toml").write_text(CONFIG.format(files=100, checkpoint="checkpoint"))
     line = submit(
         JOBS / "score_stream.py",
-        ["--config", str(folder / "churn.toml"), "--model", str(folder / "model.py"), "--every", "0 seconds"],
+        [
+            *("--config", str(folder / "churn.toml"), "--model", str(folder / "model.py")),
+            *("--challenger", "--every", "0 seconds"),
+        ],
         lean=False,
     )
     stream = subprocess.Popen(line, env=os.environ | environment(), start_new_session=True, stdout=subprocess.DEVNULL)
