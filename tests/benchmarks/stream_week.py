@@ -3,8 +3,8 @@
 A company has a history in the lake and a model, as in `stream`. Of the week after it, transactions and reports of fraud
 arrive as files, six hours in each, `times` as many a day as in the history, through one spark-submit of
 jobs/score_stream.py. Prints of each day how long it took, how many transactions the state knows, the size of the rows
-that features read, and the most memory that the JVM and its Python workers had. The state is what its checkpoint has: it
-grows until the windows are full. The last line is memory_growth=X, the most memory of the last day over that of the
+that features read, and the most memory that the JVM and its Python workers had. The state is what its checkpoint has:
+it grows until the windows are full. The last line is memory_growth=X, the most memory of the last day over that of the
 second, when the history has been taken in.
 """
 
@@ -81,11 +81,11 @@ def sampled(root: int) -> Iterator[list[Sample]]:
     samples: list[Sample] = []
     ended = threading.Event()
 
-    def watch() -> None:
+    def measure() -> None:
         while not ended.wait(1):
             samples.append(sample(root))
 
-    thread = threading.Thread(target=watch)
+    thread = threading.Thread(target=measure)
     thread.start()
     try:
         yield samples
