@@ -75,19 +75,22 @@ def read_by(text: str) -> list[str]:
 
     >>> read_by("abs(money(`Betrag`, 'de')) / 100"), read_by("coalesce(money(a), 0)"), read_by("abs(a)")
     (['`Betrag`'], [], [])
+    >>> read_by("money( cast(a as string) ) + serial_day (b)")
+    ['cast(a as string)', 'b']
     """
-    parts = [part for part in tokens(text) if part.kind != "blank"]
+    parts = tokens(text)
     found: list[str] = []
     position = 0
     while position < len(parts):
         part = parts[position]
-        is_call = position + 1 < len(parts) and parts[position + 1].text == "("
+        begin = _after_blanks(parts, position + 1)
+        is_call = begin < len(parts) and parts[begin].text == "("
         if is_call and part.text.strip("`").lower() in _BY_NAME:
-            arguments, position = _arguments(parts, position + 1)
+            arguments, position = _arguments(parts, begin)
             if not arguments:
                 return []
             found.append(arguments[0])
-        elif part.kind in {"number", "other"} or part.text.lower() in _ARITHMETIC:
+        elif part.kind in {"blank", "number", "other"} or part.text.lower() in _ARITHMETIC:
             position += 1
         else:
             return []

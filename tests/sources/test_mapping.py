@@ -207,7 +207,7 @@ def test_what_a_function_cannot_read_is_unreadable(spark: SparkSession, tmp_path
         "call_id": "id",
         "customer_id": "who",
         "event_time": "serial_day(at)",
-        "talk_seconds": "duration_seconds(talk)",
+        "talk_seconds": "duration_seconds(case when talk <> 'none' then talk end)",
         "wait_seconds": "abs(duration_seconds(wait)) * 2",
         "hold_seconds": "coalesce(duration_seconds(hold), 5)",
     }
