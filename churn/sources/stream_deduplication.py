@@ -283,7 +283,8 @@ def _version(
 ) -> Row:
     """A version of a transaction, or with `is_fraud` of one reported on; `known` replaces its known time."""
     values = dict(zip(_TRANSACTION.names, transaction, strict=True))
-    values["known_time"] = known or values["known_time"]
+    if known is not None:
+        values["known_time"] = known
     return _row(
         row_of=TRANSACTIONS.name if is_fraud is None else FRAUD_REPORTS.name,
         requested=requested,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,43 +15,12 @@ from churn.features.stream_features import StreamEngine
 from churn.sources.catalog.transactions import TRANSACTIONS
 from churn.sources.stream_deduplication import Deduplicator
 from churn.sources.stream_ledger import LEDGER_COLUMNS
+from tests.bucket_state import State
 
 BEGIN = datetime(2026, 1, 1)
 DAYS = 8
 CUSTOMERS = 3
 DAY = 24 * 3600 * 10**6
-
-
-class State:
-    """The state of one bucket, in memory: a map state, or a value state."""
-
-    def __init__(self) -> None:
-        self.values: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-        self.of: dict[str, State] = {}
-
-    def getMapState(self, name: str, *_: object) -> State:  # noqa: N802
-        return self.of.setdefault(name, State())
-
-    def getValueState(self, name: str, *_: object) -> State:  # noqa: N802
-        return self.of.setdefault(name, State())
-
-    def get(self) -> tuple[Any, ...] | None:
-        return self.values.get(())
-
-    def update(self, value: tuple[Any, ...]) -> None:
-        self.values[()] = value
-
-    def getValue(self, key: tuple[Any, ...]) -> tuple[Any, ...] | None:  # noqa: N802
-        return self.values.get(key)
-
-    def updateValue(self, key: tuple[Any, ...], value: tuple[Any, ...]) -> None:  # noqa: N802
-        self.values[key] = value
-
-    def removeKey(self, key: tuple[Any, ...]) -> None:  # noqa: N802
-        del self.values[key]
-
-    def iterator(self) -> Iterator[tuple[Any, Any]]:
-        return iter(list(self.values.items()))
 
 
 def test_transactions_are_known_for_the_retention_and_a_day() -> None:
@@ -68,6 +36,17 @@ def test_transactions_are_known_for_the_retention_and_a_day() -> None:
         known.append(len(state.of["known"].values))
     assert known[:6] == [10, 20, 30, 40, 50, 60]
     assert set(known[10:]) == {60}
+
+
+def test_a_report_that_is_known_at_1970_makes_a_version_known_then() -> None:
+    """0 microseconds is a time like any other."""
+    deduplicator, columns = Deduplicator(retention=5 * DAY), dict.fromkeys(TRANSACTIONS.schema.names)
+    deduplicator.init(State())  # type: ignore[arg-type]
+    columns |= {"transaction_id": "1", "customer_id": "ann", "event_time": -DAY, "rules": [], "raw": None}
+    made = Row(**(columns | {"row_of": "transactions", "known_time": -DAY, "is_fraud": None}))
+    reported = Row(**(columns | {"row_of": "fraud_reports", "known_time": 0, "is_fraud": True}))
+    output = deduplicator.handleInputRows((0,), iter([made, reported]), None)
+    assert [row["known_time"] for row in output if row["row_of"] == "fraud_reports"] == [0]
 
 
 def arriving(spark: SparkSession, day: int) -> DataFrame:

@@ -19,6 +19,7 @@ from churn.sources.contract import MICROS_PER_DAY, Contract
 from churn.sources.stream_deduplication import Deduplicator
 from churn.sources.stream_ledger import LEDGER_COLUMNS, LEDGER_ROW
 from churn.sources.versions import NEVER, known_by, known_positions, reported_transactions, supersede
+from tests.bucket_state import State
 
 # Delivery (a batch, or a micro-batch), transaction, the day on which the version became known, content.
 TRANSACTION_VERSIONS = [
@@ -111,37 +112,12 @@ def intervals(frame: DataFrame, content: str) -> list[Valid]:
     return sorted((name, day(known) or 0, day(end), value) for name, known, end, value in rows)
 
 
-class _State:
-    """The state of one bucket, in memory: a map state and a value state."""
-
-    def __init__(self) -> None:
-        self.values: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-
-    def getMapState(self, *_: object) -> _State:  # noqa: N802
-        return self
-
-    def getValueState(self, *_: object) -> _State:  # noqa: N802
-        return _State()
-
-    def get(self) -> None:
-        return None
-
-    def update(self, value: object) -> None:
-        pass
-
-    def getValue(self, key: tuple[Any, ...]) -> tuple[Any, ...] | None:  # noqa: N802
-        return self.values.get(key)
-
-    def updateValue(self, key: tuple[Any, ...], value: tuple[Any, ...]) -> None:  # noqa: N802
-        self.values[key] = value
-
-
 def in_stream(
     transactions: Iterable[tuple[int, str, int, int]], reports: Iterable[tuple[int, str, int, bool]]
 ) -> list[Row]:
     """What the deduplicator passes on, and the rows of its ledger; each delivery is a micro-batch."""
     deduplicator = Deduplicator(retention=400 * MICROS_PER_DAY)
-    deduplicator.init(_State())  # type: ignore[arg-type]
+    deduplicator.init(State())  # type: ignore[arg-type]
     rows = [(n, _arriving("transactions", name, known, amount=value)) for n, name, known, value in transactions]
     rows += [(n, _arriving("fraud_reports", name, known, is_fraud=value)) for n, name, known, value in reports]
     output: list[Row] = []
