@@ -46,7 +46,7 @@ from churn.sources.readers.files import FILE, UNPARSED
 from churn.sources.readers.parquet_files import unreadable_columns
 from churn.sources.spark_errors import SPARK_ERRORS, first_line, unlogged
 from churn.sources.staging import PARTIAL, Staged, check_inputs, stage
-from churn.sources.tried import cannot_fail, failed_rule, tried, value_of
+from churn.sources.tried import cannot_fail, failed_rule, failed_rules, tried, value_of
 from churn.sources.versions import CONFLICT
 from churn.sources.zones import LOCAL, Reading, date_reading, time_reading, utc, with_times
 from churn.storage import literal, quoted
@@ -195,12 +195,12 @@ def mapped(
         del readings["known_time"]
     failures = {rule: failed for reading in readings.values() for rule, failed in reading.failures.items()}
     unread = {rule: failed for rule, failed in failures.items() if rule not in source.accept}
-    failed_rules = {name: failed_rule(name) for name in _fallible(source.reject)}
+    failed_of = failed_rules(source.reject)
     typed = values.selectExpr(
         *(f"{reading.value} AS {name}" for name, reading in readings.items()),
         *(f"{failed} AS {_flag(rule)}" for rule, failed in unread.items()),
         *(f"{_reject(name)} IS TRUE AS {_flag(name)}" for name in source.reject),
-        *(f"{_reject_failed(name)} AS {_flag(failed)}" for name, failed in failed_rules.items()),
+        *(f"{_reject_failed(name)} AS {_flag(failed)}" for name, failed in failed_of.items()),
         _ROW,
         UNPARSED,
     )
@@ -224,7 +224,7 @@ def mapped(
         rules[rule] += "".join(
             f" AND NOT {_flag(name)}" for name in (reading.failures if reading else ()) if name in unread
         )
-    broken = [*unread, *in_currency, *rules, *source.reject, *failed_rules.values()]
+    broken = [*unread, *in_currency, *rules, *source.reject, *failed_of.values()]
     any_broken = " OR ".join([f"{UNPARSED} IS NOT NULL", *map(_flag, broken)])
     # Flags are columns of their own, so that each is computed once.
     flagged = typed.selectExpr("*", *(f"{is_broken} AS {_flag(rule)}" for rule, is_broken in rules.items()))
@@ -325,8 +325,12 @@ def _select_expressions(
             values = selected.selectExpr(
                 *(f"{value_of(sql, _value(name))} AS {_value(name)}" for name, sql in expressions.items()),
                 *(f"{value_of(rule, _reject(name))} AS {_reject(name)}" for name, rule in source.reject.items()),
-                *(f"{_value(name)} IS NULL AS {_failed(name)}" for name in _fallible(expressions)),
-                *(f"{_reject(name)} IS NULL AS {_reject_failed(name)}" for name in _fallible(source.reject)),
+                *(
+                    f"{_value(name)} IS NULL AS {_failed(name)}"
+                    for name, sql in expressions.items()
+                    if not cannot_fail(sql)
+                ),
+                *(f"{_reject(name)} IS NULL AS {_reject_failed(name)}" for name in failed_rules(source.reject)),
                 *(f"cast({value_of(text, name)} AS string) AS {name}" for name, text in texts.items()),
                 _ROW,
                 UNPARSED,
@@ -341,11 +345,6 @@ def _select_expressions(
     if not is_sound or check_frame(selected):
         _check_expressions(frame, source, expressions, names)
     return values, dict(zip(expressions, kinds, strict=False))
-
-
-def _fallible(expressions: Mapping[str, str]) -> list[str]:
-    """Those that may raise an error on a row."""
-    return [name for name, sql in expressions.items() if not cannot_fail(sql)]
 
 
 def _is_row_by_row(selected: DataFrame, frame: DataFrame) -> bool:

@@ -24,7 +24,7 @@ from churn.sources.readers.declared_types import hint
 from churn.sources.readers.files import FILE, UNPARSED, find_files
 from churn.sources.readers.parquet_files import unreadable_columns
 from churn.sources.spark_errors import SPARK_ERRORS, first_line, unlogged
-from churn.sources.tried import cannot_fail, failed_rule, tried, value_of
+from churn.sources.tried import failed_rules, tried, value_of
 from churn.storage import literal, quoted
 
 _TRIMMED: Final = ("csv", "json")
@@ -103,7 +103,7 @@ def _flagged(spark: SparkSession, raw: DataFrame, setting: QueryInput, columns: 
     tested = raw.select(*columns_read, unparsed, *values)
     flags = [
         *(f"{value_of(rule, _value(name))} IS TRUE AS {_flag(name)}" for name, rule in setting.reject.items()),
-        *(f"{_value(name)} IS NULL AS {_flag(failed)}" for name, failed in _failed_rules(setting).items()),
+        *(f"{_value(name)} IS NULL AS {_flag(failed)}" for name, failed in failed_rules(setting.reject).items()),
     ]
     any_of = " OR ".join([f"{UNPARSED} IS NOT NULL", *map(_flag, rules_of(setting))])
     return tested.selectExpr(*columns_read, UNPARSED, *flags).selectExpr("*", f"{any_of} AS {_IS_LEFT_OUT}")
@@ -111,11 +111,7 @@ def _flagged(spark: SparkSession, raw: DataFrame, setting: QueryInput, columns: 
 
 def rules_of(setting: QueryInput) -> list[str]:
     """The owner's rules, and those of rows on which one of them raises an error."""
-    return [*setting.reject, *_failed_rules(setting).values()]
-
-
-def _failed_rules(setting: QueryInput) -> dict[str, str]:
-    return {name: failed_rule(name) for name, rule in setting.reject.items() if not cannot_fail(rule)}
+    return [*setting.reject, *failed_rules(setting.reject).values()]
 
 
 def _check_rule(spark: SparkSession, raw: DataFrame, setting: QueryInput, name: str, columns: Collection[str]) -> None:

@@ -5,10 +5,10 @@ Spark's own `try_` functions are each for one operation. Its expression TryEval,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
-from py4j.java_gateway import JavaClass
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import AtomicType, VariantType
@@ -16,7 +16,7 @@ from pyspark.sql.types import AtomicType, VariantType
 from churn.sources.functions import FUNCTIONS, expanded, tokens
 from churn.sources.readers.files import UNPARSED
 from churn.sources.sql_rules import KEYWORDS
-from churn.storage import quoted
+from churn.storage import java_class, quoted
 
 _VALUE: Final = "value"
 _NEVER_FAIL: Final = frozenset(
@@ -55,11 +55,9 @@ def tried(frame: DataFrame, text: str) -> Column:
         return F.expr(expanded(text))
     sql = f"if({_not_foldable(frame)}, named_struct('{_VALUE}', {expanded(text)}\n), null)"
     spark = frame.sparkSession
-    gateway: Any = spark.sparkContext._gateway
-    client = gateway._gateway_client
     parsed = spark._jsparkSession.sessionState().sqlParser().parseExpression(sql)
-    expression = JavaClass("org.apache.spark.sql.catalyst.expressions.TryEval", client)(parsed)
-    return Column(JavaClass("org.apache.spark.sql.classic.ExpressionUtils", client).column(expression))
+    expression = java_class(spark, "org.apache.spark.sql.catalyst.expressions.TryEval")(parsed)
+    return Column(java_class(spark, "org.apache.spark.sql.classic.ExpressionUtils").column(expression))
 
 
 def value_of(text: str, column: str) -> str:
@@ -70,6 +68,11 @@ def value_of(text: str, column: str) -> str:
 def failed_rule(rule: str) -> str:
     """The rule of rows on which an owner's rule raises an error."""
     return f"{rule}_failed"
+
+
+def failed_rules(reject: Mapping[str, str]) -> dict[str, str]:
+    """The `failed_rule` of each of an owner's rules that may raise an error."""
+    return {name: failed_rule(name) for name, rule in reject.items() if not cannot_fail(rule)}
 
 
 def _not_foldable(frame: DataFrame) -> str:

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -29,6 +29,7 @@ JOBS = Path(__file__).parents[2] / "jobs"
 BEGIN = datetime(2026, 1, 1)
 HISTORY = 45
 FIRST = BEGIN + timedelta(days=HISTORY)
+REPORTS = "transaction_id,customer_id,event_time,is_fraud"
 HEADER = "transaction_id,customer_id,event_time,kind,amount,merchant_id,device_id,country"
 CONFIG = """
 [sources.transactions]
@@ -66,6 +67,22 @@ def lines(dice: random.Random, begin: datetime, days: float, count: int, custome
         yield f"{name}{number},c{customer},{made},purchase,{amount:.2f},m{merchant},d{customer},NL"
 
 
+def reports_of(dice: random.Random, transactions: Iterable[str]) -> Iterator[tuple[datetime, str]]:
+    """When each report of a fraud is made, and its line."""
+    for row in transactions:
+        transaction, customer, made, _, _, merchant, *_ = row.split(",")
+        if int(merchant[1:]) % 50 == 0 and dice.random() < 0.3:
+            at = (datetime.fromisoformat(made) + timedelta(days=dice.uniform(0.1, 3.9))).replace(microsecond=0)
+            yield at, f"{transaction},{customer},{at},true"
+
+
+def start_stream(folder: Path, *args: str) -> subprocess.Popen[bytes]:
+    """jobs/score_stream.py in a process group of its own."""
+    common = ["--config", str(folder / "churn.toml"), "--model", str(folder / "model.py"), "--challenger"]
+    line = submit(JOBS / "score_stream.py", [*common, *args], lean=False)
+    return subprocess.Popen(line, env=os.environ | environment(), start_new_session=True, stdout=subprocess.DEVNULL)
+
+
 def run(job: str, folder: Path, *args: str) -> None:
     common = ["--config", str(folder / "churn.toml"), "--model", str(folder / "model.py")]
     model = [] if job == "ingest" else common[2:]
@@ -78,13 +95,8 @@ def company(folder: Path, customers: int, history: int) -> random.Random:
     dice = random.Random(1)
     transactions = list(lines(dice, BEGIN, HISTORY, history, customers, "h"))
     arrive(folder / "history" / "transactions.csv", [HEADER, *transactions])
-    reports = ["transaction_id,customer_id,event_time,is_fraud"]
-    for row in transactions:
-        transaction, customer, made, _, _, merchant, *_ = row.split(",")
-        if int(merchant[1:]) % 50 == 0 and dice.random() < 0.3:
-            reported = datetime.fromisoformat(made) + timedelta(days=dice.uniform(0.1, 3.9))
-            reports.append(f"{transaction},{customer},{reported.replace(microsecond=0)},true")
-    (folder / "history" / "fraud_reports.csv").write_text("\n".join(reports) + "\n")
+    reports = [report for _, report in reports_of(dice, transactions)]
+    (folder / "history" / "fraud_reports.csv").write_text("\n".join([REPORTS, *reports]) + "\n")
     (folder / "model.py").write_text(MODEL)
     (folder / "arriving").mkdir()
     (folder / "churn.toml").write_text(CONFIG.format(files=1, checkpoint="checkpoint"))
@@ -109,15 +121,7 @@ def throughput(folder: Path, dice: random.Random, customers: int, size: int, fil
 def delays(folder: Path, dice: random.Random, customers: int, size: int, seconds: int) -> list[float]:
     """Seconds from the arrival of a file to each alert on its transactions, with a file a second."""
     (folder / "churn.toml").write_text(CONFIG.format(files=100, checkpoint="checkpoint"))
-    line = submit(
-        JOBS / "score_stream.py",
-        [
-            *("--config", str(folder / "churn.toml"), "--model", str(folder / "model.py")),
-            *("--challenger", "--every", "0 seconds"),
-        ],
-        lean=False,
-    )
-    stream = subprocess.Popen(line, env=os.environ | environment(), start_new_session=True, stdout=subprocess.DEVNULL)
+    stream = start_stream(folder, "--every", "0 seconds")
     arrived: dict[str, float] = {}
     begin = FIRST + timedelta(days=1)
     alerted: dict[str, float] = {}

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -24,14 +23,13 @@ from time import time
 
 from pyspark.sql import DataFrame, SparkSession
 
-from churn.runtime.session import environment, session, submit
-from tests.benchmarks.stream import CONFIG, FIRST, HEADER, HISTORY, JOBS, company, lines
+from churn.runtime.session import session
+from tests.benchmarks.stream import CONFIG, FIRST, HEADER, HISTORY, REPORTS, company, lines, reports_of, start_stream
 from tests.jobs.company import arrive
 
 DAYS = 7
 FILES = 4
 """A day."""
-REPORTS = "transaction_id,customer_id,event_time,is_fraud"
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -128,22 +126,11 @@ def main() -> None:
         dice = company(folder, args.customers, args.history)
         each_day = round(args.times * args.history / HISTORY)
         rows = list(lines(dice, FIRST, DAYS, DAYS * each_day, args.customers, "w"))
-        reports = []
-        for row in rows:
-            transaction, customer, made, _, _, merchant, *_ = row.split(",")
-            if int(merchant[1:]) % 50 == 0 and dice.random() < 0.3:
-                reported = (datetime.fromisoformat(made) + timedelta(days=dice.uniform(0.1, 3.9))).replace(
-                    microsecond=0
-                )
-                reports.append((reported, f"{transaction},{customer},{reported},true"))
-        arrivals(folder, rows, reports)
+        arrivals(folder, rows, list(reports_of(dice, rows)))
         config = CONFIG.format(files=1, checkpoint="checkpoint")
         config += '[sources.fraud_reports.stream]\npath = "reported"\n'
         (folder / "churn.toml").write_text(config)
-        options = ["--config", str(folder / "churn.toml"), "--model", str(folder / "model.py"), "--challenger"]
-        line = submit(JOBS / "score_stream.py", options, lean=False)
-        stream = subprocess.Popen(line, env=os.environ | environment(), stdout=subprocess.DEVNULL)
-        started = time()
+        stream, started = start_stream(folder), time()
         with sampled(stream.pid) as samples:
             if code := stream.wait():
                 raise SystemExit(f"the stream ended with {code}")

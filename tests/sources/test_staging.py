@@ -508,6 +508,10 @@ WRONG: Mapping[str, tuple[str, str]] = {
         changed("count(*) - 1 as", "sum(int(Direction)) as"),
         "where an expression may meet a bad cell, write try_cast(...)",
     ),
+    "a number that is too large": (
+        changed("count(*) - 1 as", "unix_seconds(timestamp_seconds(bigint(min(Caller)) * 1000000000)) as"),
+        "long overflow; where an expression may meet a number that is too large, test it first, such as if(x between 0",
+    ),
     "the key is no column": (
         changed("zone =", 'key = ["Call Id"]\nzone ='),
         "[inputs.legs] key 'Call Id' is no column of it; did you mean 'Call ID'?",
