@@ -21,6 +21,7 @@ from churn.sources.readers.declared_types import declared_types, with_types
 from churn.sources.readers.files import FILE, UNPARSED
 from churn.sources.readers.json_documents import CONTENT
 from churn.sources.readers.json_files import Keys, document_records, json_keys, json_rows, json_texts, text_records
+from churn.sources.readers.option_values import check_options
 from churn.sources.readers.partitions import is_folder, with_streamed_file_columns
 
 StreamPlace = Literal["files", "kafka"]
@@ -108,6 +109,7 @@ def _check_folder(source: Source, folder: str) -> None:
 
 def _json(spark: SparkSession, config: Config, source: Source, address: str, place: StreamPlace) -> DataFrame:
     """The records of whole files or of messages, with the keys of the source's other files."""
+    check_options(spark, source)
     texts = json_texts(spark, _last_files(spark, source))
     keys = replace(json_keys(spark, texts, source), may_repeat=True)
     if place == "kafka":

@@ -73,6 +73,32 @@ REFUSED: Mapping[str, tuple[Callable[[Path], None], str, int, str]] = {
     ),
     "empty file": (text(""), SOURCE, 2, "tx.csv is empty: no rows and no header; fix the path"),
     "blank lines only": (text("\n \n"), SOURCE, 2, "tx.csv is empty: no rows and no header"),
+    "options that Spark cannot read": (
+        text(HEADER + SOUND),
+        changed('zone = "Europe/Berlin"', 'options = { multiLine = 0, maxColumns = "many", inputBufferSize = "1k" }'),
+        2,
+        (
+            "churn.toml: [sources.transactions.options] multiLine = '0' cannot be read: want true or false; maxColumns ="
+            " 'many' cannot be read: maxColumns should be an integer. Found many; inputBufferSize = '1k' cannot be read:"
+            " want a number; correct it, or drop it"
+        ),
+    ),
+    "an option of JSON that Spark cannot read": (
+        data("tx.json", b'{"id": "1"}'),
+        changed("tx.csv", "tx.json").replace(
+            'zone = "Europe/Berlin"', 'format = "json"\noptions = { allowComments = "perhaps" }'
+        ),
+        2,
+        "[sources.transactions.options] allowComments = 'perhaps' cannot be read: want true or false; correct it",
+    ),
+    "an option of parquet that Spark cannot read": (
+        data("tx.parquet", b""),
+        changed("tx.csv", "tx.parquet").replace(
+            'zone = "Europe/Berlin"', 'format = "parquet"\noptions = { mergeSchema = "perhaps" }'
+        ),
+        2,
+        "[sources.transactions.options] mergeSchema = 'perhaps' cannot be read: want true or false; correct it",
+    ),
     "empty folder": (
         lambda folder: (folder / "tx").mkdir(),
         changed("tx.csv", "tx"),

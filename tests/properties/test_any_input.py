@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
@@ -189,6 +189,7 @@ def test_any_bytes(spark: SparkSession, content: bytes) -> None:
 
 @few
 @given(chosen=st.dictionaries(st.sampled_from(SETTINGS), values, max_size=4))
+@example(chosen={"options.multiLine": 0})
 def test_any_settings(spark: SparkSession, chosen: dict[str, object]) -> None:
     toml = TOML.replace('path = "tx.csv"\nzone = "Europe/Berlin"\nmax_quarantined = 1.0\n', "{}")
     base = {"path": "tx.csv", "zone": "Europe/Berlin", "max_quarantined": 1.0}

@@ -50,3 +50,13 @@ def test_a_stream_reads_the_last_files_alone_for_its_columns(
     monkeypatch.setattr(streaming, "SCHEMA_FILES", 3)
     with pytest.raises(BadInputError, match="2024-01-01"):
         read_stream(spark, company, "calls", "files")
+
+
+@pytest.mark.parametrize(("kind", "option"), [("csv", "multiLine"), ("json", "allowComments"), ("parquet", "mergeSchema")])
+def test_an_option_that_spark_cannot_read_is_said_before_the_stream_starts(
+    spark: SparkSession, tmp_path: Path, kind: str, option: str
+) -> None:
+    (tmp_path / "arriving").mkdir()
+    (tmp_path / "churn.toml").write_text(CONFIG.format(kind=kind) + f'options = {{ {option} = "perhaps" }}\n')
+    with pytest.raises(BadInputError, match=f"{option} = 'perhaps' cannot be read: want true or false"):
+        read_stream(spark, load(tmp_path / "churn.toml", env={}), "calls", "files")

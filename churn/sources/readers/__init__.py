@@ -12,6 +12,7 @@ from churn.sources.readers.csv_files import read_csv
 from churn.sources.readers.declared_types import with_types
 from churn.sources.readers.files import existing_files
 from churn.sources.readers.json_files import read_json
+from churn.sources.readers.option_values import check_options
 from churn.sources.readers.parquet_files import read_parquet
 from churn.sources.spark_errors import first_line
 
@@ -32,6 +33,7 @@ def read(spark: SparkSession, source: RawInput) -> DataFrame:
     Raises BadInputError, or HoldError where rows are expected, for an input that is not there or cannot be read.
     """
     try:
+        check_options(spark, source)
         return with_types(_FILES.get(source.format, _read_by_spark)(spark, source), source)
     except ChurnError:
         raise
