@@ -78,9 +78,9 @@ REFUSED: Mapping[str, tuple[Callable[[Path], None], str, int, str]] = {
         changed('zone = "Europe/Berlin"', 'options = { multiLine = 0, maxColumns = "many", inputBufferSize = "1k" }'),
         2,
         (
-            "churn.toml: [sources.transactions.options] multiLine = '0' cannot be read: want true or false; maxColumns ="
-            " 'many' cannot be read: maxColumns should be an integer. Found many; inputBufferSize = '1k' cannot be read:"
-            " want a number; correct it, or drop it"
+            "churn.toml: [sources.transactions.options] multiLine = '0' cannot be read: want true or false; maxColumns"
+            " = 'many' cannot be read: maxColumns should be an integer. Found many; inputBufferSize = '1k' cannot be"
+            " read: want a number; correct it, or drop it"
         ),
     ),
     "an option of JSON that Spark cannot read": (

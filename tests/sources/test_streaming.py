@@ -52,8 +52,10 @@ def test_a_stream_reads_the_last_files_alone_for_its_columns(
         read_stream(spark, company, "calls", "files")
 
 
-@pytest.mark.parametrize(("kind", "option"), [("csv", "multiLine"), ("json", "allowComments"), ("parquet", "mergeSchema")])
-def test_an_option_that_spark_cannot_read_is_said_before_the_stream_starts(
+@pytest.mark.parametrize(
+    ("kind", "option"), [("csv", "multiLine"), ("json", "allowComments"), ("parquet", "mergeSchema")]
+)
+def test_an_option_that_spark_cannot_read_stops_a_stream_before_it_starts(
     spark: SparkSession, tmp_path: Path, kind: str, option: str
 ) -> None:
     (tmp_path / "arriving").mkdir()

@@ -37,9 +37,9 @@ def _problem(spark: SparkSession, make: Callable[[SparkSession, Any], Any], opti
     try:
         make(spark, java_class(spark, "org.apache.spark.api.python.PythonUtils").toScalaMap(dict(option)))
     except SPARK_ERRORS as error:
-        said = first_line(error).split("] ", 1)[-1].split(" SQLSTATE")[0].rstrip(".")
-        if not said.startswith(_UNREADABLE):
-            return said
+        message = first_line(error).split("] ", 1)[-1].split(" SQLSTATE")[0].rstrip(".")
+        if not message.startswith(_UNREADABLE):
+            return message
         (name,) = option
         takes_true = option[name] != "true" and _problem(spark, make, {name: "true"}) is None
         return "want true or false" if takes_true else "want a number"
