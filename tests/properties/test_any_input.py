@@ -138,6 +138,7 @@ SETTINGS = [
         "max_quarantined",
     ),
     *("options.sep", "options.quote", "options.escape", "options.multiLine", "options.header", "options.encoding"),
+    *("options.lineSep", "options.mode", "options.nullValue", "options.maxColumns", "options.timestampFormat"),
     *("options.comment", "columns.status", "columns.known_time", "reject.odd", "maximum.amount", "accept", "personal"),
     *("expect.rows", "expect.days", "types.customer", "unknown"),
 ]
