@@ -37,7 +37,7 @@ from churn.sources.contacts import is_treated
 from churn.sources.expressions import check_expression, check_frame
 from churn.sources.functions import expanded, tokens
 from churn.sources.query_inputs import read_input
-from churn.sources.spark_errors import SPARK_ERRORS, first_line, unlogged
+from churn.sources.spark_errors import SPARK_ERRORS, first_line, plain_line, unlogged
 from churn.sources.versions import known_by
 from churn.storage import literal, quoted
 from churn.training.preparation import DRAW, ORDER
@@ -182,7 +182,7 @@ class _Log:
                 analysed = self.table.selectExpr(plain)
                 problems = check_frame(analysed)
         except SPARK_ERRORS as error:
-            message = first_line(error).split("] ", 1)[-1].split(" SQLSTATE")[0]
+            message = plain_line(error)
             raise ConfigError(f"{self.setting(setting)} cannot run: {message}") from None
         if problems or len(analysed.columns) != 1:
             raise ConfigError(f"{self.setting(setting)} {'; '.join(problems) or 'is not one value'}")

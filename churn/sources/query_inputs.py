@@ -23,7 +23,7 @@ from churn.sources.readers import read
 from churn.sources.readers.declared_types import hint
 from churn.sources.readers.files import FILE, UNPARSED, find_files
 from churn.sources.readers.parquet_files import unreadable_columns
-from churn.sources.spark_errors import SPARK_ERRORS, first_line, unlogged
+from churn.sources.spark_errors import SPARK_ERRORS, plain_line, unlogged
 from churn.sources.tried import failed_rules, tried, value_of
 from churn.storage import literal, quoted
 
@@ -90,7 +90,7 @@ def reason(
             return f"names {named!r}, which Spark cannot read: {why}"
         listed = "; ".join(f"{name} has {', '.join(names)}" for name, names in columns.items())
         return f"names {named!r}, which is no column: {listed}{hint(named.rpartition('.')[2])}"
-    return f"cannot run: {first_line(error).split('] ', 1)[-1].split(' SQLSTATE')[0]}"
+    return f"cannot run: {plain_line(error)}"
 
 
 def _flagged(spark: SparkSession, raw: DataFrame, setting: QueryInput, columns: Collection[str]) -> DataFrame:

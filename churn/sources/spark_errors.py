@@ -43,3 +43,8 @@ def first_line(error: BaseException) -> str:
     if java is not None and " " not in text.strip():
         text = str(java.toString())  # with its class, as of a name of a host or a file alone
     return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+
+
+def plain_line(error: BaseException) -> str:
+    """The first line of an error without Spark's name of its condition, and without its SQLSTATE."""
+    return first_line(error).split("] ", 1)[-1].split(" SQLSTATE")[0]

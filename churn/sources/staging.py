@@ -27,7 +27,7 @@ from churn.sources.query_inputs import (
     without_rows,
 )
 from churn.sources.readers.files import FILE
-from churn.sources.spark_errors import SPARK_ERRORS, first_line, unlogged
+from churn.sources.spark_errors import SPARK_ERRORS, plain_line, unlogged
 from churn.sources.union_by_name import Step, run, steps, without_by_name
 
 PARTIAL: Final = "began_before_batch"
@@ -165,7 +165,7 @@ def _read_inputs(spark: SparkSession, source: Source) -> tuple[list[Step], tuple
     except SPARK_ERRORS as error:
         found = re.search(r"\(line (\d+), pos (\d+)\)", str(error))
         place = f" on line {found[1]}, at character {int(found[2]) + 1}" if found else ""
-        problem = first_line(error).split("] ", 1)[-1].split(" SQLSTATE")[0].rstrip(".")
+        problem = plain_line(error).rstrip(".")
         raise ConfigError(f"{source.section()} query is not Spark SQL: {problem}{place}") from None
     tables = {name.strip("`").lower() for name in re.findall(r"UnresolvedRelation \[([^\]]*)\]", parsed)}
     used: list[QueryInput] = [one for name, one in source.inputs.items() if name.lower() in tables]

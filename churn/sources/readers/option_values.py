@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 
 from churn.config import RawInput
 from churn.errors import BadInputError
-from churn.sources.spark_errors import SPARK_ERRORS, first_line
+from churn.sources.spark_errors import SPARK_ERRORS, plain_line
 from churn.storage import java_class
 
 _OWN: Final = ("sep", "encoding")
@@ -24,24 +24,23 @@ def check_options(spark: SparkSession, source: RawInput) -> None:
     if make is None:
         return
     problems = [
-        f"{name} = {value!r} cannot be read: {reason}"
+        f"{name} = {value!r} cannot be read: {problem}"
         for name, value in source.options.items()
-        if name not in _OWN and (reason := _problem(spark, make, {name: value}))
+        if name not in _OWN and (problem := _problem(spark, make, name, value))
     ]
     if problems:
         raise BadInputError(f"{source.section('options')} {'; '.join(problems)}; correct it, or drop it")
 
 
-def _problem(spark: SparkSession, make: Callable[[SparkSession, Any], Any], option: Mapping[str, str]) -> str | None:
+def _problem(spark: SparkSession, make: Callable[[SparkSession, Any], Any], name: str, value: str) -> str | None:
     """What Spark says of one option; None = it can be read."""
     try:
-        make(spark, java_class(spark, "org.apache.spark.api.python.PythonUtils").toScalaMap(dict(option)))
+        make(spark, java_class(spark, "org.apache.spark.api.python.PythonUtils").toScalaMap({name: value}))
     except SPARK_ERRORS as error:
-        message = first_line(error).split("] ", 1)[-1].split(" SQLSTATE")[0].rstrip(".")
+        message = plain_line(error).rstrip(".")
         if not message.startswith(_UNREADABLE):
             return message
-        (name,) = option
-        takes_true = option[name] != "true" and _problem(spark, make, {name: "true"}) is None
+        takes_true = value != "true" and _problem(spark, make, name, "true") is None
         return "want true or false" if takes_true else "want a number"
     return None
 
